@@ -1,0 +1,97 @@
+//! The command line: one file per subcommand; this one only names them.
+
+mod check;
+mod demo;
+mod profiles;
+mod read;
+mod run;
+mod schema;
+mod simulate;
+mod spool;
+mod status;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// How a command ended: the exit codes of sysexits.h that scripts and systemd act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    /// Anything else, `spool check` with damage among it.
+    Failed,
+    /// EX_USAGE.
+    Usage,
+    /// EX_IOERR: no port, no valid reply, gateway unreachable.
+    Io,
+    /// EX_CONFIG: a restart would not cure it.
+    Config,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 64,
+            Exit::Io => 74,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// Telemetry gateway for wired Modbus meters.
+#[derive(Debug, Parser)]
+#[command(name = "linesman", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Poll the meters, keep the readings, forward them: the service.
+    Run(run::Arguments),
+    /// Simulated meters on real ttys and the whole gateway; needs no setup at all.
+    Demo(demo::Arguments),
+    /// Say all that is wrong with a configuration; opens no port and no socket.
+    Check(check::Arguments),
+    /// Ask one device once.
+    Read(read::Arguments),
+    /// Be a meter (or several), made from profiles and paced like a wire.
+    Simulate(simulate::Arguments),
+    /// List, show and check device profiles.
+    Profiles(profiles::Arguments),
+    /// Look into a spool folder.
+    Spool(spool::Arguments),
+    /// What the running gateway says of itself.
+    Status(status::Arguments),
+    /// JSON Schema of the configuration or of a profile, for editors.
+    Schema(schema::Arguments),
+}
+
+/// Parses the arguments and does what they say.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            // Help and version are no errors; clap knows which stream they belong on.
+            let exit = if problem.use_stderr() { Exit::Usage } else { Exit::Done };
+            return match problem.print() {
+                Ok(()) => exit.into(),
+                Err(_) => Exit::Io.into(),
+            };
+        }
+    };
+    let exit = match arguments.command {
+        Command::Run(arguments) => run::main(arguments),
+        Command::Demo(arguments) => demo::main(arguments),
+        Command::Check(arguments) => check::main(arguments),
+        Command::Read(arguments) => read::main(arguments),
+        Command::Simulate(arguments) => simulate::main(arguments),
+        Command::Profiles(arguments) => profiles::main(arguments),
+        Command::Spool(arguments) => spool::main(arguments),
+        Command::Status(arguments) => status::main(arguments),
+        Command::Schema(arguments) => schema::main(arguments),
+    };
+    exit.into()
+}

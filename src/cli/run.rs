@@ -1,0 +1,10 @@
+//! `linesman run` (being written).
+
+use super::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {}
+
+pub(super) fn main(_arguments: Arguments) -> Exit {
+    Exit::Failed
+}

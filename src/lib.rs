@@ -1,0 +1,17 @@
+//! linesman: from wired meters to IP, nothing lost unsaid. (The architecture page; being written.)
+
+pub mod app;
+pub mod bus;
+pub mod cli;
+pub mod config;
+pub mod encode;
+pub mod modbus;
+pub mod model;
+pub mod normalize;
+pub mod profile;
+pub mod record;
+pub mod serve;
+pub mod sim;
+pub mod spool;
+pub mod uplink;
+pub mod upstream;

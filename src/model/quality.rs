@@ -1,0 +1,55 @@
+//! Why a value is not there: every absence has a reason.
+
+/// The reason a point has no good value. Its [`word`](Bad::word) is what payloads and pages show.
+///
+/// The list is open to the outside (a consumer must accept words it does not know), closed inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bad {
+    /// Nothing came, or nothing that could be the answer, within the time allowed.
+    NoReply,
+    /// The device refused, with this Modbus exception code (Application Protocol V1.1b3, section 7).
+    Exception(u8),
+    /// Octets came, but no valid frame: checksum, length or function did not fit.
+    Garbled,
+    /// A sentinel: the meter itself says that it has no value here.
+    Invalid,
+    /// Outside what the profile says the meter can measure, or not a code it lists.
+    OutOfRange,
+    /// The device is in quarantine after silence; it was not asked this time.
+    DeviceLost,
+    /// The port is gone or the connection is down.
+    LineDown,
+    /// The driver of the port hangs.
+    LineStuck,
+    /// Another meter answers under this unit id than was commissioned.
+    Identity,
+    /// The meter repeats an old value.
+    Stale,
+    /// Not read yet since the start.
+    NotYet,
+}
+
+impl Bad {
+    /// The word of the contract: `no-reply`, `exception-2`, …
+    pub fn word(self) -> std::borrow::Cow<'static, str> {
+        match self {
+            Bad::NoReply => "no-reply".into(),
+            Bad::Exception(code) => format!("exception-{code}").into(),
+            Bad::Garbled => "garbled".into(),
+            Bad::Invalid => "invalid".into(),
+            Bad::OutOfRange => "out-of-range".into(),
+            Bad::DeviceLost => "device-lost".into(),
+            Bad::LineDown => "line-down".into(),
+            Bad::LineStuck => "line-stuck".into(),
+            Bad::Identity => "identity".into(),
+            Bad::Stale => "stale".into(),
+            Bad::NotYet => "not-yet".into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Bad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.word())
+    }
+}

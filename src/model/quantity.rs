@@ -1,0 +1,1 @@
+//! Quantities and their canonical units, with exact conversions. (The profile author fills this.)

@@ -1,0 +1,47 @@
+//! What exists behind this gateway: for `P/meta`, for choosing live or history, for pages.
+
+use super::Name;
+use std::time::Duration;
+
+/// All devices, as the configuration and their profiles describe them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    pub gateway: Name,
+    /// Eight hexadecimal digits over the configuration's meaning; shown in status.
+    pub config_hash: String,
+    pub devices: Vec<DeviceInfo>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    pub name: Name,
+    pub line: Name,
+    pub unit: u8,
+    /// The profile's name, its vendor and model.
+    pub profile: String,
+    pub vendor: String,
+    pub model: String,
+    /// The shortest period of any of its points; zero for `every: continuous`.
+    pub every: Duration,
+    pub points: Vec<PointInfo>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PointInfo {
+    pub name: Name,
+    /// The canonical engineering unit the readings leave in; empty for enumerations, flags, texts.
+    pub unit: String,
+    pub quantity: String,
+    pub phase: Option<String>,
+    pub direction: Option<String>,
+    /// The smallest step, as an exact decimal.
+    pub resolution: Option<super::Decimal>,
+    /// A counter that only rises.
+    pub index: bool,
+}
+
+impl Site {
+    pub fn device(&self, name: &str) -> Option<&DeviceInfo> {
+        self.devices.iter().find(|d| d.name.as_str() == name)
+    }
+}

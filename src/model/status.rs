@@ -1,0 +1,112 @@
+//! What the rooms say of themselves. Each running part owns one of these behind a
+//! `tokio::sync::watch` and `serve` reads it: nobody holds a lock across rooms.
+
+use super::{Bad, Name, Timestamp};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Counts since the start, per line and per device. One field, one metric.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct BusCounters {
+    pub requests: u64,
+    pub replies: u64,
+    /// Nothing came within the response timeout.
+    pub timeouts: u64,
+    /// A frame for us whose checksum was wrong.
+    pub crc_errors: u64,
+    /// A frame that began and did not end in time.
+    pub short_frames: u64,
+    /// Valid frames of another unit, function or length than was asked.
+    pub foreign_frames: u64,
+    pub exceptions: u64,
+    /// Our own request heard again.
+    pub echoes: u64,
+    /// Octets that belonged to no frame, while an answer was awaited.
+    pub noise_octets: u64,
+    /// Octets that lay there before we asked.
+    pub unsolicited_octets: u64,
+    /// Scans that could not be handed on because the spool did not keep up.
+    pub scans_lost: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineState {
+    #[default]
+    Starting,
+    Up,
+    /// The port or the connection is not there; opened again when it is back.
+    Down,
+    /// The driver does not return.
+    Stuck,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceState {
+    /// Not asked yet.
+    #[default]
+    NotYet,
+    Ok,
+    /// Answers, but some points or blocks are bad.
+    Degraded,
+    /// Silent; probed rarely.
+    Quarantined,
+    LineDown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineStatus {
+    pub name: Name,
+    pub state: LineState,
+    /// One sentence when the state is not `up`: what is wrong with which port.
+    pub detail: Option<String>,
+    /// Wire time used over the last minute, in tenths of a percent.
+    pub load_permille: u32,
+    pub counters: BusCounters,
+    /// Rises whenever the line's owner has gone round its loop: what the watchdog looks at.
+    pub heartbeat: u64,
+    pub devices: Vec<DeviceStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceStatus {
+    pub name: Name,
+    pub unit: u8,
+    pub state: DeviceState,
+    /// Why it is not `ok`.
+    pub reason: Option<Bad>,
+    pub last_ok: Option<Timestamp>,
+    /// How late the last scan began against its deadline.
+    pub lateness: Duration,
+    pub counters: BusCounters,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpstreamState {
+    #[default]
+    Connecting,
+    Connected,
+    /// Waiting before the next attempt.
+    BackingOff,
+    Stopped,
+}
+
+/// One upstream's account, in records: `sampled = delivered + pending + left_out + Σ dropped`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamStatus {
+    pub name: Name,
+    pub kind: &'static str,
+    pub state: UpstreamState,
+    /// The last failure, in words.
+    pub detail: Option<String>,
+    pub sampled: u64,
+    pub delivered: u64,
+    pub pending: u64,
+    pub left_out: u64,
+    /// By reason: `spool-full`, `refused`, …
+    pub dropped: BTreeMap<String, u64>,
+    pub last_delivery: Option<Timestamp>,
+    pub reconnects: u64,
+}

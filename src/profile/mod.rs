@@ -1,0 +1,182 @@
+//! What is written about a meter: its profile, read, checked, and found by name.
+//!
+//! A profile is data, never code. It is parsed strictly once, at the door; the types here cannot
+//! hold a contradiction that the reader would not have refused. Format: design of `profiles/README.md`.
+
+use crate::model::{Decimal, Name, Ratio};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One of the four tables of the Modbus data model (Application Protocol V1.1b3, section 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    Coil,
+    DiscreteInput,
+    InputRegister,
+    HoldingRegister,
+}
+
+impl Table {
+    /// The most that one read may ask for (V1.1b3, sections 6.1 to 6.4).
+    pub const fn limit(self) -> u16 {
+        match self {
+            Table::Coil | Table::DiscreteInput => 2000,
+            Table::InputRegister | Table::HoldingRegister => 125,
+        }
+    }
+
+    /// A coil or discrete input: one bit an address, not a register of sixteen.
+    pub const fn is_bits(self) -> bool {
+        matches!(self, Table::Coil | Table::DiscreteInput)
+    }
+}
+
+/// Which register of several comes first, or which octet within a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    #[default]
+    Big,
+    Little,
+}
+
+/// How a point's octets stand for a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Bool,
+    U16,
+    S16,
+    U32,
+    S32,
+    U64,
+    S64,
+    F32,
+    F64,
+    /// Four, or eight, decimal digits of four bits each.
+    Bcd16,
+    Bcd32,
+    /// So many registers of text, two octets each, padded with NUL or blanks.
+    Text(u16),
+    /// A bit field of sixteen bits.
+    Bits,
+}
+
+impl Format {
+    /// How many addresses the value covers: registers, or one coil.
+    pub const fn count(self) -> u16 {
+        match self {
+            Format::Bool | Format::U16 | Format::S16 | Format::Bcd16 | Format::Bits => 1,
+            Format::U32 | Format::S32 | Format::F32 | Format::Bcd32 => 2,
+            Format::U64 | Format::S64 | Format::F64 => 4,
+            Format::Text(registers) => registers,
+        }
+    }
+}
+
+/// A raw value that means "no value here".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sentinel {
+    /// The raw register bits, as unsigned, before scale and sign.
+    Bits(u64),
+    /// Any not-a-number of a float format.
+    Nan,
+}
+
+/// How often a point is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Every {
+    Period(Duration),
+    /// Back to back, round robin with the line's other continuous devices.
+    Continuous,
+}
+
+/// One thing to read from a meter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    pub name: Name,
+    pub table: Table,
+    /// Zero-based, as on the wire.
+    pub address: u16,
+    pub format: Format,
+    pub word_order: Order,
+    pub byte_order: Order,
+    /// From the raw number to the profile's unit, times the conversion to the canonical unit:
+    /// one exact step.
+    pub scale: Ratio,
+    /// Added after `scale`, in the canonical unit.
+    pub offset: Decimal,
+    /// Readings are rounded to a multiple of this, in the canonical unit.
+    pub resolution: Option<Decimal>,
+    /// What it measures, kebab-case; `other` is never converted.
+    pub quantity: String,
+    /// The canonical unit that readings leave in.
+    pub unit: String,
+    pub phase: Option<String>,
+    pub direction: Option<String>,
+    /// What the meter can measure, in the canonical unit; outside is `out-of-range`.
+    pub range: Option<(Decimal, Decimal)>,
+    pub invalid: Vec<Sentinel>,
+    /// Raw code to word; a code not listed is `out-of-range`.
+    pub words: Vec<(u64, Arc<str>)>,
+    /// One bit of a register, as a flag.
+    pub bit: Option<u8>,
+    pub index: bool,
+    /// The profile's own wish; the configuration's device wins over it.
+    pub every: Option<Every>,
+    /// Not confirmed by a second source.
+    pub unverified: bool,
+}
+
+/// Serial settings as they leave the factory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FactorySerial {
+    pub baud: u32,
+    pub parity: Parity,
+    pub stop_bits: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parity {
+    #[default]
+    None,
+    Even,
+    Odd,
+}
+
+/// How this model wants to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Habits {
+    /// Most registers in one read, 1–125.
+    pub max_registers: u16,
+    /// Reads begin at a multiple of this.
+    pub align: u16,
+    /// Addresses that must not be read, not even in passing.
+    pub holes: Vec<RangeInclusive<u16>>,
+    /// Silence the meter needs between its reply and the next request, beyond 3.5 characters.
+    pub min_gap: Duration,
+}
+
+/// One fact that tells this model from others: all must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    pub table: Table,
+    pub address: u16,
+    pub equals: u16,
+}
+
+/// What one meter model offers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// The file's name without `.yaml`.
+    pub name: String,
+    pub vendor: String,
+    pub model: String,
+    pub kind: String,
+    pub sources: Vec<String>,
+    pub serial: Option<FactorySerial>,
+    pub unit_id: Option<u8>,
+    pub habits: Habits,
+    pub identify: Vec<Fingerprint>,
+    /// In the file's order.
+    pub points: Vec<Point>,
+}
