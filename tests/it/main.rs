@@ -1,0 +1,5 @@
+//! Every integration test in one binary: it links once.
+
+mod architecture;
+mod dependencies;
+mod unit_file;
