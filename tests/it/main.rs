@@ -1,4 +1,10 @@
 //! Every integration test in one binary: it links once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on should stop"
+)]
 
 mod architecture;
 mod dependencies;
