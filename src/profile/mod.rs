@@ -3,6 +3,16 @@
 //! A profile is data, never code. It is parsed strictly once, at the door; the types here cannot
 //! hold a contradiction that the reader would not have refused. Format: design of `profiles/README.md`.
 
+pub mod format;
+pub mod library;
+mod point;
+mod read;
+pub mod yaml;
+
+pub use library::{OWN_FOLDER, builtin, builtin_text, find, from_file, is_path};
+pub use read::{last_address, parity, parse};
+pub use yaml::{Problem, Problems};
+
 use crate::model::{Decimal, Name, Ratio};
 use std::ops::RangeInclusive;
 use std::sync::Arc;

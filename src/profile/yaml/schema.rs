@@ -1,0 +1,99 @@
+//! A table of keys printed as JSON Schema (2020-12), for editors.
+
+use super::table::{Key, Kind, ScalarRule, Table, Word};
+use serde_json::{Map, Value, json};
+
+/// The whole schema of a file format.
+pub fn document(title: &str, table: &'static Table) -> Value {
+    let mut schema = Map::new();
+    schema.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    schema.insert("title".to_owned(), json!(title));
+    if let Value::Object(rest) = object(table) {
+        schema.extend(rest);
+    }
+    Value::Object(schema)
+}
+
+fn object(table: &'static Table) -> Value {
+    // What does not act yet is refused by the reader, so an editor must not offer it.
+    let acting: Vec<&Key> = table.keys.iter().filter(|key| key.later.is_none()).collect();
+    let properties: Map<String, Value> =
+        acting.iter().map(|key| (key.name.to_owned(), described(of(&key.kind), key.doc))).collect();
+    let required: Vec<&str> = acting.iter().filter(|key| key.required).map(|key| key.name).collect();
+    let mut schema = json!({
+        "type": "object",
+        "description": table.doc,
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    });
+    let groups: Vec<Value> = table.exactly_one.iter().map(|group| one_of(table, group)).collect();
+    if let (Value::Object(map), false) = (&mut schema, groups.is_empty()) {
+        map.insert("allOf".to_owned(), Value::Array(groups));
+    }
+    schema
+}
+
+fn one_of(table: &'static Table, group: &[&str]) -> Value {
+    let acting = group.iter().filter(|name| table.key(name).is_some_and(|key| key.later.is_none()));
+    json!({ "oneOf": acting.map(|name| json!({ "required": [name] })).collect::<Vec<_>>() })
+}
+
+fn of(kind: &Kind) -> Value {
+    match kind {
+        Kind::Scalar(rule) => scalar(rule),
+        Kind::Whole { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Kind::Word(words) => word(words),
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Table(table) => object(table),
+        Kind::List { of: item, least, most } => {
+            let mut list = json!({ "type": "array", "items": of(item), "minItems": least });
+            if let (Value::Object(map), true) = (&mut list, *most < usize::MAX) {
+                map.insert("maxItems".to_owned(), json!(most));
+            }
+            list
+        }
+        Kind::Named { of: item, .. } => json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[A-Za-z0-9_-]{1,64}$" },
+            "additionalProperties": of(item),
+            "minProperties": 1,
+        }),
+        Kind::Codes { of: item } => json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^([0-9]+|0x[0-9A-Fa-f]+)$" },
+            "additionalProperties": of(item),
+            "minProperties": 1,
+        }),
+        Kind::Anything => json!({}),
+    }
+}
+
+fn scalar(rule: &ScalarRule) -> Value {
+    let types = match rule.types {
+        [one] => json!(one),
+        several => json!(several),
+    };
+    let mut schema = json!({ "type": types });
+    if let (Value::Object(map), Some(pattern)) = (&mut schema, rule.pattern) {
+        map.insert("pattern".to_owned(), json!(pattern));
+    }
+    schema
+}
+
+fn word(words: &'static [Word]) -> Value {
+    let acting = words.iter().filter(|word| word.later.is_none());
+    let (plain, described): (Vec<&Word>, Vec<&Word>) = acting.partition(|word| word.doc.is_empty());
+    if described.is_empty() {
+        return json!({ "enum": plain.iter().map(|word| word.word).collect::<Vec<_>>() });
+    }
+    let every = plain.into_iter().chain(described);
+    json!({ "oneOf": every.map(|w| json!({ "const": w.word, "description": w.doc })).collect::<Vec<_>>() })
+}
+
+fn described(mut schema: Value, doc: &str) -> Value {
+    if let Value::Object(map) = &mut schema {
+        map.insert("description".to_owned(), json!(doc));
+    }
+    schema
+}
