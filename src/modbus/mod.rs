@@ -1,1 +1,17 @@
-//! (to be written)
+//! Octets ⇄ PDUs ⇄ ADUs, pure: function codes, frames, checksums, lengths; both sides, ask and answer.
+//!
+//! Knows no ports, no time, no meters. Every decoder takes any octets whatever without panicking, and
+//! accepts exactly what the specification allows: *Modbus Application Protocol V1.1b3* for PDUs,
+//! *Modbus over Serial Line V1.02* for RTU frames, *Modbus Messaging on TCP/IP V1.0b* for MBAP.
+//!
+//! Only the reading functions 01 to 04 exist here. No other function code can be built, which is how
+//! promise 5 (nothing is written to a meter) holds in this version.
+
+pub mod mbap;
+mod pdu;
+pub mod rtu;
+
+pub use pdu::{
+    ReadFunction, ReadRequest, ReplyError, ReplyPdu, RequestError, decode_reply, encode_data_reply,
+    encode_exception, exception_sentence,
+};
