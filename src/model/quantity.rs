@@ -351,7 +351,7 @@ mod tests {
         let value: Decimal = value.parse().unwrap();
         let value = value.scaled(c.ratio).unwrap().checked_add(c.offset).unwrap();
         // What the profile reader does with the conversions that have no finite decimal.
-        let step: Decimal = if c.exact { "0" } else { "0.000001" }.parse().unwrap();
+        let step: Decimal = if c.exact { "0" } else { "0.000000001" }.parse().unwrap();
         value.rounded_to(step).unwrap().to_string()
     }
 
@@ -388,7 +388,7 @@ mod tests {
             ("pressure", "hPa", "1013.25", "1.01325"),
             ("pressure", "kPa", "250", "2.5"),
             ("pressure", "MPa", "1.6", "16"),
-            ("pressure", "psi", "1000", "68.947573"),
+            ("pressure", "psi", "1000", "68.947572932"),
             ("pressure", "mmH2O", "1000", "0.0980665"),
             ("temperature", "K", "273.15", "0"),
             ("temperature", "°F", "212", "100"),

@@ -219,7 +219,7 @@ fn canonical(value: Decimal, conversion: &Conversion) -> Result<Decimal, crate::
 /// the next smaller power of ten, so that rounding can hide the conversion's own error.
 fn resolution(node: &Node, name: &Name, conversion: &Conversion, report: &mut Report<'_>) -> Option<Decimal> {
     let Some(given) = node.get("resolution") else {
-        return if conversion.exact { None } else { Some(Decimal::new(1, -6)) };
+        return if conversion.exact { None } else { Some(Decimal::new(1, -9)) };
     };
     let step = scalar::decimal(given.scalar()?).ok()?;
     if step <= Decimal::ZERO {

@@ -279,7 +279,7 @@ points:
         assert_eq!((temp.table, temp.address, temp.unit.as_str()), (Table::HoldingRegister, 10, "°C"));
         assert_eq!(temp.invalid, [Sentinel::Bits(0x8000), Sentinel::Bits(0xffff)]);
         assert_eq!((temp.scale, temp.offset), ("0.1".parse().unwrap(), d("-40")));
-        assert_eq!(heat.resolution, Some(d("0.000001")));
+        assert_eq!(heat.resolution, Some(d("0.000000001")));
         assert_eq!(heat.invalid, [Sentinel::Nan, Sentinel::Bits(u64::from((-9999f32).to_bits()))]);
         assert_eq!(state.words, [(0, "off".into()), (16, "run".into())]);
         assert_eq!((alarm.format, alarm.bit), (Format::Bits, Some(3)));

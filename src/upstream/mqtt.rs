@@ -1,0 +1,32 @@
+//! Upstream `mqtt`: how it is configured. (The rest is being written.)
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub host: String,
+    pub port: u16,
+    /// `P` of the topic layout, the gateway's name already filled in.
+    pub topic: String,
+    pub username: Option<String>,
+    /// Read at every connection, so that a changed password needs no restart.
+    pub password_file: Option<PathBuf>,
+    /// `linesman-{gateway}-{upstream}` when not given.
+    pub client_id: Option<String>,
+    pub keep_alive: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            host: "127.0.0.1".to_owned(),
+            port: 1883,
+            topic: "linesman/{gateway}".to_owned(),
+            username: None,
+            password_file: None,
+            client_id: None,
+            keep_alive: Duration::from_secs(30),
+        }
+    }
+}
