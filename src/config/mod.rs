@@ -1,1 +1,218 @@
-//! (to be written)
+//! Loads, checks and holds the whole configuration as one value.
+//!
+//! ```text
+//! file ──► tree ──► overlays (environment, --set) ──► walk against the table ──► build, cross-check
+//! ```
+//!
+//! # Promises
+//! - Everything is checked before anything starts, and all problems are told at once.
+//! - An unknown key is an error; a key that does not act yet is an error that says so.
+//! - No port and no socket is opened here; of the disk only the configuration and profiles are read.
+
+mod build;
+mod devices;
+mod endpoints;
+mod format;
+mod overlay;
+mod site;
+mod upstreams;
+
+pub use crate::profile::{Problem, Problems};
+pub use format::CONFIG;
+pub use overlay::Overlays;
+
+use crate::model::Name;
+use crate::profile::yaml::{Report, Scalar, node, scalar, walk};
+use crate::{bus, profile, serve, spool, upstream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the configuration is when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/linesman/linesman.yaml";
+
+/// How often a point is read when neither the configuration nor its profile says.
+pub const DEFAULT_EVERY: Duration = Duration::from_secs(10);
+
+/// The configuration, checked and resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub gateway: Name,
+    pub lines: Vec<bus::LineConfig>,
+    pub spool: spool::Config,
+    pub upstreams: Vec<upstream::Config>,
+    /// No key, no listener.
+    pub http: Option<serve::Config>,
+    /// Eight hexadecimal digits over what the files mean, not how they are written.
+    pub hash: String,
+    /// What is doubtful but no reason to refuse.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads the configuration and every profile it names.
+pub fn load(path: &Path, overlays: &Overlays) -> Result<Config, Problems> {
+    load_with(path, overlays, &[PathBuf::from(profile::OWN_FOLDER)])
+}
+
+/// The same with other folders for the owner's profiles.
+pub fn load_with(path: &Path, overlays: &Overlays, dirs: &[PathBuf]) -> Result<Config, Problems> {
+    let file = path.to_string_lossy().into_owned();
+    let octets = std::fs::read(path)
+        .map_err(|error| Problem::whole(&file, format!("cannot read the configuration: {error}")))?;
+    let text = node::decode(&file, octets)?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    parse(&file, &text, overlays, base, dirs)
+}
+
+/// The configuration in a text; relative paths start at `base`.
+pub fn parse(
+    file: &str,
+    text: &str,
+    overlays: &Overlays,
+    base: &Path,
+    dirs: &[PathBuf],
+) -> Result<Config, Problems> {
+    let mut report = Report::new(file, text);
+    let config = node::parse(text, &mut report).map(|mut root| {
+        overlays.apply(&mut root, &mut report);
+        walk::check(&root, &CONFIG, &mut report);
+        build::config(&root, base, dirs, &mut report)
+    });
+    let problems = report.finish();
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        Some(_) | None => Err(problems),
+    }
+}
+
+/// A duration as the configuration writes it, for the command line.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let scalar = Scalar { text: text.to_owned(), plain: true };
+    scalar::duration(&scalar).map_err(|help| {
+        if help.is_empty() { "expected a duration (500ms, 10s, 5m, 1h, 30d)".to_owned() } else { help }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Every;
+
+    const METER: &str = "\
+profile: 1
+vendor: Acme
+model: X1
+kind: pressure
+modbus: { min_gap: 20ms }
+points:
+  p1: { holding: 0, type: f32, quantity: pressure, unit: bar, every: 2s }
+  p2: { holding: 2, type: f32, quantity: pressure, unit: bar }
+  p3: { holding: 4, type: f32, quantity: pressure, unit: bar, every: 1m }
+";
+
+    const GOOD: &str = "\
+gateway: { id: plant-7 }
+lines:
+  - name: rs485-1
+    serial: { port: /dev/ttyUSB0, baud: 19200, parity: even }
+    every: 30s
+    devices:
+      - { name: a, profile: ./x1.yaml, unit: 1 }
+      - { name: b, profile: ./x1.yaml, unit: 2, every: 5s, points: { p3: { every: continuous } } }
+  - name: lan
+    tcp: { address: 10.0.0.5 }
+    devices:
+      - { name: c, profile: ./x1.yaml, unit: 255, min_gap: 50ms, enabled: false }
+spool: { dir: spool, max_size: 512MiB, max_age: 7d, commit_every: 2s }
+upstreams:
+  - name: scada
+    mqtt: { url: \"mqtt://broker\", topic: \"site/{gateway}\", username: u, password_file: secret }
+  - { name: out, stdout: {} }
+http: { listen: \"127.0.0.1:8580\" }
+";
+
+    fn load_text(text: &str, overlays: &Overlays) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x1.yaml"), METER).unwrap();
+        parse("linesman.yaml", text, overlays, dir.path(), &[]).map_err(|problems| problems.to_string())
+    }
+
+    fn seconds(n: u64) -> Every {
+        Every::Period(Duration::from_secs(n))
+    }
+
+    #[test]
+    fn the_nearest_word_on_a_period_wins() {
+        let config = load_text(GOOD, &Overlays::default()).unwrap();
+        let devices: Vec<_> = config.lines.iter().flat_map(|line| &line.devices).collect();
+        assert_eq!(devices[0].every, [seconds(2), seconds(30), seconds(60)]);
+        assert_eq!(devices[1].every, [seconds(5), seconds(5), Every::Continuous]);
+        assert_eq!(devices[2].every, [seconds(2), Every::Period(DEFAULT_EVERY), seconds(60)]);
+    }
+
+    #[test]
+    fn everything_is_resolved() {
+        let config = load_text(GOOD, &Overlays::default()).unwrap();
+        assert_eq!(config.gateway.as_str(), "plant-7");
+        let [serial, lan] = config.lines.as_slice() else { panic!() };
+        assert!(
+            matches!(&serial.port, bus::PortConfig::Serial(port) if port.baud == 19200 && port.stop_bits == 1)
+        );
+        assert_eq!(lan.port, bus::PortConfig::Tcp { address: "10.0.0.5:502".to_owned() });
+        assert_eq!(serial.devices[0].min_gap, Duration::from_millis(20));
+        assert_eq!((lan.devices[0].min_gap, lan.devices[0].enabled), (Duration::from_millis(50), false));
+        assert_eq!((config.spool.max_size, config.spool.commit_every), (512 << 20, Duration::from_secs(2)));
+        let upstream::Kind::Mqtt(mqtt) = &config.upstreams[0].kind else { panic!() };
+        assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.topic.as_str()), ("broker", 1883, "site/plant-7"));
+        assert_eq!(config.warnings.len(), 1, "the password file is not there yet");
+        let site = config.site();
+        assert_eq!(site.devices.len(), 3);
+        assert_eq!(site.device("b").unwrap().every, Duration::ZERO);
+    }
+
+    #[test]
+    fn the_hash_hears_meaning_not_form() {
+        let hash = |text: &str| load_text(text, &Overlays::default()).unwrap().hash;
+        let reformed = GOOD
+            .replace(
+                "{ port: /dev/ttyUSB0, baud: 19200, parity: even }",
+                "{ parity: even, baud: 19200, port: '/dev/ttyUSB0' }",
+            )
+            .replace("gateway:", "# a word\n\ngateway:");
+        assert_eq!(hash(GOOD), hash(&reformed));
+        assert_ne!(hash(GOOD), hash(&GOOD.replace("unit: 2,", "unit: 3,")));
+        assert_eq!(hash(GOOD).len(), 8);
+    }
+
+    #[test]
+    fn overlays_win_over_the_file_and_the_command_line_over_the_environment() {
+        let env = [("LINESMAN__SPOOL__MAX_SIZE", "2GiB"), ("LINESMAN__LINES__0__SERIAL__BAUD", "1200")];
+        let env = env.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let set = vec!["lines.0.serial.baud=38400".to_owned(), "gateway.id=other".to_owned()];
+        let config = load_text(GOOD, &Overlays::new(env, set)).unwrap();
+        assert_eq!(config.spool.max_size, 2 << 30);
+        assert!(matches!(&config.lines[0].port, bus::PortConfig::Serial(port) if port.baud == 38400));
+        assert_eq!(config.gateway.as_str(), "other");
+    }
+
+    #[test]
+    fn only_double_underscores_are_configuration() {
+        let env = [("LINESMAN_LOG", "debug"), ("LINESMAN_SPOOL__DIR", "/x"), ("PATH", "/bin")];
+        let env = env.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(Overlays::new(env, Vec::new()), Overlays::default());
+    }
+
+    #[test]
+    fn a_problem_in_an_overlay_names_the_overlay() {
+        let env = [("LINESMAN__SPOL__DIR".to_owned(), "/x".to_owned())];
+        let set = vec!["lines.0.serial.baud=fast".to_owned(), "lines.7.name=x".to_owned(), "oops".to_owned()];
+        let problems = load_text(GOOD, &Overlays::new(env, set)).unwrap_err();
+        for wanted in [
+            "LINESMAN__SPOL__DIR: unknown key `spol` in the configuration\n  help: did you mean `spool`?",
+            "--set lines.0.serial.baud=fast: `baud`: expected a whole number from 300 to 4000000, found `fast`",
+            "--set lines.7.name=x: `7` is no item of this list: 0 to 1",
+            "--set oops: expected key=value",
+        ] {
+            assert!(problems.contains(wanted), "{wanted}\nnot in\n{problems}");
+        }
+    }
+}

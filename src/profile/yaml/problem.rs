@@ -76,6 +76,11 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
+    /// One problem that is in no file.
+    pub fn one(message: &str) -> Problems {
+        Problem::whole("linesman", message).into()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -126,6 +131,10 @@ impl<'a> Report<'a> {
 
     pub fn at_with_help(&mut self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
         self.put(place, message.into(), Some(help.into()));
+    }
+
+    pub fn at_with(&mut self, place: &Place, message: &str, help: Option<String>) {
+        self.put(place, message.to_owned(), help);
     }
 
     /// The problem as it would be reported, for those who keep it elsewhere (warnings).

@@ -102,6 +102,9 @@ fn flag(node: &Node, what: &str, report: &mut Report<'_>) {
 
 fn entries(node: &Node, table: &'static Table, what: &str, report: &mut Report<'_>) {
     let Content::Map(entries) = &node.content else {
+        if table.keys.is_empty() && node.is_null() {
+            return;
+        }
         let keys: Vec<_> = table.keys.iter().filter(|k| k.later.is_none()).map(|k| k.name).collect();
         let expected = format!("keys ({})", keys.join(", "));
         return unexpected(node, &expected, what, report);

@@ -1,0 +1,183 @@
+//! From the checked tree to the configuration: what the table alone cannot say.
+
+use super::devices::Profiles;
+use super::{Config, devices, endpoints, upstreams};
+use crate::bus::{LineConfig, PortConfig, SerialConfig};
+use crate::model::Name;
+use crate::profile::yaml::{Content, Node, Place, Problem, Report, scalar};
+use crate::profile::{Profile, parity};
+use crate::{serve, spool};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The spool's commit interval: below a second flash wears, beyond a minute a power cut costs too much.
+const COMMIT_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
+
+/// What every part of the building needs: where paths start, and what was doubtful.
+pub(super) struct Ground<'a> {
+    pub(super) base: &'a Path,
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// What the walk has refused is left out here without another word.
+pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Report<'_>) -> Config {
+    let mut ground = Ground { base, warnings: Vec::new() };
+    let mut profiles = Profiles::new(base, dirs);
+    let gateway = gateway(root);
+    let lines = lines(root.get("lines"), &mut profiles, &mut ground, report);
+    let upstreams = upstreams::build(root.get("upstreams"), &gateway, &mut ground, report);
+    if upstreams.is_empty() && root.get("upstreams").is_none_or(|list| list.items().is_empty()) {
+        let place = root.entry("upstreams").map_or(&root.place, |entry| &entry.at);
+        ground.warnings.push(report.problem(
+            place,
+            "there is no upstream: readings are kept and go nowhere",
+            None,
+        ));
+    }
+    let spool = spool(root.get("spool"), base, report);
+    let http = root
+        .get("http")
+        .and_then(|http| text(http, "listen"))
+        .and_then(|listen| endpoints::listen(listen).ok());
+    Config {
+        gateway,
+        lines,
+        spool,
+        upstreams,
+        http: http.map(|listen| serve::Config { listen }),
+        hash: hash(root, profiles.used()),
+        warnings: ground.warnings,
+    }
+}
+
+pub(super) fn text<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
+    node.get(key)?.scalar().map(|scalar| scalar.text.as_str())
+}
+
+pub(super) fn whole<T: TryFrom<i128>>(node: &Node, key: &str) -> Option<T> {
+    scalar::whole(node.get(key)?.scalar()?).ok().and_then(|n| T::try_from(n).ok())
+}
+
+pub(super) fn duration(node: &Node, key: &str) -> Option<Duration> {
+    scalar::duration(node.get(key)?.scalar()?).ok()
+}
+
+pub(super) fn name(node: &Node) -> Option<Name> {
+    text(node, "name").and_then(|name| name.parse().ok())
+}
+
+fn gateway(root: &Node) -> Name {
+    let given = root.get("gateway").and_then(|gateway| text(gateway, "id")).and_then(|id| id.parse().ok());
+    given.unwrap_or_else(|| Name::from_host(&rustix::system::uname().nodename().to_string_lossy()))
+}
+
+/// Tells of names and other things that may stand only once.
+#[derive(Debug, Default)]
+pub(super) struct Once(BTreeMap<String, Place>);
+
+impl Once {
+    /// False when it was there already, which is then reported.
+    pub(super) fn enter(&mut self, what: &str, value: &str, place: &Place, report: &mut Report<'_>) -> bool {
+        let Some(first) = self.0.get(value) else {
+            self.0.insert(value.to_owned(), place.clone());
+            return true;
+        };
+        let line = first.line;
+        let first = if first.overlay.is_some() { String::new() } else { format!(" (first in line {line})") };
+        report.at(place, format!("{what} `{value}` is there twice{first}"));
+        false
+    }
+}
+
+fn lines(
+    list: Option<&Node>,
+    profiles: &mut Profiles<'_>,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Vec<LineConfig> {
+    let (mut names, mut ports, mut device_names) = (Once::default(), Once::default(), Once::default());
+    let mut lines = Vec::new();
+    for node in list.map(Node::items).unwrap_or_default() {
+        let name = name(node);
+        if let (Some(name), Some(place)) = (&name, node.get("name").map(|n| &n.place)) {
+            names.enter("the line", name.as_str(), place, report);
+        }
+        let port = port(node, &mut ports, report);
+        let devices = devices::build(node, profiles, &mut device_names, ground, report);
+        if let (Some(name), Some(port)) = (name, port) {
+            lines.push(LineConfig { name, port, devices });
+        }
+    }
+    lines
+}
+
+fn port(line: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<PortConfig> {
+    if let Some(tcp) = line.get("tcp") {
+        let address = endpoints::address(text(tcp, "address")?).ok()?;
+        ports.enter("the endpoint", &address, &tcp.get("address")?.place, report);
+        return Some(PortConfig::Tcp { address });
+    }
+    let serial = line.get("serial")?;
+    let port = text(serial, "port")?;
+    ports.enter("the port", port, &serial.get("port")?.place, report);
+    Some(PortConfig::Serial(SerialConfig {
+        port: PathBuf::from(port),
+        baud: whole(serial, "baud").unwrap_or(9600),
+        parity: text(serial, "parity").and_then(parity).unwrap_or_default(),
+        stop_bits: whole(serial, "stop_bits").unwrap_or(1),
+    }))
+}
+
+fn spool(node: Option<&Node>, base: &Path, report: &mut Report<'_>) -> spool::Config {
+    let plain = spool::Config::default();
+    let Some(node) = node else { return plain };
+    if let (Some(every), Some(given)) = (duration(node, "commit_every"), node.get("commit_every"))
+        && !COMMIT_EVERY.contains(&every)
+    {
+        report.at(&given.place, format!("`commit_every`: expected 1s to 60s, found {}", given.found()));
+    }
+    spool::Config {
+        dir: text(node, "dir").map_or(plain.dir, |dir| base.join(dir)),
+        max_size: node.get("max_size").and_then(|n| scalar::size(n.scalar()?).ok()).unwrap_or(plain.max_size),
+        max_age: duration(node, "max_age").or(plain.max_age),
+        commit_every: duration(node, "commit_every").unwrap_or(plain.commit_every),
+        when_full: plain.when_full,
+    }
+}
+
+/// Over the tree with its keys in order, and over what the profiles mean.
+fn hash<'p>(root: &Node, profiles: impl Iterator<Item = &'p Arc<Profile>>) -> String {
+    let mut text = String::new();
+    canonical(root, &mut text);
+    let sum = profiles.fold(crc32c::crc32c(text.as_bytes()), |sum, profile| {
+        crc32c::crc32c_append(sum, format!("{profile:?}").as_bytes())
+    });
+    format!("{sum:08x}")
+}
+
+fn canonical(node: &Node, text: &mut String) {
+    match &node.content {
+        Content::Scalar(scalar) => text.push_str(&format!("{:?}", scalar.text)),
+        Content::List(items) => {
+            text.push('[');
+            for item in items {
+                canonical(item, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        Content::Map(entries) => {
+            let mut sorted: Vec<_> = entries.iter().collect();
+            sorted.sort_by(|a, b| a.key.cmp(&b.key));
+            text.push('{');
+            for entry in sorted {
+                text.push_str(&format!("{:?}:", entry.key));
+                canonical(&entry.value, text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The devices of a line: their profiles, their unit ids, and how often each point is read.
+
+use super::DEFAULT_EVERY;
+use super::build::{Ground, Once, duration, name, whole};
+use crate::bus::DeviceConfig;
+use crate::profile::format::every;
+use crate::profile::yaml::table::ScalarRule;
+use crate::profile::yaml::{Node, Report, Scalar, nearest, scalar};
+use crate::profile::{self, Every, Profile};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest wait for a reply that nobody has said anything about.
+const TIMEOUT: Duration = Duration::from_secs(1);
+const RETRIES: u8 = 1;
+/// Meters of the field answer in 5 to 500 ms; beyond this a line stands still.
+const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+
+/// The profiles that devices name, each read once.
+#[derive(Debug)]
+pub(super) struct Profiles<'a> {
+    base: &'a Path,
+    dirs: &'a [PathBuf],
+    known: BTreeMap<String, Option<Arc<Profile>>>,
+}
+
+impl<'a> Profiles<'a> {
+    pub(super) fn new(base: &'a Path, dirs: &'a [PathBuf]) -> Profiles<'a> {
+        Profiles { base, dirs, known: BTreeMap::new() }
+    }
+
+    pub(super) fn used(&self) -> impl Iterator<Item = &Arc<Profile>> {
+        self.known.values().flatten()
+    }
+
+    /// A profile's own problems are told once; that there is none is told at every device.
+    fn get(&mut self, node: &Node, report: &mut Report<'_>) -> Option<Arc<Profile>> {
+        let wanted = node.scalar()?.text.as_str();
+        if let Some(Some(profile)) = self.known.get(wanted) {
+            return Some(Arc::clone(profile));
+        }
+        match profile::find(wanted, self.base, self.dirs) {
+            Ok(profile) => {
+                self.known.insert(wanted.to_owned(), Some(Arc::clone(&profile)));
+                Some(profile)
+            }
+            Err(problems) => {
+                match problems.0.as_slice() {
+                    [whole] if whole.line == 0 => {
+                        report.at_with(&node.place, &whole.message, whole.help.clone())
+                    }
+                    _ if self.known.contains_key(wanted) => {}
+                    _ => report.adopt(problems),
+                }
+                self.known.insert(wanted.to_owned(), None);
+                None
+            }
+        }
+    }
+}
+
+pub(super) fn build(
+    line: &Node,
+    profiles: &mut Profiles<'_>,
+    names: &mut Once,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Vec<DeviceConfig> {
+    let line_every = text_every(line);
+    let is_tcp = line.get("tcp").is_some();
+    let mut units = Once::default();
+    let mut devices = Vec::new();
+    for node in line.get("devices").map(Node::items).unwrap_or_default() {
+        if let (Some(name), Some(at)) = (name(node), node.get("name")) {
+            names.enter("the device", name.as_str(), &at.place, report);
+        }
+        let unit = unit(node, is_tcp, &mut units, report);
+        let profile = node.get("profile").and_then(|at| profiles.get(at, report));
+        if let (Some(unit), Some(profile)) = (unit, profile) {
+            devices.extend(device(node, unit, profile, line_every, ground, report));
+        }
+    }
+    devices
+}
+
+fn device(
+    node: &Node,
+    unit: u8,
+    profile: Arc<Profile>,
+    line_every: Option<Every>,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<DeviceConfig> {
+    let name = name(node)?;
+    let every = periods(node, &profile, line_every, report);
+    let min_gap = duration(node, "min_gap").unwrap_or(profile.habits.min_gap);
+    if let (true, Some(at)) = (min_gap < profile.habits.min_gap, node.get("min_gap")) {
+        let least = profile.habits.min_gap.as_millis();
+        let message = format!("`min_gap` is below what the profile says the meter needs: {least}ms is kept");
+        ground.warnings.push(report.problem(&at.place, message, None));
+    }
+    if let (Some(timeout), Some(at)) = (duration(node, "timeout"), node.get("timeout"))
+        && !TIMEOUTS.contains(&timeout)
+    {
+        report.at(&at.place, format!("`timeout`: expected 10ms to 60s, found {}", at.found()));
+    }
+    Some(DeviceConfig {
+        name,
+        unit,
+        enabled: node.get("enabled").and_then(|n| scalar::flag(n.scalar()?)).unwrap_or(true),
+        timeout: duration(node, "timeout").unwrap_or(TIMEOUT),
+        retries: whole(node, "retries").unwrap_or(RETRIES),
+        min_gap: min_gap.max(profile.habits.min_gap),
+        every,
+        profile,
+    })
+}
+
+pub(super) static UNIT_ID: ScalarRule =
+    ScalarRule { expected: "a unit id from 1 to 247", check: unit_id, types: &["integer"], pattern: None };
+
+/// Modbus over Serial Line V1.02, 2.2.
+fn unit_id(given: &Scalar) -> Result<(), String> {
+    match scalar::whole(given)? {
+        1..=247 | 255 => Ok(()),
+        0 => Err("0 is the broadcast address, to which no meter answers".to_owned()),
+        248..=254 => Err("248 to 255 are reserved".to_owned()),
+        _ => Err("the meter's menu or DIP switches show it".to_owned()),
+    }
+}
+
+/// On TCP, 255 stands for the endpoint itself (Messaging on TCP/IP Implementation Guide V1.0b, 4.4.1.2).
+fn unit(node: &Node, is_tcp: bool, units: &mut Once, report: &mut Report<'_>) -> Option<u8> {
+    let at = node.get("unit")?;
+    let unit: u8 = whole(node, "unit")?;
+    if unit == 255 && !is_tcp {
+        let message = format!("`unit`: expected a unit id from 1 to 247, found {}", at.found());
+        report.at_with_help(&at.place, message, "248 to 255 are reserved on a serial line");
+        return None;
+    }
+    if units.enter("on this line unit", &unit.to_string(), &at.place, report) { Some(unit) } else { None }
+}
+
+fn text_every(node: &Node) -> Option<Every> {
+    every(node.get("every")?.scalar()?).ok()
+}
+
+/// A point in the configuration's device wins over the device, that over the profile's point, that over the line.
+fn periods(node: &Node, profile: &Profile, line: Option<Every>, report: &mut Report<'_>) -> Vec<Every> {
+    let device = text_every(node);
+    let own = node.get("points").map(Node::entries).unwrap_or_default();
+    let names: BTreeSet<&str> = profile.points.iter().map(|point| point.name.as_str()).collect();
+    for entry in own.iter().filter(|entry| !names.contains(entry.key.as_str())) {
+        let message = format!("the profile {} has no point `{}`", profile.name, entry.key.escape_debug());
+        match nearest(&entry.key, names.iter().copied()) {
+            Some(near) => report.at_with_help(&entry.at, message, format!("did you mean `{near}`?")),
+            None => report.at_with_help(
+                &entry.at,
+                message,
+                format!("`linesman profiles show {}` lists them", profile.name),
+            ),
+        }
+    }
+    let own =
+        |name: &str| own.iter().find(|entry| entry.key == name).and_then(|entry| text_every(&entry.value));
+    let period = |point: &profile::Point| {
+        let given = own(point.name.as_str()).or(device).or(point.every).or(line);
+        given.unwrap_or(Every::Period(DEFAULT_EVERY))
+    };
+    profile.points.iter().map(period).collect()
+}

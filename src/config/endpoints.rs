@@ -1,0 +1,160 @@
+//! Addresses as people write them: TCP endpoints, broker URLs, topics, where to listen.
+
+use crate::model::Name;
+use crate::profile::yaml::Scalar;
+use crate::profile::yaml::table::ScalarRule;
+use std::net::{Ipv6Addr, SocketAddr};
+
+/// Modbus TCP's registered port.
+const MODBUS_PORT: u16 = 502;
+const MQTT_PORT: u16 = 1883;
+/// The layout adds two levels (`d/{device}`) and a topic has at most six.
+const MOST_LEVELS: usize = 4;
+
+pub static ADDRESS: ScalarRule = ScalarRule {
+    expected: "HOST:PORT (\"10.0.0.5:502\")",
+    check: |s| address(&s.text).map(|_| ()),
+    types: &["string"],
+    pattern: None,
+};
+pub static URL: ScalarRule = ScalarRule {
+    expected: "mqtt://HOST[:PORT]",
+    check: |s| broker(&s.text).map(|_| ()),
+    types: &["string"],
+    pattern: Some("^mqtt://"),
+};
+pub static TOPIC: ScalarRule = ScalarRule {
+    expected: "1 to 4 topic levels of A-Z a-z 0-9 _ - and {gateway}",
+    check: topic,
+    types: &["string"],
+    pattern: Some("^[A-Za-z0-9_{}-]+(/[A-Za-z0-9_{}-]+){0,3}$"),
+};
+pub static LISTEN: ScalarRule = ScalarRule {
+    expected: "ADDRESS:PORT (\"127.0.0.1:8580\")",
+    check: |s| listen(&s.text).map(|_| ()),
+    types: &["string"],
+    pattern: None,
+};
+
+/// Host and port of a Modbus TCP endpoint, port 502 where none is given: `HOST:PORT`.
+pub fn address(text: &str) -> Result<String, String> {
+    if text.contains("://") {
+        return Err("a host and a port, without a scheme".to_owned());
+    }
+    let (host, port) = host_and_port(text, MODBUS_PORT)?;
+    Ok(joined(&host, port))
+}
+
+/// Host and port of `mqtt://HOST[:PORT]`.
+pub fn broker(text: &str) -> Result<(String, u16), String> {
+    let Some(rest) = text.strip_prefix("mqtt://") else {
+        return Err(match text.split_once("://") {
+            Some(("mqtts" | "ssl" | "tls", _)) => {
+                "`mqtts://` does not act yet in this version: TLS comes later".to_owned()
+            }
+            Some(("ws" | "wss", _)) => "MQTT over WebSocket is not spoken".to_owned(),
+            Some(("tcp", rest)) => format!("write mqtt://{rest}"),
+            Some(_) => String::new(),
+            None => format!("write mqtt://{text}"),
+        });
+    };
+    if rest.contains('@') {
+        return Err("secrets never stand in the file: use `username` and `password_file`".to_owned());
+    }
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#']) {
+        return Err("nothing follows the port; the topic stands under `topic`".to_owned());
+    }
+    host_and_port(rest, MQTT_PORT)
+}
+
+fn host_and_port(text: &str, default: u16) -> Result<(String, u16), String> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, tail) = rest.split_once(']').ok_or_else(String::new)?;
+            host.parse::<Ipv6Addr>().map_err(|_| format!("{host} is no IPv6 address"))?;
+            (host, if tail.is_empty() { None } else { Some(tail.strip_prefix(':').ok_or_else(String::new)?) })
+        }
+        None if text.matches(':').count() > 1 => {
+            return Err(format!("an IPv6 address stands in brackets: [{text}]"));
+        }
+        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    };
+    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if host.is_empty() || !host.chars().all(is_host) {
+        return Err(
+            "the host's name or address is missing or has a character that hosts do not have".to_owned()
+        );
+    }
+    if looks_like_ipv4(host) && host.parse::<std::net::Ipv4Addr>().is_err() {
+        return Err(format!("{host} is no IPv4 address (four numbers from 0 to 255)"));
+    }
+    match port {
+        None => Ok((host.to_owned(), default)),
+        Some(port) => match port.parse::<u16>() {
+            Ok(number) if number > 0 => Ok((host.to_owned(), number)),
+            Ok(_) | Err(_) => Err(format!("{port:?} is no port (1 to 65535)")),
+        },
+    }
+}
+
+fn looks_like_ipv4(host: &str) -> bool {
+    host.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+fn joined(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn topic(scalar: &Scalar) -> Result<(), String> {
+    let filled = scalar.text.replace("{gateway}", "g");
+    if filled.contains(['#', '+']) {
+        return Err("a topic to publish under has no wildcards".to_owned());
+    }
+    if filled.starts_with('/') || filled.ends_with('/') {
+        return Err("no slash at the ends".to_owned());
+    }
+    if let Some(level) = filled.split('/').find(|level| level.parse::<Name>().is_err()) {
+        return Err(format!("the level {level:?} is not made of A-Z a-z 0-9 _ - (1 to 64 of them)"));
+    }
+    match filled.split('/').count() {
+        1..=MOST_LEVELS => Ok(()),
+        n => Err(format!("{n} levels; the layout adds two, and brokers of the field allow six in all")),
+    }
+}
+
+/// An address of this machine and a port.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse::<SocketAddr>().map_err(|_| {
+        let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+        let host = text.rsplit_once(':').map_or("", |(host, _)| host);
+        match (host, port) {
+            ("localhost", Some(port)) => format!("write \"127.0.0.1:{port}\""),
+            ("" | "*", Some(port)) => {
+                format!("write \"127.0.0.1:{port}\" for this machine alone, \"0.0.0.0:{port}\" for everybody")
+            }
+            (_, Some(_)) => "an IP address of this machine, not a name".to_owned(),
+            (_, None) => format!("a port is missing: \"{text}:8580\""),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_have_their_default_ports() {
+        assert_eq!(address("10.0.0.5").unwrap(), "10.0.0.5:502");
+        assert_eq!(address("meter.lan:1502").unwrap(), "meter.lan:1502");
+        assert_eq!(address("[fe80::1]:502").unwrap(), "[fe80::1]:502");
+        assert_eq!(broker("mqtt://broker").unwrap(), ("broker".to_owned(), 1883));
+        assert_eq!(broker("mqtt://[::1]:2000/").unwrap(), ("::1".to_owned(), 2000));
+        for wrong in ["10.0.0.500:502", "host:0", "host:99999", "", "a b:502", "fe80::1", "tcp://x"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["broker:1883", "mqtts://b", "mqtt://u:p@b", "mqtt://b/topic", "mqtt://"] {
+            assert!(broker(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The table of the configuration's keys: what the reader checks and what the JSON Schema says.
+
+use super::devices::UNIT_ID;
+use super::endpoints::{ADDRESS, LISTEN, TOPIC, URL};
+use crate::profile::format::{BAUD, EVERY, PARITIES};
+use crate::profile::yaml::scalar::{DURATION, NAME, SIZE, TEXT};
+use crate::profile::yaml::table::{Key, Kind, Table, Word};
+
+/// A thousand lines of a thousand devices: beyond that something else is wrong.
+const MOST: usize = 1000;
+
+/// The whole configuration file.
+pub static CONFIG: Table = Table {
+    what: "the configuration",
+    doc: "Which meters are read over which lines, and where their readings go.",
+    keys: &[
+        Key::new("gateway", Kind::Table(&GATEWAY), "who this gateway is"),
+        Key::new(
+            "lines",
+            Kind::List { of: &Kind::Table(&LINE), least: 1, most: MOST },
+            "serial ports and TCP endpoints with the devices on them",
+        )
+        .required(),
+        Key::new("spool", Kind::Table(&SPOOL), "where readings wait until they are delivered"),
+        Key::new(
+            "upstreams",
+            Kind::List { of: &Kind::Table(&UPSTREAM), least: 0, most: 16 },
+            "where readings go",
+        ),
+        Key::new("uplinks", Kind::Anything, "network paths").later("the system's own routing is used"),
+        Key::new("http", Kind::Table(&HTTP), "health, metrics and status over HTTP; no key, no listener"),
+    ],
+    exactly_one: &[],
+};
+
+static GATEWAY: Table = Table {
+    what: "`gateway`",
+    doc: "Who this gateway is.",
+    keys: &[Key::new(
+        "id",
+        Kind::Scalar(&NAME),
+        "its name in topics and payloads; the host's name unless given",
+    )],
+    exactly_one: &[],
+};
+
+static LINE: Table = Table {
+    what: "a line",
+    doc: "One serial port or TCP endpoint: one conversation at a time.",
+    keys: &[
+        Key::new("name", Kind::Scalar(&NAME), "the line's name").required(),
+        Key::new("serial", Kind::Table(&SERIAL), "an RS-485 or RS-232 port"),
+        Key::new("tcp", Kind::Table(&TCP), "a Modbus TCP endpoint"),
+        Key::new("rtu_over_tcp", Kind::Anything, "RTU frames through a serial device server")
+            .later("use the device server's own port (`serial`) or its Modbus TCP mode (`tcp`)"),
+        Key::new(
+            "every",
+            Kind::Scalar(&EVERY),
+            "how often points are read that say nothing themselves; 10s unless given",
+        ),
+        Key::new(
+            "devices",
+            Kind::List { of: &Kind::Table(&DEVICE), least: 1, most: MOST },
+            "the meters on this line",
+        )
+        .required(),
+    ],
+    exactly_one: &[&["serial", "tcp", "rtu_over_tcp"]],
+};
+
+static SERIAL: Table = Table {
+    what: "`serial`",
+    doc: "An RS-485 or RS-232 port.",
+    keys: &[
+        Key::new(
+            "port",
+            Kind::Scalar(&TEXT),
+            "the device file, best by its stable name (/dev/serial/by-id/…)",
+        )
+        .required(),
+        Key::new("baud", BAUD, "bits per second; 9600 unless given"),
+        Key::new("parity", Kind::Word(PARITIES), "parity; none unless given"),
+        Key::new("stop_bits", Kind::Whole { least: 1, most: 2 }, "stop bits; 1 unless given"),
+        Key::new("framing", Kind::Word(FRAMINGS), "how frames are told apart; rtu unless given"),
+    ],
+    exactly_one: &[],
+};
+
+static FRAMINGS: &[Word] = &[
+    Word::new("rtu", "by silence, with a CRC"),
+    Word::new("ascii", "by characters, with an LRC").later("only RTU framing is spoken"),
+];
+
+static TCP: Table = Table {
+    what: "`tcp`",
+    doc: "A Modbus TCP endpoint.",
+    keys: &[Key::new("address", Kind::Scalar(&ADDRESS), "host and port; port 502 unless given").required()],
+    exactly_one: &[],
+};
+
+static DEVICE: Table = Table {
+    what: "a device",
+    doc: "One installed meter.",
+    keys: &[
+        Key::new("name", Kind::Scalar(&NAME), "its name in topics and payloads; unique in this gateway")
+            .required(),
+        Key::new("profile", Kind::Scalar(&TEXT), "a profile by name, or by path (with / or ending in .yaml)")
+            .required(),
+        Key::new(
+            "unit",
+            Kind::Scalar(&UNIT_ID),
+            "Modbus unit id, 1 to 247 (on TCP also 255: the endpoint itself)",
+        )
+        .required(),
+        Key::new("every", Kind::Scalar(&EVERY), "how often it is read"),
+        Key::new("enabled", Kind::Flag, "false: known, but not asked; true unless given"),
+        Key::new("timeout", Kind::Scalar(&DURATION), "longest wait for a reply; 1s unless given"),
+        Key::new(
+            "retries",
+            Kind::Whole { least: 0, most: 10 },
+            "how often a question is repeated; 1 unless given",
+        ),
+        Key::new(
+            "min_gap",
+            Kind::Scalar(&DURATION),
+            "silence before the next request; at least the profile's",
+        ),
+        Key::new(
+            "points",
+            Kind::Named { what: "points of the profile", of: &Kind::Table(&DEVICE_POINT) },
+            "what is different for single points",
+        ),
+        Key::new("parameters", Kind::Anything, "values that the profile refers to, such as a CT ratio")
+            .later("profiles have no parameters yet"),
+    ],
+    exactly_one: &[],
+};
+
+static DEVICE_POINT: Table = Table {
+    what: "a device's point",
+    doc: "What is different for one point of this device.",
+    keys: &[Key::new("every", Kind::Scalar(&EVERY), "how often it is read")],
+    exactly_one: &[],
+};
+
+static SPOOL: Table = Table {
+    what: "`spool`",
+    doc: "Where readings wait until they are delivered.",
+    keys: &[
+        Key::new("dir", Kind::Scalar(&TEXT), "its folder; /var/lib/linesman/spool unless given"),
+        Key::new("max_size", Kind::Scalar(&SIZE), "most room on disk; 1GiB unless given"),
+        Key::new("max_age", Kind::Scalar(&DURATION), "older readings are dropped; 30d unless given"),
+        Key::new(
+            "commit_every",
+            Kind::Scalar(&DURATION),
+            "how often it is made durable, 1s to 60s; 5s unless given",
+        ),
+        Key::new("when_full", Kind::Word(WHEN_FULL), "what gives way; drop-oldest unless given"),
+    ],
+    exactly_one: &[],
+};
+
+static WHEN_FULL: &[Word] = &[
+    Word::new("drop-oldest", "the oldest readings are dropped, counted and announced"),
+    Word::new("refuse-new", "new readings are refused").later("the oldest readings are dropped"),
+];
+
+static UPSTREAM: Table = Table {
+    what: "an upstream",
+    doc: "A far system that readings are delivered to.",
+    keys: &[
+        Key::new("name", Kind::Scalar(&NAME), "its name; the spool's cursor hangs on it").required(),
+        Key::new("mqtt", Kind::Table(&MQTT), "an MQTT broker"),
+        Key::new("file", Kind::Table(&FILE), "JSON lines in a file"),
+        Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
+        Key::new("order", Kind::Word(ORDERS), "in which order readings leave; strict unless given"),
+    ],
+    exactly_one: &[&["mqtt", "file", "stdout"]],
+};
+
+static ORDERS: &[Word] = &[
+    Word::new("strict", "oldest first"),
+    Word::new("live-first", "live readings before the backlog").later("readings leave oldest first"),
+];
+
+static MQTT: Table = Table {
+    what: "`mqtt`",
+    doc: "An MQTT 3.1.1 broker.",
+    keys: &[
+        Key::new("url", Kind::Scalar(&URL), "mqtt://HOST[:PORT]; port 1883 unless given").required(),
+        Key::new(
+            "topic",
+            Kind::Scalar(&TOPIC),
+            "the levels above all topics; linesman/{gateway} unless given",
+        ),
+        Key::new("encoding", Kind::Word(ENCODINGS), "how readings are written; json unless given"),
+        Key::new("username", Kind::Scalar(&TEXT), "who logs in"),
+        Key::new("password_file", Kind::Scalar(&TEXT), "a file that holds the password and nothing else"),
+        Key::new(
+            "client_id",
+            Kind::Scalar(&TEXT),
+            "MQTT client identifier; linesman-{gateway}-{upstream} unless given",
+        ),
+        Key::new(
+            "keep_alive",
+            Kind::Scalar(&DURATION),
+            "longest silence on the connection; 30s unless given",
+        ),
+        Key::new("password", Kind::Anything, "")
+            .later("secrets never stand in the file: use `password_file`"),
+        Key::new("ca_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
+        Key::new("cert_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
+        Key::new("key_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
+    ],
+    exactly_one: &[],
+};
+
+static ENCODINGS: &[Word] = &[
+    Word::new("json", "one JSON object a reading"),
+    Word::new("batch", "compact batches").later("readings leave as JSON"),
+];
+
+static FILE: Table = Table {
+    what: "`file`",
+    doc: "JSON lines in a file, rotated by size.",
+    keys: &[
+        Key::new("path", Kind::Scalar(&TEXT), "the file").required(),
+        Key::new("max_size", Kind::Scalar(&SIZE), "rotate beyond this size; 64MiB unless given"),
+        Key::new("keep", Kind::Whole { least: 0, most: 1000 }, "rotated files that are kept; 4 unless given"),
+    ],
+    exactly_one: &[],
+};
+
+static STDOUT: Table = Table {
+    what: "`stdout`",
+    doc: "JSON lines on standard output; nothing to configure: `stdout: {}`.",
+    keys: &[],
+    exactly_one: &[],
+};
+
+static HTTP: Table = Table {
+    what: "`http`",
+    doc: "Health, metrics and status over HTTP.",
+    keys: &[Key::new("listen", Kind::Scalar(&LISTEN), "address and port, such as 127.0.0.1:8580").required()],
+    exactly_one: &[],
+};

@@ -1,0 +1,92 @@
+//! The upstreams: where each delivers to.
+
+use super::build::{Ground, Once, duration, name, text, whole};
+use super::endpoints;
+use crate::model::Name;
+use crate::profile::yaml::{Node, Report, scalar};
+use crate::upstream::{Config, Kind, file, mqtt};
+use std::time::Duration;
+
+/// The field is 16 bits of seconds (MQTT 3.1.1, 3.1.2.10); below this every hiccup is a reconnect.
+const KEEP_ALIVES: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(65_535);
+
+pub(super) fn build(
+    list: Option<&Node>,
+    gateway: &Name,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Config> {
+    let (mut names, mut files) = (Once::default(), Once::default());
+    let mut upstreams = Vec::new();
+    for node in list.map(Node::items).unwrap_or_default() {
+        let name = name(node);
+        if let (Some(name), Some(at)) = (&name, node.get("name")) {
+            names.enter("the upstream", name.as_str(), &at.place, report);
+        }
+        let kind = if let Some(mqtt) = node.get("mqtt") {
+            mqtt_config(mqtt, gateway, ground, report).map(Kind::Mqtt)
+        } else if let Some(file) = node.get("file") {
+            file_config(file, &mut files, ground, report).map(Kind::File)
+        } else {
+            node.get("stdout").map(|_| Kind::Stdout)
+        };
+        if let (Some(name), Some(kind)) = (name, kind) {
+            upstreams.push(Config { name, kind });
+        }
+    }
+    upstreams
+}
+
+fn mqtt_config(
+    node: &Node,
+    gateway: &Name,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<mqtt::Config> {
+    let plain = mqtt::Config::default();
+    let (host, port) = endpoints::broker(text(node, "url")?).ok()?;
+    let password_file = text(node, "password_file").map(|path| ground.base.join(path));
+    if let (Some(path), Some(at)) = (&password_file, node.get("password_file")) {
+        if !path.is_file() {
+            let message = format!("there is no password file {} yet", path.display());
+            ground.warnings.push(report.problem(&at.place, message, None));
+        }
+        if node.get("username").is_none() {
+            report.at(
+                &at.place,
+                "`password_file` without `username`: MQTT has no password without a user name",
+            );
+        }
+    }
+    if let (Some(keep_alive), Some(at)) = (duration(node, "keep_alive"), node.get("keep_alive"))
+        && !KEEP_ALIVES.contains(&keep_alive)
+    {
+        report.at(&at.place, format!("`keep_alive`: expected 5s to 65535s, found {}", at.found()));
+    }
+    let topic = text(node, "topic").unwrap_or(&plain.topic);
+    Some(mqtt::Config {
+        host,
+        port,
+        topic: topic.replace("{gateway}", gateway.as_str()),
+        username: text(node, "username").map(str::to_owned),
+        password_file,
+        client_id: text(node, "client_id").map(str::to_owned),
+        keep_alive: duration(node, "keep_alive").unwrap_or(plain.keep_alive),
+    })
+}
+
+fn file_config(
+    node: &Node,
+    files: &mut Once,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<file::Config> {
+    let plain = file::Config::default();
+    let path = text(node, "path")?;
+    files.enter("the file", path, &node.get("path")?.place, report);
+    Some(file::Config {
+        path: ground.base.join(path),
+        max_size: node.get("max_size").and_then(|n| scalar::size(n.scalar()?).ok()).unwrap_or(plain.max_size),
+        keep: whole(node, "keep").unwrap_or(plain.keep),
+    })
+}
