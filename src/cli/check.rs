@@ -1,10 +1,135 @@
-//! `linesman check` (being written).
+//! `linesman check`: all that is wrong with a configuration and its profiles; opens no port and no socket.
 
 use super::Exit;
+use crate::bus::{DeviceConfig, LineConfig, PortConfig};
+use crate::config::{self, Config, Overlays};
+use crate::profile::{Every, Parity};
+use crate::upstream::{self, Kind};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    /// Overrides one value, as in `--set lines.0.serial.baud=19200`; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
 
-pub(super) fn main(_arguments: Arguments) -> Exit {
-    Exit::Failed
+pub(super) fn main(arguments: Arguments) -> Exit {
+    let overlays = Overlays::from_environment(arguments.set);
+    match config::load(&arguments.config, &overlays) {
+        Ok(config) => {
+            let warned =
+                config.warnings.iter().try_for_each(|w| writeln!(io::stderr().lock(), "warning: {w}"));
+            let said = io::stdout().lock().write_all(summary(&config).as_bytes());
+            if warned.and(said).is_ok() { Exit::Done } else { Exit::Io }
+        }
+        Err(problems) => {
+            let count = problems.len();
+            let plural = if count == 1 { "problem" } else { "problems" };
+            match writeln!(io::stderr().lock(), "{problems}\n{count} {plural}") {
+                Ok(()) => Exit::Config,
+                Err(_) => Exit::Io,
+            }
+        }
+    }
+}
+
+/// What the configuration comes to, for somebody who wants to see that it was understood.
+fn summary(config: &Config) -> String {
+    let mut text = format!("gateway {}, configuration {}\n", config.gateway, config.hash);
+    for line in &config.lines {
+        text.push_str(&line_summary(line));
+    }
+    for (n, wire) in config.wire.iter().enumerate() {
+        let head = if n == 0 { "on the wire, counted from 0:\n" } else { "" };
+        let _ = writeln!(text, "{head}  {wire}");
+    }
+    let spool = &config.spool;
+    let age = spool.max_age.map_or_else(String::new, |age| format!(", {}", span(age)));
+    let _ = writeln!(
+        text,
+        "spool {}: at most {} MiB{age}, durable every {}",
+        spool.dir.display(),
+        spool.max_size >> 20,
+        span(spool.commit_every)
+    );
+    for upstream in &config.upstreams {
+        let _ = writeln!(text, "upstream {}: {}", upstream.name, target(upstream));
+    }
+    let _ = match &config.http {
+        Some(http) => writeln!(text, "http {}", http.listen),
+        None => writeln!(text, "http: no listener"),
+    };
+    let devices = config.lines.iter().flat_map(|line| &line.devices);
+    let points: usize = devices.clone().map(|device| device.profile.points.len()).sum();
+    let _ =
+        writeln!(text, "good: {} lines, {} devices, {points} points", config.lines.len(), devices.count());
+    text
+}
+
+fn line_summary(line: &LineConfig) -> String {
+    let port = match &line.port {
+        PortConfig::Serial(serial) => {
+            let parity = match serial.parity {
+                Parity::None => 'N',
+                Parity::Even => 'E',
+                Parity::Odd => 'O',
+            };
+            format!("{}, {} 8{parity}{}", serial.port.display(), serial.baud, serial.stop_bits)
+        }
+        PortConfig::Tcp { address } => format!("tcp {address}"),
+    };
+    let mut text = format!("line {}: {port}\n", line.name);
+    for device in &line.devices {
+        let off = if device.enabled { "" } else { ", not enabled" };
+        let (name, unit, profile) = (&device.name, device.unit, &device.profile.name);
+        let _ = writeln!(text, "  {name}: unit {unit}, {profile}, {}{off}", periods(device));
+    }
+    text
+}
+
+/// `34 points every 1s, 4 every 60s`.
+fn periods(device: &DeviceConfig) -> String {
+    let mut counts: BTreeMap<Duration, usize> = BTreeMap::new();
+    for every in &device.every {
+        let period = match every {
+            Every::Period(period) => *period,
+            Every::Continuous => Duration::ZERO,
+        };
+        *counts.entry(period).or_default() += 1;
+    }
+    let mut parts = Vec::new();
+    for (period, count) in counts {
+        let points = if parts.is_empty() { if count == 1 { " point" } else { " points" } } else { "" };
+        let how =
+            if period.is_zero() { "continuously".to_owned() } else { format!("every {}", span(period)) };
+        parts.push(format!("{count}{points} {how}"));
+    }
+    parts.join(", ")
+}
+
+fn target(upstream: &upstream::Config) -> String {
+    match &upstream.kind {
+        Kind::Mqtt(mqtt) => format!("mqtt://{}:{}, topic {}", mqtt.host, mqtt.port, mqtt.topic),
+        Kind::File(file) => format!("file {}", file.path.display()),
+        Kind::Stdout => "standard output".to_owned(),
+    }
+}
+
+/// A span as the configuration writes it.
+pub(super) fn span(span: Duration) -> String {
+    let ms = span.as_millis();
+    for (unit, size) in [("d", 86_400_000_u128), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
+        if ms >= size && ms.is_multiple_of(size) {
+            return format!("{}{unit}", ms / size);
+        }
+    }
+    format!("{ms}ms")
 }

@@ -48,6 +48,7 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         upstreams,
         http: http.map(|listen| serve::Config { listen }),
         hash: hash(root, profiles.used()),
+        wire: profiles.wire(),
         warnings: ground.warnings,
     }
 }

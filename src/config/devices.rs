@@ -6,7 +6,7 @@ use crate::bus::DeviceConfig;
 use crate::profile::format::every;
 use crate::profile::yaml::table::ScalarRule;
 use crate::profile::yaml::{Node, Report, Scalar, nearest, scalar};
-use crate::profile::{self, Every, Profile};
+use crate::profile::{self, Every, Problems, Profile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,15 +24,31 @@ pub(super) struct Profiles<'a> {
     base: &'a Path,
     dirs: &'a [PathBuf],
     known: BTreeMap<String, Option<Arc<Profile>>>,
+    /// What goes on the wire for registers in the notation of manuals.
+    wire: Vec<String>,
 }
 
 impl<'a> Profiles<'a> {
     pub(super) fn new(base: &'a Path, dirs: &'a [PathBuf]) -> Profiles<'a> {
-        Profiles { base, dirs, known: BTreeMap::new() }
+        Profiles { base, dirs, known: BTreeMap::new(), wire: Vec::new() }
     }
 
     pub(super) fn used(&self) -> impl Iterator<Item = &Arc<Profile>> {
         self.known.values().flatten()
+    }
+
+    pub(super) fn wire(self) -> Vec<String> {
+        self.wire
+    }
+
+    fn read(&mut self, wanted: &str) -> Result<Arc<Profile>, Problems> {
+        let source = profile::locate(wanted, self.base, self.dirs)?;
+        let profile = source.parse()?;
+        for (point, notation, table, address) in profile::notation(&source.text) {
+            let table = table.word();
+            self.wire.push(format!("{}: {point}: register {notation} is {table} {address}", source.file));
+        }
+        Ok(Arc::new(profile))
     }
 
     /// A profile's own problems are told once; that there is none is told at every device.
@@ -41,7 +57,7 @@ impl<'a> Profiles<'a> {
         if let Some(Some(profile)) = self.known.get(wanted) {
             return Some(Arc::clone(profile));
         }
-        match profile::find(wanted, self.base, self.dirs) {
+        match self.read(wanted) {
             Ok(profile) => {
                 self.known.insert(wanted.to_owned(), Some(Arc::clone(&profile)));
                 Some(profile)
@@ -78,22 +94,22 @@ pub(super) fn build(
         }
         let unit = unit(node, is_tcp, &mut units, report);
         let profile = node.get("profile").and_then(|at| profiles.get(at, report));
-        if let (Some(unit), Some(profile)) = (unit, profile) {
-            devices.extend(device(node, unit, profile, line_every, ground, report));
+        let device = profile.and_then(|profile| device(node, profile, line_every, ground, report));
+        if let (Some(unit), Some(device)) = (unit, device) {
+            devices.push(DeviceConfig { unit, ..device });
         }
     }
     devices
 }
 
+/// Everything but the unit id.
 fn device(
     node: &Node,
-    unit: u8,
     profile: Arc<Profile>,
     line_every: Option<Every>,
     ground: &mut Ground<'_>,
     report: &mut Report<'_>,
 ) -> Option<DeviceConfig> {
-    let name = name(node)?;
     let every = periods(node, &profile, line_every, report);
     let min_gap = duration(node, "min_gap").unwrap_or(profile.habits.min_gap);
     if let (true, Some(at)) = (min_gap < profile.habits.min_gap, node.get("min_gap")) {
@@ -107,8 +123,8 @@ fn device(
         report.at(&at.place, format!("`timeout`: expected 10ms to 60s, found {}", at.found()));
     }
     Some(DeviceConfig {
-        name,
-        unit,
+        name: name(node)?,
+        unit: 0,
         enabled: node.get("enabled").and_then(|n| scalar::flag(n.scalar()?)).unwrap_or(true),
         timeout: duration(node, "timeout").unwrap_or(TIMEOUT),
         retries: whole(node, "retries").unwrap_or(RETRIES),

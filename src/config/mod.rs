@@ -44,6 +44,8 @@ pub struct Config {
     pub http: Option<serve::Config>,
     /// Eight hexadecimal digits over what the files mean, not how they are written.
     pub hash: String,
+    /// For registers in the 1-based notation of manuals: what goes on the wire.
+    pub wire: Vec<String>,
     /// What is doubtful but no reason to refuse.
     pub warnings: Vec<Problem>,
 }

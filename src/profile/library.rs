@@ -29,29 +29,63 @@ pub fn is_path(name_or_path: &str) -> bool {
     name_or_path.contains('/') || name_or_path.ends_with(".yaml") || name_or_path.ends_with(".yml")
 }
 
+/// A profile's text and where it stands.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The file's name without `.yaml`.
+    pub name: String,
+    /// The file as messages call it.
+    pub file: String,
+    pub text: String,
+}
+
+impl Source {
+    pub fn parse(&self) -> Result<Profile, Problems> {
+        parse(&self.name, &self.file, &self.text)
+    }
+}
+
 /// Reads a profile: by path from `base`, else by name from `dirs`, else from the library.
 pub fn find(name_or_path: &str, base: &Path, dirs: &[PathBuf]) -> Result<Arc<Profile>, Problems> {
+    locate(name_or_path, base, dirs)?.parse().map(Arc::new)
+}
+
+/// The same, not parsed yet.
+pub fn locate(name_or_path: &str, base: &Path, dirs: &[PathBuf]) -> Result<Source, Problems> {
     if is_path(name_or_path) {
-        return from_file(&base.join(name_or_path), name_or_path).map(Arc::new);
+        let mut wanted = name_or_path;
+        while let Some(rest) = wanted.strip_prefix("./") {
+            wanted = rest;
+        }
+        return open(&base.join(wanted));
     }
     for dir in dirs {
         let path = dir.join(format!("{name_or_path}.yaml"));
         if path.is_file() {
-            return from_file(&path, &path.to_string_lossy()).map(Arc::new);
+            return open(&path);
         }
     }
     let Some(text) = builtin_text(name_or_path) else {
         return Err(unknown(name_or_path, dirs).into());
     };
-    parse(name_or_path, &format!("profiles/{name_or_path}.yaml"), text).map(Arc::new)
+    let file = format!("profiles/{name_or_path}.yaml");
+    Ok(Source { name: name_or_path.to_owned(), file, text: text.to_owned() })
+}
+
+/// The owner's own profiles in these folders, by name.
+pub fn own(dirs: &[PathBuf]) -> Vec<String> {
+    let entries = dirs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".yaml")?.to_owned()))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn unknown(name: &str, dirs: &[PathBuf]) -> Problem {
     let mut names: Vec<String> = builtin().map(str::to_owned).collect();
-    for entry in dirs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten() {
-        let file = entry.file_name();
-        names.extend(file.to_str().and_then(|file| file.strip_suffix(".yaml")).map(str::to_owned));
-    }
+    names.extend(own(dirs));
     let mut problem = Problem::whole(name, format!("no profile is named `{name}`"));
     problem.help = Some(match nearest(name, names.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -61,11 +95,12 @@ fn unknown(name: &str, dirs: &[PathBuf]) -> Problem {
     problem
 }
 
-/// Reads a profile's file; `shown` is the file's name in messages.
-pub fn from_file(path: &Path, shown: &str) -> Result<Profile, Problems> {
+/// A profile's file, read and not parsed yet.
+pub fn open(path: &Path) -> Result<Source, Problems> {
+    let file = path.to_string_lossy().into_owned();
     let octets = std::fs::read(path)
-        .map_err(|error| Problem::whole(shown, format!("cannot read the profile: {error}")))?;
-    let text = node::decode(shown, octets)?;
+        .map_err(|error| Problem::whole(&file, format!("cannot read the profile {file}: {error}")))?;
+    let text = node::decode(&file, octets)?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    parse(&name, shown, &text)
+    Ok(Source { name, file, text })
 }

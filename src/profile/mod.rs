@@ -9,8 +9,8 @@ mod point;
 mod read;
 pub mod yaml;
 
-pub use library::{OWN_FOLDER, builtin, builtin_text, find, from_file, is_path};
-pub use read::{last_address, parity, parse};
+pub use library::{OWN_FOLDER, builtin, builtin_text, find, is_path, locate};
+pub use read::{notation, parity, parse};
 pub use yaml::{Problem, Problems};
 
 use crate::model::{Decimal, Name, Ratio};
@@ -33,6 +33,16 @@ impl Table {
         match self {
             Table::Coil | Table::DiscreteInput => 2000,
             Table::InputRegister | Table::HoldingRegister => 125,
+        }
+    }
+
+    /// The word that profiles and the command line use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Table::Coil => "coil",
+            Table::DiscreteInput => "discrete",
+            Table::InputRegister => "input",
+            Table::HoldingRegister => "holding",
         }
     }
 
@@ -72,6 +82,25 @@ pub enum Format {
 }
 
 impl Format {
+    /// The word that profiles use.
+    pub fn word(self) -> std::borrow::Cow<'static, str> {
+        match self {
+            Format::Bool => "bool".into(),
+            Format::U16 => "u16".into(),
+            Format::S16 => "s16".into(),
+            Format::U32 => "u32".into(),
+            Format::S32 => "s32".into(),
+            Format::U64 => "u64".into(),
+            Format::S64 => "s64".into(),
+            Format::F32 => "f32".into(),
+            Format::F64 => "f64".into(),
+            Format::Bcd16 => "bcd16".into(),
+            Format::Bcd32 => "bcd32".into(),
+            Format::Text(registers) => format!("string:{registers}").into(),
+            Format::Bits => "bits".into(),
+        }
+    }
+
     /// How many addresses the value covers: registers, or one coil.
     pub const fn count(self) -> u16 {
         match self {

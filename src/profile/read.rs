@@ -2,7 +2,7 @@
 
 use super::format::{self, PROFILE};
 use super::yaml::{Entry, Node, Place, Problems, Report, Scalar, node, scalar, walk};
-use super::{FactorySerial, Fingerprint, Format, Habits, Order, Parity, Point, Profile, Table, point};
+use super::{FactorySerial, Fingerprint, Habits, Order, Parity, Point, Profile, Table, point};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -230,15 +230,23 @@ fn clash(entry: &Entry, (n, point): (usize, &Point), (i, other): (usize, &Point)
     }
 }
 
-/// How many addresses a format covers within a table; used by listings.
-pub fn last_address(address: u16, format: Format) -> u32 {
-    u32::from(address) + u32::from(format.count()) - 1
+/// The points written in the 1-based notation of manuals: name, notation, and what goes on the wire.
+pub fn notation(text: &str) -> Vec<(String, String, Table, u16)> {
+    let mut unheard = Report::new("", text);
+    let Some(root) = node::parse(text, &mut unheard) else { return Vec::new() };
+    let points = root.get("points").map(Node::entries).unwrap_or_default();
+    let wire = |entry: &Entry| {
+        let given = scalar_of(&entry.value, "register")?;
+        let (table, address) = format::register(given).ok()?;
+        Some((entry.key.clone(), given.text.clone(), table, address))
+    };
+    points.iter().filter_map(wire).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::Sentinel;
+    use crate::profile::{Format, Sentinel};
 
     const GOOD: &str = r#"
 profile: 1
