@@ -254,7 +254,7 @@ mod tests {
         #[test]
         fn a_reply_reads_back(which in 0usize..4, address in 0u16..1000, count in 1u16..=125, seed: u8) {
             let request = request(ReadFunction::ALL[which], address, count);
-            let data: Vec<u8> = (0..request.reply_data_octets()).map(|i| seed.wrapping_add(i as u8)).collect();
+            let data: Vec<u8> = (0..request.reply_data_octets()).map(|i| seed.wrapping_add(u8::try_from(i % 256).unwrap())).collect();
             let pdu = encode_data_reply(&request, &data);
             prop_assert_eq!(decode_reply(&request, &pdu), Ok(ReplyPdu::Data(&data)));
         }
