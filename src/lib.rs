@@ -1,5 +1,16 @@
 //! linesman: from wired meters to IP, nothing lost unsaid. (The architecture page; being written.)
 
+// Tests make their data as they need it.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        clippy::float_cmp
+    )
+)]
+
 pub mod app;
 pub mod bus;
 pub mod cli;

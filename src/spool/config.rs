@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What to keep, where, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub dir: PathBuf,
-    /// Octets on disk, all segments together.
+    /// Octets on disk, all files together; never exceeded.
     pub max_size: u64,
+    /// Older segments go, acknowledged or not; `None` keeps them until the room is needed.
     pub max_age: Option<Duration>,
+    /// The most that a power cut may cost.
     pub commit_every: Duration,
     pub when_full: WhenFull,
 }
@@ -18,6 +21,8 @@ pub struct Config {
 pub enum WhenFull {
     #[default]
     DropOldest,
+    /// What an upstream still needs stays; new records are counted as lost instead.
+    RefuseNew,
 }
 
 impl Default for Config {

@@ -1,3 +1,284 @@
+//! Keeps records until they are acknowledged, and as local history after.
+//!
+//! The room knows octets, positions and times. It does not know what a record says, whose reading it is,
+//! or how it is forwarded.
+//!
+//! # Promises
+//! - **At least once.** A cursor moves only when its upstream settles records, and what is written of it to
+//!   disk never goes beyond what is committed. For each upstream, in records, at every instant:
+//!   `sampled = delivered + pending + left_out + dropped{reason}`.
+//! - **A power cut costs at most `commit_every`** (or 64 KiB, whichever comes first): records are committed
+//!   in groups, by one write and one `fdatasync`.
+//! - **The cap holds.** Segments are preallocated, so `max_size` is never exceeded; to make room the oldest
+//!   segment goes whole, and what an upstream had not had from it is counted as its loss.
+//! - **Starts from any octets.** Opening reads headers and the last segment only. Damage costs the records
+//!   it touches: reading goes on at the next valid one, and what is missing is counted as `damaged`.
+//! - **An ill disk stops nobody.** While it takes nothing, records wait in memory up to a bound; the oldest
+//!   beyond it are counted as `disk-ill`. A failed `fdatasync` is never tried again on the same file: what
+//!   is not committed is written to a new segment from memory.
+//! - **One process at a time**: the folder is locked.
+//!
+//! # Positions, epochs, sequences
+//! A *position* numbers all records that ever passed through this folder, from 1, without gaps; cursors
+//! count in positions. An *epoch* is drawn at random at each start and a *sequence* counts from 1 within it:
+//! the pair names a record to the outside for ever, also when a power cut took the record from disk after it
+//! had been delivered (its position may be given again, its pair never is).
+//!
+//! # Format, version 1
+//! All integers little endian. `DIR/lock` is the lock and holds the owner's process id. Everything else is
+//! in `DIR/v1/`, so that another version, older or newer, finds its own folder and leaves this one alone.
+//!
+//! Segment `NNNNNNNNNNNNNNNNNNNN.seg` (the first position, twenty digits), preallocated with zeros:
+//!
+//! | octets | meaning |
+//! | --- | --- |
+//! | 0–7 | `LMSPOOL1` |
+//! | 8–15 | first position |
+//! | 16–23 | time of the first record, ms since 1970 UTC |
+//! | 24–27 | zero |
+//! | 28–31 | CRC-32C of octets 0–27 |
+//! | 32– | records, one after the other; the first length of zero ends them |
+//!
+//! Record:
+//!
+//! | octets | meaning |
+//! | --- | --- |
+//! | 0–3 | length of the payload, at least 1 |
+//! | 4–7 | CRC-32C of all other octets of the record |
+//! | 8–15 | position |
+//! | 16–19 | epoch |
+//! | 20–27 | sequence |
+//! | 28–35 | time, ms since 1970 UTC |
+//! | 36– | payload |
+//!
+//! Cursor `NAME.cursor`: two slots of 2048 octets, written in turn, the valid one with the higher generation
+//! counts; so a torn write leaves the other. Its layout stands in the page of `cursor.rs`.
+//!
+//! # Why
+//! One synchronous owner in a thread of its own: a card may take seconds to sync, and a loop over an enum
+//! needs no lock. Preallocated segments and group commit because bytes written to flash are what wears it.
+
 mod config;
+mod cursor;
+mod disk;
+mod format;
+mod inspect;
+mod log;
+mod owner;
+mod recover;
 
 pub use config::{Config, WhenFull};
+pub use cursor::Account;
+pub use inspect::{Damage, Inspection, inspect};
+
+use cursor::Outcome as Settled;
+use owner::Request;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Requests waiting for the owner: a burst of scans from every line while the disk syncs.
+const REQUESTS: usize = 256;
+
+/// One record as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub position: u64,
+    pub epoch: u32,
+    pub seq: u64,
+    pub ts_ms: i64,
+    pub octets: Arc<[u8]>,
+}
+
+/// Why the spool can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the spool {} is in use by {}", dir.display(), pid.map_or("another process".to_owned(), |pid| format!("process {pid}")))]
+    Locked { dir: PathBuf, pid: Option<u32> },
+    #[error("cannot open the spool {}", dir.display())]
+    Folder { dir: PathBuf, source: io::Error },
+}
+
+/// The owner has ended: there is no spool any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the spool has ended")]
+pub struct Closed;
+
+/// Records are still in memory because the disk does not take them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    #[error("the disk does not take the records: {0}")]
+    Disk(String),
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
+/// What the spool says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Records on disk and in memory, acknowledged or not.
+    pub records: u64,
+    /// Octets on disk.
+    pub octets: u64,
+    pub oldest_ts: Option<i64>,
+    /// `false` while the disk does not take what it is given.
+    pub healthy: bool,
+    pub detail: Option<String>,
+    /// Records since the folder was made.
+    pub appended: u64,
+    /// Rises at least once a second while the owner turns.
+    pub heartbeat: u64,
+}
+
+/// The running spool.
+#[derive(Debug)]
+pub struct Spool {
+    requests: mpsc::Sender<Request>,
+    epoch: u32,
+    head: watch::Receiver<u64>,
+    status: watch::Receiver<Status>,
+    accounts: watch::Receiver<BTreeMap<String, watch::Receiver<Account>>>,
+    owner: Option<JoinHandle<()>>,
+}
+
+/// Locks the folder, recovers what is in it, and starts the owner's thread.
+///
+/// An upstream that has no cursor yet starts with the oldest record if the folder has no cursor at all,
+/// and with the next one otherwise: a second upstream is not sent the first one's history.
+pub fn start(config: Config, upstreams: &[String]) -> Result<Spool, OpenError> {
+    let log = log::Log::open(config, upstreams, disk::RealDisk)?;
+    let (requests, requests_in) = mpsc::channel(REQUESTS);
+    let epoch = log.epoch();
+    let owner = owner::Owner::new(log, requests_in);
+    let (head, status, accounts) = (owner.head(), owner.status(), owner.accounts());
+    let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || owner.run());
+    let thread = thread.map_err(|source| OpenError::Folder { dir: PathBuf::from("spool thread"), source })?;
+    Ok(Spool { requests, epoch, head, status, accounts, owner: Some(thread) })
+}
+
+impl Spool {
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    pub fn writer(&self) -> Writer {
+        Writer { requests: self.requests.clone() }
+    }
+
+    /// `None` for a name that was not among the upstreams.
+    pub fn reader(&self, upstream: &str) -> Option<Reader> {
+        let account = self.accounts.borrow().get(upstream)?.clone();
+        let (requests, head) = (self.requests.clone(), self.head.clone());
+        Some(Reader { requests, name: upstream.to_owned(), head, account })
+    }
+
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// These upstreams from now on. A cursor that is no longer named stays on disk, for its return.
+    pub async fn set_upstreams(&self, names: &[String]) {
+        let (done, answer) = oneshot::channel();
+        let request = Request::SetUpstreams { names: names.to_vec(), done };
+        if self.requests.send(request).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    /// Returns when everything appended so far is durable.
+    pub async fn commit(&self) -> Result<(), CommitError> {
+        let (done, answer) = oneshot::channel();
+        self.requests.send(Request::Commit { done }).await.map_err(|_| Closed)?;
+        answer.await.map_err(|_| Closed)?.map_err(CommitError::Disk)
+    }
+
+    /// Commits, saves the cursors, unlocks.
+    pub async fn close(mut self) -> Result<(), CommitError> {
+        let result = self.commit().await;
+        let (done, answer) = oneshot::channel();
+        if self.requests.send(Request::Close { done }).await.is_ok() {
+            let _ = answer.await;
+        }
+        if let Some(owner) = self.owner.take()
+            && owner.join().is_err()
+        {
+            return Err(Closed.into());
+        }
+        result
+    }
+}
+
+/// Where records come in.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Writer {
+    /// Hands a record over; it is kept in memory at once and on disk with the next commit.
+    pub async fn append(&self, ts_ms: i64, octets: Vec<u8>) -> Result<(), Closed> {
+        self.requests.send(Request::Append { ts_ms, octets }).await.map_err(|_| Closed)
+    }
+}
+
+/// One upstream's view.
+#[derive(Debug)]
+pub struct Reader {
+    requests: mpsc::Sender<Request>,
+    name: String,
+    head: watch::Receiver<u64>,
+    account: watch::Receiver<Account>,
+}
+
+impl Reader {
+    /// The position up to which everything is settled; 0 at the very beginning.
+    pub fn cursor(&self) -> u64 {
+        self.account.borrow().cursor
+    }
+
+    /// The newest position.
+    pub fn head(&self) -> u64 {
+        *self.head.borrow()
+    }
+
+    pub fn account(&self) -> watch::Receiver<Account> {
+        self.account.clone()
+    }
+
+    /// Records after this position, oldest first, those not yet committed among them; what is lost is
+    /// skipped. At least one record if there is any, however large.
+    pub async fn read(&self, after: u64, at_most: usize, octets: usize) -> Result<Vec<Stored>, Closed> {
+        let (done, answer) = oneshot::channel();
+        let request = Request::Read { after, at_most, octets, done };
+        self.requests.send(request).await.map_err(|_| Closed)?;
+        answer.await.map_err(|_| Closed)
+    }
+
+    /// Waits until there is something later than this position.
+    pub async fn beyond(&mut self, position: u64) -> Result<(), Closed> {
+        self.head.wait_for(|head| *head > position).await.map(drop).map_err(|_| Closed)
+    }
+
+    /// The far end has taken everything up to here.
+    pub async fn ack(&self, upto: u64) -> Result<(), Closed> {
+        self.settle(upto, Settled::Delivered).await
+    }
+
+    /// A filter left nothing of these to send.
+    pub async fn leave_out(&self, upto: u64) -> Result<(), Closed> {
+        self.settle(upto, Settled::LeftOut).await
+    }
+
+    /// These will never be delivered, for this reason: counted, and gone on.
+    pub async fn give_up(&self, upto: u64, reason: &str) -> Result<(), Closed> {
+        self.settle(upto, Settled::Dropped(reason.to_owned())).await
+    }
+
+    async fn settle(&self, upto: u64, outcome: Settled) -> Result<(), Closed> {
+        let request = Request::Settle { name: self.name.clone(), upto, outcome };
+        self.requests.send(request).await.map_err(|_| Closed)
+    }
+}

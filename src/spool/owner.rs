@@ -1,0 +1,192 @@
+//! The owner's thread: a loop over requests that commits in time and says what it knows.
+
+use super::Status;
+use super::Stored;
+use super::cursor::{Account, Outcome};
+use super::disk::Disk;
+use super::log::Log;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// How often the owner turns when nothing is asked of it: heartbeat, cursors, age.
+const TURN: Duration = Duration::from_secs(1);
+/// How soon an ill disk is tried again.
+const HEAL: Duration = Duration::from_secs(1);
+
+pub(super) type CommitAnswer = oneshot::Sender<Result<(), String>>;
+
+#[derive(Debug)]
+pub(super) enum Request {
+    Append { ts_ms: i64, octets: Vec<u8> },
+    Read { after: u64, at_most: usize, octets: usize, done: oneshot::Sender<Vec<Stored>> },
+    Settle { name: String, upto: u64, outcome: Outcome },
+    SetUpstreams { names: Vec<String>, done: oneshot::Sender<()> },
+    Commit { done: CommitAnswer },
+    Close { done: oneshot::Sender<()> },
+}
+
+type Accounts = BTreeMap<String, watch::Receiver<Account>>;
+
+pub(super) struct Owner<D: Disk> {
+    log: Log<D>,
+    requests: mpsc::Receiver<Request>,
+    head: watch::Sender<u64>,
+    status: watch::Sender<Status>,
+    accounts: BTreeMap<String, watch::Sender<Account>>,
+    published: watch::Sender<Accounts>,
+    heartbeat: u64,
+    /// When what waits must be durable.
+    due: Option<Instant>,
+}
+
+impl<D: Disk> Owner<D> {
+    pub(super) fn new(log: Log<D>, requests: mpsc::Receiver<Request>) -> Owner<D> {
+        let mut owner = Owner {
+            head: watch::Sender::new(log.head()),
+            status: watch::Sender::new(log.status(0)),
+            accounts: BTreeMap::new(),
+            published: watch::Sender::new(Accounts::new()),
+            heartbeat: 0,
+            due: None,
+            log,
+            requests,
+        };
+        owner.publish_accounts();
+        owner
+    }
+
+    pub(super) fn head(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    pub(super) fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    pub(super) fn accounts(&self) -> watch::Receiver<Accounts> {
+        self.published.subscribe()
+    }
+
+    /// Until it is told to close or nobody is left to ask; then a last commit.
+    pub(super) fn run(mut self) {
+        // Only for waiting on the queue with a time limit; nothing else runs on it.
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "the spool's thread cannot wait");
+                return;
+            }
+        };
+        runtime.block_on(async {
+            let mut turn = Instant::now() + TURN;
+            loop {
+                let until = self.due.map_or(turn, |due| due.min(turn));
+                match tokio::time::timeout_at(until, self.requests.recv()).await {
+                    Ok(Some(Request::Close { done })) => {
+                        let _ = self.log.commit();
+                        self.publish();
+                        let _ = done.send(());
+                        return;
+                    }
+                    Ok(Some(request)) => self.serve(request),
+                    Ok(None) => {
+                        let _ = self.log.commit();
+                        return;
+                    }
+                    Err(_) => {}
+                }
+                let now = Instant::now();
+                if self.due.is_some_and(|due| due <= now) || self.log.wants_commit() {
+                    // The log has said what is wrong and keeps the records; the next turn tries again.
+                    let _ = self.commit(now);
+                }
+                if turn <= now {
+                    self.turn();
+                    turn = now + TURN;
+                }
+            }
+        });
+    }
+
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Append { ts_ms, octets } => {
+                self.log.append(ts_ms, octets);
+                self.due.get_or_insert_with(|| Instant::now() + self.log.config.commit_every);
+                self.head.send_replace(self.log.head());
+                self.publish_accounts();
+            }
+            Request::Read { after, at_most, octets, done } => {
+                let records = self.log.read(after, at_most, octets);
+                let _ = done.send(records);
+                self.publish_accounts();
+            }
+            Request::Settle { name, upto, outcome } => {
+                self.log.settle(&name, upto, &outcome);
+                self.publish_accounts();
+            }
+            Request::SetUpstreams { names, done } => {
+                if let Err(error) = self.log.add_upstreams(&names) {
+                    tracing::error!(%error, "the cursors could not be read");
+                }
+                self.publish_accounts();
+                let _ = done.send(());
+            }
+            Request::Commit { done } => {
+                let result = self.commit(Instant::now());
+                let _ = done.send(result);
+            }
+            // Taken out of the queue by `run`.
+            Request::Close { done } => drop(done.send(())),
+        }
+    }
+
+    fn commit(&mut self, now: Instant) -> Result<(), String> {
+        let result = self.log.commit();
+        let again = self.log.has_uncommitted().then(|| now + HEAL);
+        self.due = if result.is_err() { Some(now + HEAL) } else { again };
+        self.publish();
+        result
+    }
+
+    /// What is due whether or not records come: cursors that moved, old segments, a sign of life.
+    fn turn(&mut self) {
+        self.heartbeat += 1;
+        if !self.log.has_uncommitted()
+            && self.due.is_none()
+            && let Err(error) = self.log.save_cursors()
+        {
+            tracing::debug!(%error, "the cursors could not be saved; they will be with the next commit");
+        }
+        self.log.expire();
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        self.status.send_replace(self.log.status(self.heartbeat));
+        self.publish_accounts();
+    }
+
+    fn publish_accounts(&mut self) {
+        let mut set_changed = false;
+        let names: Vec<&String> = self.log.cursors.keys().collect();
+        let before = self.accounts.len();
+        self.accounts.retain(|name, _| names.contains(&name));
+        set_changed |= before != self.accounts.len();
+        for (name, account) in self.log.accounts() {
+            match self.accounts.get(name) {
+                Some(sender) => drop(sender.send_replace(account)),
+                None => {
+                    self.accounts.insert(name.clone(), watch::Sender::new(account));
+                    set_changed = true;
+                }
+            }
+        }
+        if set_changed {
+            let all = self.accounts.iter().map(|(name, sender)| (name.clone(), sender.subscribe())).collect();
+            self.published.send_replace(all);
+        }
+    }
+}
