@@ -166,8 +166,7 @@ fn refusing_new_records_keeps_the_old_ones() {
 #[test]
 fn old_segments_go_and_are_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let settings =
-        Config { max_age: Some(std::time::Duration::from_secs(1)), ..config(dir.path(), 1 << 20) };
+    let settings = Config { max_age: Some(std::time::Duration::from_secs(1)), ..config(dir.path(), 1 << 20) };
     let mut log = Log::open(settings, &["a".to_owned()], RealDisk).unwrap();
     for n in 1..=1000u64 {
         log.append(n as i64 * 10, payload(n, 200));
