@@ -134,8 +134,13 @@ fn device(
     })
 }
 
-pub(super) static UNIT_ID: ScalarRule =
-    ScalarRule { expected: "a unit id from 1 to 247", check: unit_id, types: &["integer"], pattern: None };
+pub(super) static UNIT_ID: ScalarRule = ScalarRule {
+    expected: "a unit id from 1 to 247",
+    check: unit_id,
+    types: &["integer"],
+    pattern: None,
+    words: None,
+};
 
 /// Modbus over Serial Line V1.02, 2.2.
 fn unit_id(given: &Scalar) -> Result<(), String> {
@@ -156,7 +161,7 @@ fn unit(node: &Node, is_tcp: bool, units: &mut Once, report: &mut Report<'_>) ->
         report.at_with_help(&at.place, message, "248 to 255 are reserved on a serial line");
         return None;
     }
-    if units.enter("on this line unit", &unit.to_string(), &at.place, report) { Some(unit) } else { None }
+    if units.enter("on this line, unit id", &unit.to_string(), &at.place, report) { Some(unit) } else { None }
 }
 
 fn text_every(node: &Node) -> Option<Every> {

@@ -16,24 +16,28 @@ pub static ADDRESS: ScalarRule = ScalarRule {
     check: |s| address(&s.text).map(|_| ()),
     types: &["string"],
     pattern: None,
+    words: None,
 };
 pub static URL: ScalarRule = ScalarRule {
     expected: "mqtt://HOST[:PORT]",
     check: |s| broker(&s.text).map(|_| ()),
     types: &["string"],
     pattern: Some("^mqtt://"),
+    words: None,
 };
 pub static TOPIC: ScalarRule = ScalarRule {
     expected: "1 to 4 topic levels of A-Z a-z 0-9 _ - and {gateway}",
     check: topic,
     types: &["string"],
     pattern: Some("^[A-Za-z0-9_{}-]+(/[A-Za-z0-9_{}-]+){0,3}$"),
+    words: None,
 };
 pub static LISTEN: ScalarRule = ScalarRule {
     expected: "ADDRESS:PORT (\"127.0.0.1:8580\")",
     check: |s| listen(&s.text).map(|_| ()),
     types: &["string"],
     pattern: None,
+    words: None,
 };
 
 /// Host and port of a Modbus TCP endpoint, port 502 where none is given: `HOST:PORT`.

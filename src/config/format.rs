@@ -207,7 +207,7 @@ static MQTT: Table = Table {
             "longest silence on the connection; 30s unless given",
         ),
         Key::new("password", Kind::Anything, "")
-            .later("secrets never stand in the file: use `password_file`"),
+            .never("secrets never stand in the file; use `password_file`"),
         Key::new("ca_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
         Key::new("cert_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
         Key::new("key_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),

@@ -201,23 +201,36 @@ static TYPE: ScalarRule = ScalarRule {
     check: |s| format_of(s).map(|_| ()),
     types: &["string"],
     pattern: Some("^(bool|u16|s16|u32|s32|u64|s64|f32|f64|bcd16|bcd32|bits|string:[0-9]+)$"),
+    words: None,
 };
 static REGISTER: ScalarRule = ScalarRule {
     expected: "5 or 6 digits as in manuals (40001, 400001)",
     check: |s| register(s).map(|_| ()),
     types: &["integer", "string"],
     pattern: Some("^[0134][0-9]{4,5}$"),
+    words: None,
 };
 static HOLE: ScalarRule = ScalarRule {
     expected: "an address or a range of them (\"108-199\")",
     check: |s| hole(s).map(|_| ()),
     types: &["string", "integer"],
     pattern: Some("^[0-9]+( *- *[0-9]+)?$"),
+    words: None,
 };
-static UNIT: ScalarRule =
-    ScalarRule { expected: "a unit", check: |_| Ok(()), types: &["string", "integer"], pattern: None };
-static QUANTITY: ScalarRule =
-    ScalarRule { expected: "a quantity", check: quantity_known, types: &["string"], pattern: None };
+static UNIT: ScalarRule = ScalarRule {
+    expected: "a unit",
+    check: |_| Ok(()),
+    types: &["string", "integer"],
+    pattern: None,
+    words: None,
+};
+static QUANTITY: ScalarRule = ScalarRule {
+    expected: "a quantity",
+    check: quantity_known,
+    types: &["string"],
+    pattern: None,
+    words: Some(|| quantity::all().map(|quantity| quantity.name).collect()),
+};
 static INVALID: ScalarRule = ScalarRule {
     expected: "a raw value (0x8000, 65535) or nan",
     check: |s| {
@@ -227,6 +240,7 @@ static INVALID: ScalarRule = ScalarRule {
     },
     types: &["integer", "number", "string"],
     pattern: Some("^([nN][aA][nN]|0x[0-9A-Fa-f]+)$"),
+    words: None,
 };
 /// How often something is read.
 pub static EVERY: ScalarRule = ScalarRule {
@@ -234,6 +248,7 @@ pub static EVERY: ScalarRule = ScalarRule {
     check: |s| every(s).map(|_| ()),
     types: &["string"],
     pattern: Some("^([0-9]+([.][0-9]+)?(ms|s|m|h|d)|continuous)$"),
+    words: None,
 };
 
 /// YAML's own spelling is `.nan`; people write `nan`.
@@ -246,8 +261,10 @@ fn quantity_known(scalar: &Scalar) -> Result<(), String> {
         return Ok(());
     }
     let near = nearest(&scalar.text, quantity::all().map(|q| q.name));
+    let alike: Vec<_> = quantity::all().map(|q| q.name).filter(|name| name.contains(&*scalar.text)).collect();
     Err(match near {
         Some(near) => format!("did you mean `{near}`?"),
+        None if !alike.is_empty() => format!("did you mean one of {}?", alike.join(", ")),
         None => "the quantities are listed by `linesman schema profile`; `other` takes any unit".to_owned(),
     })
 }

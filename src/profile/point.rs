@@ -294,7 +294,11 @@ fn sentinel(item: &Node, format: Format) -> Result<Option<Sentinel>, String> {
     if is_float && !hexadecimal {
         return Ok(float_bits(&scalar.text, format).map(Sentinel::Bits));
     }
-    let Ok(n) = scalar::whole(scalar) else { return Err("is not a whole number".to_owned()) };
+    let Ok(n) = scalar::whole(scalar) else {
+        // The walk has refused what is no number at all.
+        let is_number = scalar::decimal(scalar).is_ok();
+        return if is_number { Err("is not a whole number".to_owned()) } else { Ok(None) };
+    };
     let bits = width(format);
     let signed = matches!(format, Format::S16 | Format::S32 | Format::S64);
     let least = if signed && !hexadecimal { -(1i128 << (bits - 1)) } else { 0 };

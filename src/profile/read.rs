@@ -186,9 +186,8 @@ fn fits(point: &Point, place: &Place, habits: &Habits, report: &mut Report<'_>) 
     let holes = habits.holes.iter();
     for hole in holes.filter(|hole| first <= u32::from(*hole.end()) && last >= u32::from(*hole.start())) {
         let (start, end) = (hole.start(), hole.end());
-        let where_ =
-            if first == last { format!("address {first}") } else { format!("addresses {first} to {last}") };
-        report.at(place, format!("`{}`: {where_} touch the hole {start}-{end}", point.name));
+        let reads = if first == last { first.to_string() } else { format!("{first} to {last}") };
+        report.at(place, format!("`{}` reads {reads}, in the hole {start}-{end}", point.name));
     }
 }
 

@@ -7,5 +7,7 @@
 )]
 
 mod architecture;
+mod config_golden;
+mod config_mutations;
 mod dependencies;
 mod unit_file;

@@ -3,7 +3,7 @@
 //! The tree is built from the parser's events and not through serde: every duplicate key is seen,
 //! and `0.1`, `0x8000` and `010` arrive as text instead of as somebody's idea of a number.
 
-use super::problem::{Place, Problems, Report};
+use super::problem::{Place, Problems, Report, has_secret};
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use std::collections::BTreeMap;
 
@@ -92,6 +92,9 @@ impl Node {
             Content::Scalar(scalar) if scalar.is_null() => "nothing".to_owned(),
             Content::Scalar(scalar) => {
                 let quote = if scalar.plain { "`" } else { "\"" };
+                if has_secret(&scalar.text) {
+                    return "one with a password (not shown)".to_owned();
+                }
                 let text: String = scalar.text.chars().take(60).collect();
                 let more = if scalar.text.chars().count() > 60 { "…" } else { "" };
                 format!("{quote}{}{more}{quote}", text.escape_debug())
@@ -135,10 +138,24 @@ pub fn parse(text: &str, report: &mut Report<'_>) -> Option<Node> {
             None
         }
         Err(Stop(place, message)) => {
-            report.at(&place, message);
+            let help = syntax_help(&message);
+            report.at_with(&place, &message, help.map(str::to_owned));
             None
         }
     }
+}
+
+/// What is behind most of the parser's complaints.
+fn syntax_help(message: &str) -> Option<&'static str> {
+    let known = [
+        ("tab", "indent with blanks, not with tabs"),
+        ("flow", "is a `{`, `[` or quote above not closed, or a comma missing?"),
+        ("block", "does the indentation fit the lines above?"),
+        ("mapping values", "does the indentation fit the lines above, and is a value with `: ` in quotes?"),
+        ("quoted", "is a quote above not closed?"),
+    ];
+    let message = message.strip_prefix("not valid YAML: ")?;
+    known.iter().find(|(word, _)| message.contains(word)).map(|(_, help)| *help)
 }
 
 /// The octets of a file as text; YAML files are UTF-8 here.

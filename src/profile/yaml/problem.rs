@@ -173,6 +173,9 @@ impl<'a> Report<'a> {
             return None;
         }
         let line = self.lines.get(place.line.checked_sub(1)?)?;
+        if has_secret(line) {
+            return None;
+        }
         let line: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let before = place.column.saturating_sub(1).min(line.len());
         let start = if line.len() <= LONGEST_SHOWN { 0 } else { before.saturating_sub(LONGEST_SHOWN / 2) };
@@ -186,6 +189,11 @@ impl<'a> Report<'a> {
             width: place.width.clamp(1, end.saturating_sub(before).max(1)),
         })
     }
+}
+
+/// A password that should not be there must not travel on into terminals and journals.
+pub(super) fn has_secret(text: &str) -> bool {
+    text.contains("password:") || text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 /// YAML breaks lines at LF, CR LF and CR (YAML 1.2.2, 5.4).

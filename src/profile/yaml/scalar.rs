@@ -5,6 +5,7 @@
 
 use super::node::Scalar;
 use super::table::ScalarRule;
+use crate::model::decimal::NumberError;
 use crate::model::{Decimal, Name, Ratio};
 use std::time::Duration;
 
@@ -73,7 +74,10 @@ pub fn decimal(scalar: &Scalar) -> Read<Decimal> {
 
 /// An exact decimal, or a fraction of two.
 pub fn ratio(scalar: &Scalar) -> Read<Ratio> {
-    let ratio: Ratio = scalar.text.parse().map_err(|_| decimal_comma(&scalar.text))?;
+    let ratio: Ratio = scalar.text.parse().map_err(|error| match error {
+        NumberError::Syntax => decimal_comma(&scalar.text),
+        NumberError::Overflow | NumberError::ZeroDenominator => error.to_string(),
+    })?;
     if ratio.is_zero() { Err("a scale of zero would make every value zero".to_owned()) } else { Ok(ratio) }
 }
 
@@ -164,30 +168,39 @@ fn name(scalar: &Scalar) -> Read<()> {
 
 /// Any text that is not empty; numbers are fine (`model: 630`).
 pub static TEXT: ScalarRule =
-    ScalarRule { expected: "text", check: text, types: &["string", "number"], pattern: None };
+    ScalarRule { expected: "text", check: text, types: &["string", "number"], pattern: None, words: None };
 pub static NAME: ScalarRule = ScalarRule {
     expected: "a name of A-Z a-z 0-9 _ - (1 to 64 characters)",
     check: name,
     types: &["string", "integer"],
     pattern: Some("^[A-Za-z0-9_-]{1,64}$"),
+    words: None,
 };
-pub static DECIMAL: ScalarRule =
-    ScalarRule { expected: "a number", check: |s| decimal(s).map(|_| ()), types: &["number"], pattern: None };
+pub static DECIMAL: ScalarRule = ScalarRule {
+    expected: "a number",
+    check: |s| decimal(s).map(|_| ()),
+    types: &["number"],
+    pattern: None,
+    words: None,
+};
 pub static RATIO: ScalarRule = ScalarRule {
     expected: "a decimal number or a fraction (0.1, 1/3600)",
     check: |s| ratio(s).map(|_| ()),
     types: &["number", "string"],
     pattern: Some("^[-+0-9.eE]+ */ *[-+0-9.eE]+$"),
+    words: None,
 };
 pub static DURATION: ScalarRule = ScalarRule {
     expected: "a duration (500ms, 10s, 5m, 1h, 30d)",
     check: |s| duration(s).map(|_| ()),
     types: &["string"],
     pattern: Some("^[0-9]+([.][0-9]+)?(ms|s|m|h|d)$"),
+    words: None,
 };
 pub static SIZE: ScalarRule = ScalarRule {
     expected: "a size (512MiB, 1GiB)",
     check: |s| size(s).map(|_| ()),
     types: &["string"],
     pattern: Some("^[0-9]+(KiB|MiB|GiB)$"),
+    words: None,
 };

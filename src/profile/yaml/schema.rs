@@ -16,7 +16,7 @@ pub fn document(title: &str, table: &'static Table) -> Value {
 
 fn object(table: &'static Table) -> Value {
     // What does not act yet is refused by the reader, so an editor must not offer it.
-    let acting: Vec<&Key> = table.keys.iter().filter(|key| key.later.is_none()).collect();
+    let acting: Vec<&Key> = table.keys.iter().filter(|key| key.acts()).collect();
     let properties: Map<String, Value> =
         acting.iter().map(|key| (key.name.to_owned(), described(of(&key.kind), key.doc))).collect();
     let required: Vec<&str> = acting.iter().filter(|key| key.required).map(|key| key.name).collect();
@@ -35,7 +35,7 @@ fn object(table: &'static Table) -> Value {
 }
 
 fn one_of(table: &'static Table, group: &[&str]) -> Value {
-    let acting = group.iter().filter(|name| table.key(name).is_some_and(|key| key.later.is_none()));
+    let acting = group.iter().filter(|name| table.key(name).is_some_and(Key::acts));
     json!({ "oneOf": acting.map(|name| json!({ "required": [name] })).collect::<Vec<_>>() })
 }
 
@@ -74,6 +74,9 @@ fn scalar(rule: &ScalarRule) -> Value {
         [one] => json!(one),
         several => json!(several),
     };
+    if let Some(words) = rule.words {
+        return json!({ "type": types, "enum": words() });
+    }
     let mut schema = json!({ "type": types });
     if let (Value::Object(map), Some(pattern)) = (&mut schema, rule.pattern) {
         map.insert("pattern".to_owned(), json!(pattern));

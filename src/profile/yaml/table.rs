@@ -22,6 +22,8 @@ pub struct Key {
     pub required: bool,
     /// Why the key is refused although it is known: it does not act yet.
     pub later: Option<&'static str>,
+    /// Why the key will never be accepted although people try it.
+    pub never: Option<&'static str>,
     pub doc: &'static str,
 }
 
@@ -77,11 +79,13 @@ pub struct ScalarRule {
     pub types: &'static [&'static str],
     /// For strings.
     pub pattern: Option<&'static str>,
+    /// Where the right words are a list kept elsewhere.
+    pub words: Option<fn() -> Vec<&'static str>>,
 }
 
 impl Key {
     pub const fn new(name: &'static str, kind: Kind, doc: &'static str) -> Key {
-        Key { name, kind, required: false, later: None, doc }
+        Key { name, kind, required: false, later: None, never: None, doc }
     }
 
     pub const fn required(self) -> Key {
@@ -90,6 +94,15 @@ impl Key {
 
     pub const fn later(self, why: &'static str) -> Key {
         Key { later: Some(why), ..self }
+    }
+
+    pub const fn never(self, why: &'static str) -> Key {
+        Key { never: Some(why), ..self }
+    }
+
+    /// Whether it can be given at all.
+    pub fn acts(&self) -> bool {
+        self.later.is_none() && self.never.is_none()
     }
 }
 

@@ -114,6 +114,9 @@ impl Walk<'_, '_> {
                     let message = format!("`{name}` does not act yet in this version: {why}");
                     self.report.at(&entry.at, message);
                 }
+                Some(Key { never: Some(why), name, .. }) => {
+                    self.report.at(&entry.at, format!("`{name}` is refused: {why}"));
+                }
                 Some(key) => self.kind(&entry.value, &key.kind, key.name),
             }
         }
@@ -139,7 +142,7 @@ impl Walk<'_, '_> {
             (None, _) => {
                 let home = home(&entry.key, table).or_else(|| home(&entry.key, self.root));
                 match home {
-                    Some(home) => format!("`{}` belongs into {}", entry.key, home.what),
+                    Some(home) => format!("`{}` belongs in {}", entry.key, home.what),
                     None if table.keys.is_empty() => format!("{} has no keys", table.what),
                     None => format!("{} has: {}", table.what, names(table)),
                 }
@@ -150,7 +153,7 @@ impl Walk<'_, '_> {
 
     fn exactly_one(&mut self, node: &Node, table: &'static Table, group: &[&str]) {
         let given: Vec<&Entry> = node.entries().iter().filter(|e| group.contains(&e.key.as_str())).collect();
-        let acting = group.iter().filter(|name| table.key(name).is_some_and(|key| key.later.is_none()));
+        let acting = group.iter().filter(|name| table.key(name).is_some_and(Key::acts));
         let list = acting.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         match given.as_slice() {
             [_] => {}
@@ -216,7 +219,7 @@ impl Walk<'_, '_> {
 }
 
 fn names(table: &'static Table) -> String {
-    let acting = table.keys.iter().filter(|key| key.later.is_none());
+    let acting = table.keys.iter().filter(|key| key.acts());
     acting.map(|key| key.name).take(MOST_LISTED).collect::<Vec<_>>().join(", ")
 }
 
