@@ -27,7 +27,9 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
     let mut profiles = Profiles::new(base, dirs);
     let gateway = gateway(root);
     let lines = lines(root.get("lines"), &mut profiles, &mut ground, report);
+    let spool = spool(root.get("spool"), base, report);
     let upstreams = upstreams::build(root.get("upstreams"), &gateway, &mut ground, report);
+    upstreams::outside_of(&spool.dir, root.get("upstreams"), base, report);
     if upstreams.is_empty() && root.get("upstreams").is_none_or(|list| list.items().is_empty()) {
         let place = root.entry("upstreams").map_or(&root.place, |entry| &entry.at);
         ground.warnings.push(report.problem(
@@ -36,7 +38,6 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
             None,
         ));
     }
-    let spool = spool(root.get("spool"), base, report);
     let http = root
         .get("http")
         .and_then(|http| text(http, "listen"))
@@ -122,7 +123,10 @@ fn port(line: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<PortCo
     }
     let serial = line.get("serial")?;
     let port = text(serial, "port")?;
-    ports.enter("the port", port, &serial.get("port")?.place, report);
+    // Two names of one port (/dev/ttyUSB0 and /dev/serial/by-id/…) are one port; looking at links opens nothing.
+    let real =
+        std::fs::canonicalize(port).map_or_else(|_| port.to_owned(), |path| path.display().to_string());
+    ports.enter("the port", &real, &serial.get("port")?.place, report);
     Some(PortConfig::Serial(SerialConfig {
         port: PathBuf::from(port),
         baud: whole(serial, "baud").unwrap_or(9600),

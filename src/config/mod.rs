@@ -58,7 +58,7 @@ pub fn load(path: &Path, overlays: &Overlays) -> Result<Config, Problems> {
 /// The same with other folders for the owner's profiles.
 pub fn load_with(path: &Path, overlays: &Overlays, dirs: &[PathBuf]) -> Result<Config, Problems> {
     let file = path.to_string_lossy().into_owned();
-    let octets = std::fs::read(path)
+    let octets = node::octets(path)
         .map_err(|error| Problem::whole(&file, format!("cannot read the configuration: {error}")))?;
     let text = node::decode(&file, octets)?;
     let base = path.parent().unwrap_or(Path::new(""));

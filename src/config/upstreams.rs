@@ -5,6 +5,7 @@ use super::endpoints;
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
 use crate::upstream::{Config, Kind, file, mqtt};
+use std::path::Path;
 use std::time::Duration;
 
 /// The field is 16 bits of seconds (MQTT 3.1.1, 3.1.2.10); below this every hiccup is a reconnect.
@@ -89,4 +90,19 @@ fn file_config(
         max_size: node.get("max_size").and_then(|n| scalar::size(n.scalar()?).ok()).unwrap_or(plain.max_size),
         keep: whole(node, "keep").unwrap_or(plain.keep),
     })
+}
+
+/// The spool's folder is its own: a file of ours in it would be counted, rotated and cleaned with it.
+pub(super) fn outside_of(spool: &Path, list: Option<&Node>, base: &Path, report: &mut Report<'_>) {
+    for node in list.map(Node::items).unwrap_or_default() {
+        let path = node.get("file").and_then(|file| file.get("path"));
+        if let Some(path) = path
+            && let Some(scalar) = path.scalar()
+            && base.join(&scalar.text).starts_with(spool)
+        {
+            let message =
+                format!("`path`: {} is inside of the spool's folder {}", scalar.text, spool.display());
+            report.at(&path.place, message);
+        }
+    }
 }

@@ -98,7 +98,7 @@ fn unknown(name: &str, dirs: &[PathBuf]) -> Problem {
 /// A profile's file, read and not parsed yet.
 pub fn open(path: &Path) -> Result<Source, Problems> {
     let file = path.to_string_lossy().into_owned();
-    let octets = std::fs::read(path)
+    let octets = node::octets(path)
         .map_err(|error| Problem::whole(&file, format!("cannot read the profile {file}: {error}")))?;
     let text = node::decode(&file, octets)?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();

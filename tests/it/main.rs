@@ -9,5 +9,6 @@
 mod architecture;
 mod config_golden;
 mod config_mutations;
+mod config_schema;
 mod dependencies;
 mod unit_file;

@@ -158,6 +158,15 @@ fn syntax_help(message: &str) -> Option<&'static str> {
     known.iter().find(|(word, _)| message.contains(word)).map(|(_, help)| *help)
 }
 
+/// A file's octets; of an endless one (a device file) only so many that it is seen to be too long.
+pub fn octets(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let longest = u64::try_from(LONGEST_TEXT).unwrap_or(u64::MAX).saturating_add(1);
+    let mut octets = Vec::new();
+    std::fs::File::open(path)?.take(longest).read_to_end(&mut octets)?;
+    Ok(octets)
+}
+
 /// The octets of a file as text; YAML files are UTF-8 here.
 pub fn decode(file: &str, octets: Vec<u8>) -> Result<String, Problems> {
     String::from_utf8(octets).map_err(|bad| {

@@ -96,7 +96,8 @@ fn word(words: &'static [Word]) -> Value {
 
 fn described(mut schema: Value, doc: &str) -> Value {
     if let Value::Object(map) = &mut schema {
-        map.insert("description".to_owned(), json!(doc));
+        // A table says itself what it is.
+        map.entry("description").or_insert_with(|| json!(doc));
     }
     schema
 }
