@@ -345,3 +345,60 @@ fn place(span: &Span) -> Place {
     let width = if start.line() == end.line() { end.col().saturating_sub(start.col()).max(1) } else { 1 };
     Place { line: start.line().max(1), column: start.col() + 1, width, overlay: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Option<Node>, String) {
+        let mut report = Report::new("f", text);
+        let node = parse(text, &mut report);
+        (node, report.finish().to_string())
+    }
+
+    #[test]
+    fn every_key_and_value_knows_its_place_in_characters() {
+        let (node, said) = read("# größe\r\nä: { b: [x, 'y z'] }\r\n");
+        let node = node.unwrap();
+        assert_eq!(said, "");
+        let entry = &node.entries()[0];
+        assert_eq!((entry.at.line, entry.at.column), (2, 1));
+        let items = entry.value.get("b").unwrap().items();
+        assert_eq!((items[0].place.line, items[0].place.column, items[0].place.width), (2, 10, 1));
+        assert_eq!((items[1].place.column, items[1].place.width), (13, 5));
+        assert_eq!(items[1].scalar().unwrap(), &Scalar { text: "y z".to_owned(), plain: false });
+    }
+
+    #[test]
+    fn all_duplicates_are_told_and_the_first_stands() {
+        let (node, said) = read("a: 1\nb: { c: 1, c: 2 }\na: 2\n'a': 3\n");
+        assert_eq!(said.matches("is already given in line").count(), 3, "{said}");
+        assert_eq!(node.unwrap().get("a").unwrap().scalar().unwrap().text, "1");
+    }
+
+    #[test]
+    fn an_alias_repeats_and_a_merge_fills_up() {
+        let (node, said) = read("x: &x { a: 1, b: 2 }\ny: { <<: *x, b: 3 }\nz: *x\n");
+        assert_eq!(said, "");
+        let node = node.unwrap();
+        let text =
+            |map: &str, key: &str| node.get(map).unwrap().get(key).unwrap().scalar().unwrap().text.clone();
+        assert_eq!((text("y", "a"), text("y", "b"), text("z", "b")), ("1".into(), "3".into(), "2".into()));
+    }
+
+    #[test]
+    fn numbers_arrive_as_they_were_written() {
+        let (node, _) = read("[0.10, 0x8000, 010, 1e400, yes, ~]");
+        let node = node.unwrap();
+        let texts: Vec<&str> = node.items().iter().map(|n| n.scalar().unwrap().text.as_str()).collect();
+        assert_eq!(texts, ["0.10", "0x8000", "010", "1e400", "yes", "~"]);
+        assert!(node.items()[5].is_null());
+    }
+
+    #[test]
+    fn tags_and_compound_keys_are_refused() {
+        assert!(read("a: !!str 1\n").1.contains("f:1:10: tags"), "{}", read("a: !!str 1\n").1);
+        assert!(read("? [a, b]\n: 1\n").1.contains("a key is one word"));
+        assert!(read("a: *nobody\n").1.contains("not valid YAML"));
+    }
+}

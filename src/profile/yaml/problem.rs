@@ -219,3 +219,59 @@ pub fn nearest<'w>(found: &str, right: impl IntoIterator<Item = &'w str>) -> Opt
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(line: usize, column: usize, width: usize) -> Place {
+        Place { line, column, width, overlay: None }
+    }
+
+    #[test]
+    fn the_line_is_shown_with_a_caret_under_the_place() {
+        let mut report = Report::new("f.yaml", "a: 1\r\n\tb: grün\n");
+        report.at_with_help(&at(2, 5, 4), "no colour", "write 2");
+        let said = report.finish().to_string();
+        assert_eq!(said, "f.yaml:2:5: no colour\n  2 |  b: grün\n    |     ^^^^\n  help: write 2");
+    }
+
+    #[test]
+    fn problems_come_in_the_order_of_the_file_and_once() {
+        let mut report = Report::new("f", "x\ny\n");
+        report.at(&at(2, 1, 1), "second");
+        report.at(&at(1, 1, 1), "first");
+        report.at(&at(2, 1, 1), "second");
+        let messages: Vec<_> = report.finish().0.into_iter().map(|p| p.message).collect();
+        assert_eq!(messages, ["first", "second"]);
+    }
+
+    #[test]
+    fn a_long_line_is_shown_in_part_and_a_place_beyond_it_is_no_panic() {
+        let text = format!("{}here{}", " x".repeat(200), " y".repeat(200));
+        let mut report = Report::new("f", &text);
+        report.at(&at(1, 401, 4), "long");
+        report.at(&at(1, 100_000, 9), "beyond");
+        report.at(&at(99, 1, 9), "no such line");
+        for problem in &report.finish().0 {
+            assert!(problem.to_string().lines().all(|line| line.chars().count() < 130), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let mut report = Report::new("f", "mqtt: { url: \"mqtt://u:hunter2@b\" }\npassword: hunter2\n");
+        report.at(&at(1, 14, 4), "one");
+        report.at(&at(2, 1, 4), "two");
+        assert!(!report.finish().to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_nearest_word_is_near() {
+        let words = ["word_order", "max_registers", "port", "url"];
+        assert_eq!(nearest("word-ordr", words), Some("word_order"));
+        assert_eq!(nearest("maxregisters", words), Some("max_registers"));
+        assert_eq!(nearest("prot", words), Some("port"));
+        assert_eq!(nearest("temperature", words), None);
+    }
+}

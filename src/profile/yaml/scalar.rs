@@ -204,3 +204,69 @@ pub static SIZE: ScalarRule = ScalarRule {
     pattern: Some("^[0-9]+(KiB|MiB|GiB)$"),
     words: None,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: &str) -> Scalar {
+        Scalar { text: text.to_owned(), plain: true }
+    }
+
+    #[test]
+    fn whole_numbers_are_decimal_or_hexadecimal_and_never_octal() {
+        for (text, n) in [("0", 0), ("40001", 40_001), ("0x8000", 0x8000), ("-1", -1), ("0XfF", 255)] {
+            assert_eq!(whole(&plain(text)), Ok(n), "{text}");
+        }
+        for (text, help) in [
+            ("010", "leading zeros are ambiguous: write 10"),
+            ("0010h", "leading zeros"),
+            ("8A", "hexadecimal numbers begin with 0x: write 0x8A"),
+            ("10h", "write 0x10"),
+            ("1_000", ""),
+            ("1.0", ""),
+            ("", ""),
+            ("0x", ""),
+            ("99999999999999999999999999", ""),
+        ] {
+            let said = whole(&plain(text)).unwrap_err();
+            assert!(said.contains(help) || help == "leading zeros", "{text}: {said}");
+        }
+        let quoted = Scalar { text: "5".to_owned(), plain: false };
+        assert_eq!(whole(&quoted), Err("write 5 without quotes".to_owned()));
+    }
+
+    #[test]
+    fn a_tenth_is_a_tenth() {
+        assert_eq!(ratio(&plain("0.1")).unwrap(), Ratio::new(1, 10).unwrap());
+        assert_eq!(ratio(&plain("1 / 3600")).unwrap(), Ratio::new(1, 3600).unwrap());
+        assert_eq!(decimal(&plain("1e-3")).unwrap(), Decimal::new(1, -3));
+        assert_eq!(decimal(&plain("0,5")), Err("decimals have a point: write 0.5".to_owned()));
+    }
+
+    #[test]
+    fn durations_have_units_and_no_rounding() {
+        for (text, ms) in [
+            ("0ms", 0),
+            ("500ms", 500),
+            ("1.5s", 1500),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("30d", 2_592_000_000),
+        ] {
+            assert_eq!(duration(&plain(text)), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["10", "1.5ms", "-1s", "1w", "s", "", "1e3s", "999999999999d", "1 s", "1s2"] {
+            assert!(duration(&plain(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_two() {
+        assert_eq!(size(&plain("1KiB")), Ok(1024));
+        assert_eq!(size(&plain("2GiB")), Ok(2 << 30));
+        for text in ["1GB", "1", "1.5GiB", "0MiB", "99999999999GiB", "MiB", "1 MiB"] {
+            assert!(size(&plain(text)).is_err(), "{text}");
+        }
+    }
+}
