@@ -1,7 +1,18 @@
 //! What is written about a meter: its profile, read, checked, and found by name.
 //!
-//! A profile is data, never code. It is parsed strictly once, at the door; the types here cannot
-//! hold a contradiction that the reader would not have refused. Format: design of `profiles/README.md`.
+//! ```text
+//! path | own folder | library ──text──► yaml (tree with places) ──► walk against `format` ──► Profile
+//! ```
+//!
+//! # Promises
+//! - A profile is data, never code. It is parsed strictly once, at the door; the types here cannot
+//!   hold a contradiction that the reader would not have refused.
+//! - All problems at once, each at its line and column; no octets make the reader panic.
+//! - Numbers are exact: what the file says of scale, offset, range and resolution is converted into
+//!   the quantity's canonical unit by exact ratios, here and only here.
+//!
+//! [`format`] is the table of keys, [`yaml`] the tools, [`library`] finds. Who adds a profile adds a
+//! file in `profiles/`; the format is described there.
 
 pub mod format;
 pub mod library;

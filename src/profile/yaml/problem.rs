@@ -272,6 +272,7 @@ mod tests {
         assert_eq!(nearest("word-ordr", words), Some("word_order"));
         assert_eq!(nearest("maxregisters", words), Some("max_registers"));
         assert_eq!(nearest("prot", words), Some("port"));
+        assert_eq!(nearest("mxa_registres", words), Some("max_registers"));
         assert_eq!(nearest("temperature", words), None);
     }
 }
