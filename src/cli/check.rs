@@ -69,8 +69,8 @@ fn summary(config: &Config) -> String {
     };
     let devices = config.lines.iter().flat_map(|line| &line.devices);
     let points: usize = devices.clone().map(|device| device.profile.points.len()).sum();
-    let _ =
-        writeln!(text, "good: {} lines, {} devices, {points} points", config.lines.len(), devices.count());
+    let (lines, devices) = (many(config.lines.len(), "line"), many(devices.count(), "device"));
+    let _ = writeln!(text, "good: {lines}, {devices}, {}", many(points, "point"));
     text
 }
 
@@ -121,6 +121,10 @@ fn target(upstream: &upstream::Config) -> String {
         Kind::File(file) => format!("file {}", file.path.display()),
         Kind::Stdout => "standard output".to_owned(),
     }
+}
+
+fn many(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// A span as the configuration writes it.

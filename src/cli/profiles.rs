@@ -10,6 +10,7 @@ use crate::profile::{
 use comfy_table::{Table as Grid, presets};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -151,7 +152,7 @@ fn facts(profile: &Profile) -> String {
         let _ = write!(text, ", {} apart", span(habits.min_gap));
     }
     for hole in &habits.holes {
-        let _ = write!(text, ", never {}-{}", hole.start(), hole.end());
+        let _ = write!(text, ", never {}", range(hole));
     }
     text.push('\n');
     for fact in &profile.identify {
@@ -162,6 +163,14 @@ fn facts(profile: &Profile) -> String {
     }
     text.push('\n');
     text
+}
+
+fn range(hole: &RangeInclusive<u16>) -> String {
+    if hole.start() == hole.end() {
+        hole.start().to_string()
+    } else {
+        format!("{}-{}", hole.start(), hole.end())
+    }
 }
 
 fn row(point: &Point) -> [String; 8] {

@@ -29,7 +29,12 @@ pub(super) fn build(entry: &Entry, orders: (Order, Order), report: &mut Report<'
         table,
         address,
         format,
-        word_order: word_order.unwrap_or(orders.0),
+        // A meter's rule for numbers is none for text, which stands in reading order everywhere.
+        word_order: word_order.unwrap_or(if matches!(format, Format::Text(_)) {
+            Order::Big
+        } else {
+            orders.0
+        }),
         byte_order: byte_order.unwrap_or(orders.1),
         scale: values.scale,
         offset: values.offset,

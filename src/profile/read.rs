@@ -291,6 +291,6 @@ points:
         assert_eq!(state.words, [(0, "off".into()), (16, "run".into())]);
         assert_eq!((alarm.format, alarm.bit), (Format::Bits, Some(3)));
         assert_eq!((relay.table, relay.format), (Table::Coil, Format::Bool));
-        assert_eq!(serial.format, Format::Text(8));
+        assert_eq!((serial.format, serial.word_order), (Format::Text(8), Order::Big));
     }
 }

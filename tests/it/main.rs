@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod cli_check;
 mod config_golden;
 mod config_mutations;
 mod config_schema;
