@@ -84,7 +84,7 @@ fn profiles_are_checked_and_shown() {
     let done = linesman(folder.path(), &["profiles", "check", "acme-x1.yaml", "bad.yaml"]);
     assert_eq!(done.status.code(), Some(78));
     assert!(text(&done.stdout).starts_with("acme-x1.yaml: good: 8 points\n"));
-    assert!(text(&done.stderr).starts_with("bad.yaml:11:30: `type`: expected one of bool, u16"));
+    assert!(text(&done.stderr).starts_with("bad.yaml:11:29: `type`: expected one of bool, u16"));
     let shown = linesman(folder.path(), &["profiles", "show", "./acme-x1.yaml"]);
     let out = text(&shown.stdout);
     assert_eq!(shown.status.code(), Some(0));
