@@ -10,6 +10,7 @@ mod architecture;
 mod cli_check;
 mod config_golden;
 mod config_mutations;
+mod config_readme;
 mod config_schema;
 mod dependencies;
 mod unit_file;

@@ -1,0 +1,31 @@
+//! What the documents show as a configuration is one.
+
+use linesman::config::{self, Overlays};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The ```yaml blocks that are whole configurations, with the profiles exchanged for one that is here.
+fn configurations(document: &str) -> Vec<String> {
+    let blocks = document.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let whole = blocks.filter(|block| block.contains("lines:"));
+    whole.map(|block| block.lines().map(with_a_profile_of_ours).collect::<Vec<_>>().join("\n")).collect()
+}
+
+fn with_a_profile_of_ours(line: &str) -> String {
+    let Some((before, after)) = line.split_once("profile: ") else { return line.to_owned() };
+    let rest = after.find([',', ' ', '}']).map_or("", |end| &after[end..]);
+    format!("{before}profile: acme-x1{rest}")
+}
+
+#[test]
+fn the_configurations_of_the_readme_check() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let dirs = [PathBuf::from(root).join("tests/it/golden/config/profiles")];
+    let found = configurations(&readme);
+    assert!(!found.is_empty(), "the README shows no configuration");
+    for text in found {
+        let config = config::parse("README.md", &text, &Overlays::default(), root, &dirs);
+        assert!(config.is_ok(), "{}\n{text}", config.unwrap_err());
+    }
+}
