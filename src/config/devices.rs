@@ -140,6 +140,7 @@ pub(super) static UNIT_ID: ScalarRule = ScalarRule {
     types: &["integer"],
     pattern: None,
     words: None,
+    limits: Some((1, 255)),
 };
 
 /// Modbus over Serial Line V1.02, 2.2.

@@ -17,6 +17,7 @@ pub static ADDRESS: ScalarRule = ScalarRule {
     types: &["string"],
     pattern: None,
     words: None,
+    limits: None,
 };
 pub static URL: ScalarRule = ScalarRule {
     expected: "mqtt://HOST[:PORT]",
@@ -24,6 +25,7 @@ pub static URL: ScalarRule = ScalarRule {
     types: &["string"],
     pattern: Some("^mqtt://"),
     words: None,
+    limits: None,
 };
 pub static TOPIC: ScalarRule = ScalarRule {
     expected: "1 to 4 topic levels of A-Z a-z 0-9 _ - and {gateway}",
@@ -31,6 +33,7 @@ pub static TOPIC: ScalarRule = ScalarRule {
     types: &["string"],
     pattern: Some("^[A-Za-z0-9_{}-]+(/[A-Za-z0-9_{}-]+){0,3}$"),
     words: None,
+    limits: None,
 };
 pub static LISTEN: ScalarRule = ScalarRule {
     expected: "ADDRESS:PORT (\"127.0.0.1:8580\")",
@@ -38,6 +41,7 @@ pub static LISTEN: ScalarRule = ScalarRule {
     types: &["string"],
     pattern: None,
     words: None,
+    limits: None,
 };
 
 /// Host and port of a Modbus TCP endpoint, port 502 where none is given: `HOST:PORT`.

@@ -202,6 +202,7 @@ static TYPE: ScalarRule = ScalarRule {
     types: &["string"],
     pattern: Some("^(bool|u16|s16|u32|s32|u64|s64|f32|f64|bcd16|bcd32|bits|string:[0-9]+)$"),
     words: None,
+    limits: None,
 };
 static REGISTER: ScalarRule = ScalarRule {
     expected: "5 or 6 digits as in manuals (40001, 400001)",
@@ -209,6 +210,7 @@ static REGISTER: ScalarRule = ScalarRule {
     types: &["integer", "string"],
     pattern: Some("^[0134][0-9]{4,5}$"),
     words: None,
+    limits: None,
 };
 static HOLE: ScalarRule = ScalarRule {
     expected: "an address or a range of them (\"108-199\")",
@@ -216,6 +218,7 @@ static HOLE: ScalarRule = ScalarRule {
     types: &["string", "integer"],
     pattern: Some("^[0-9]+( *- *[0-9]+)?$"),
     words: None,
+    limits: None,
 };
 static UNIT: ScalarRule = ScalarRule {
     expected: "a unit",
@@ -223,6 +226,7 @@ static UNIT: ScalarRule = ScalarRule {
     types: &["string", "integer"],
     pattern: None,
     words: None,
+    limits: None,
 };
 static QUANTITY: ScalarRule = ScalarRule {
     expected: "a quantity",
@@ -230,6 +234,7 @@ static QUANTITY: ScalarRule = ScalarRule {
     types: &["string"],
     pattern: None,
     words: Some(|| quantity::all().map(|quantity| quantity.name).collect()),
+    limits: None,
 };
 static INVALID: ScalarRule = ScalarRule {
     expected: "a raw value (0x8000, 65535) or nan",
@@ -241,6 +246,7 @@ static INVALID: ScalarRule = ScalarRule {
     types: &["integer", "number", "string"],
     pattern: Some("^([nN][aA][nN]|0x[0-9A-Fa-f]+)$"),
     words: None,
+    limits: None,
 };
 /// How often something is read.
 pub static EVERY: ScalarRule = ScalarRule {
@@ -249,6 +255,7 @@ pub static EVERY: ScalarRule = ScalarRule {
     types: &["string"],
     pattern: Some("^([0-9]+([.][0-9]+)?(ms|s|m|h|d)|continuous)$"),
     words: None,
+    limits: None,
 };
 
 /// YAML's own spelling is `.nan`; people write `nan`.

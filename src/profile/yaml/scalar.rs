@@ -167,14 +167,21 @@ fn name(scalar: &Scalar) -> Read<()> {
 }
 
 /// Any text that is not empty; numbers are fine (`model: 630`).
-pub static TEXT: ScalarRule =
-    ScalarRule { expected: "text", check: text, types: &["string", "number"], pattern: None, words: None };
+pub static TEXT: ScalarRule = ScalarRule {
+    expected: "text",
+    check: text,
+    types: &["string", "number"],
+    pattern: None,
+    words: None,
+    limits: None,
+};
 pub static NAME: ScalarRule = ScalarRule {
     expected: "a name of A-Z a-z 0-9 _ - (1 to 64 characters)",
     check: name,
     types: &["string", "integer"],
     pattern: Some("^[A-Za-z0-9_-]{1,64}$"),
     words: None,
+    limits: None,
 };
 pub static DECIMAL: ScalarRule = ScalarRule {
     expected: "a number",
@@ -182,6 +189,7 @@ pub static DECIMAL: ScalarRule = ScalarRule {
     types: &["number"],
     pattern: None,
     words: None,
+    limits: None,
 };
 pub static RATIO: ScalarRule = ScalarRule {
     expected: "a decimal number or a fraction (0.1, 1/3600)",
@@ -189,6 +197,7 @@ pub static RATIO: ScalarRule = ScalarRule {
     types: &["number", "string"],
     pattern: Some("^[-+0-9.eE]+ */ *[-+0-9.eE]+$"),
     words: None,
+    limits: None,
 };
 pub static DURATION: ScalarRule = ScalarRule {
     expected: "a duration (500ms, 10s, 5m, 1h, 30d)",
@@ -196,6 +205,7 @@ pub static DURATION: ScalarRule = ScalarRule {
     types: &["string"],
     pattern: Some("^[0-9]+([.][0-9]+)?(ms|s|m|h|d)$"),
     words: None,
+    limits: None,
 };
 pub static SIZE: ScalarRule = ScalarRule {
     expected: "a size (512MiB, 1GiB)",
@@ -203,6 +213,7 @@ pub static SIZE: ScalarRule = ScalarRule {
     types: &["string"],
     pattern: Some("^[0-9]+(KiB|MiB|GiB)$"),
     words: None,
+    limits: None,
 };
 
 #[cfg(test)]

@@ -81,6 +81,10 @@ fn scalar(rule: &ScalarRule) -> Value {
     if let (Value::Object(map), Some(pattern)) = (&mut schema, rule.pattern) {
         map.insert("pattern".to_owned(), json!(pattern));
     }
+    if let (Value::Object(map), Some((least, most))) = (&mut schema, rule.limits) {
+        map.insert("minimum".to_owned(), json!(least));
+        map.insert("maximum".to_owned(), json!(most));
+    }
     schema
 }
 

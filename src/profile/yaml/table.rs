@@ -81,6 +81,8 @@ pub struct ScalarRule {
     pub pattern: Option<&'static str>,
     /// Where the right words are a list kept elsewhere.
     pub words: Option<fn() -> Vec<&'static str>>,
+    /// For whole numbers that have a rule beyond their limits.
+    pub limits: Option<(i64, i64)>,
 }
 
 impl Key {
