@@ -17,4 +17,4 @@ pub use name::Name;
 pub use quality::Bad;
 pub use reading::{Reading, Sample, Value};
 pub use site::{DeviceInfo, PointInfo, Site};
-pub use time::{Clock, Mono, Timestamp};
+pub use time::{Clock, Mono, SystemClock, Timestamp};
