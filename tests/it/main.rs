@@ -13,4 +13,5 @@ mod config_mutations;
 mod config_readme;
 mod config_schema;
 mod dependencies;
+mod profile_library;
 mod unit_file;
