@@ -14,4 +14,5 @@ mod config_readme;
 mod config_schema;
 mod dependencies;
 mod profile_library;
+mod profiles;
 mod unit_file;

@@ -1,0 +1,100 @@
+//! The shipped profiles: read, named, documented, and decoded against registers that are not ours.
+
+use linesman::model::{Decimal, Value, quantity};
+use linesman::normalize;
+use linesman::profile::{self, Profile, Table};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn shipped() -> Vec<Profile> {
+    let read = |name| {
+        let text = profile::builtin_text(name).unwrap();
+        profile::parse(name, name, text).unwrap_or_else(|problems| panic!("{problems}"))
+    };
+    profile::builtin().map(read).collect()
+}
+
+/// Registers by table and address, two octets each: `holding 17: 1234 abcd`.
+fn wire(text: &str) -> BTreeMap<(Table, u16), [u8; 2]> {
+    let mut registers = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (place, octets) = line.split_once(": ").unwrap();
+        let (table, address) = place.split_once(' ').unwrap();
+        let table = if table == "input" { Table::InputRegister } else { Table::HoldingRegister };
+        for (address, word) in (address.parse::<u16>().unwrap()..).zip(octets.split(' ')) {
+            registers.insert((table, address), u16::from_str_radix(word, 16).unwrap().to_be_bytes());
+        }
+    }
+    registers
+}
+
+#[test]
+fn fourteen_profiles_are_shipped_and_each_is_good() {
+    let profiles = shipped();
+    assert!(profiles.len() >= 14, "{}", profiles.len());
+    for profile in profiles {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        assert!(profile.name.chars().all(plain), "{}", profile.name);
+        assert!(!profile.sources.is_empty() && profile.unit_id.is_some(), "{}", profile.name);
+    }
+}
+
+#[test]
+fn a_capture_of_every_profile_becomes_the_values_that_it_stands_for() {
+    for profile in shipped() {
+        let read = |ending: &str| {
+            let path = at("tests/it/golden/profiles").join(format!("{}.{ending}", profile.name));
+            fs::read_to_string(&path).unwrap_or_else(|_| panic!("no golden case {}", path.display()))
+        };
+        let registers = wire(&read("wire"));
+        let expected: serde_json::Value = serde_json::from_str(&read("json")).unwrap();
+        for point in &profile.points {
+            let place = format!("{}: {}", profile.name, point.name);
+            let addresses = point.address..point.address + point.format.count();
+            let octets: Vec<u8> = addresses
+                .flat_map(|address| {
+                    *registers.get(&(point.table, address)).unwrap_or_else(|| panic!("{place} not captured"))
+                })
+                .collect();
+            let name = point.name.as_str();
+            match normalize::sample(point, &octets) {
+                Ok(Value::Number(number)) => {
+                    let wanted: Decimal = expected["values"][name].to_string().parse().expect(&place);
+                    assert_eq!(number, wanted, "{place}");
+                }
+                Ok(Value::Bool(flag)) => assert_eq!(expected["values"][name], flag, "{place}"),
+                Ok(Value::Text(text)) => assert_eq!(expected["values"][name], *text, "{place}"),
+                Err(bad) => assert_eq!(expected["bad"][name], *bad.word(), "{place}"),
+            }
+        }
+        let told = ["values", "bad"].map(|key| expected[key].as_object().unwrap().len());
+        assert_eq!(told[0] + told[1], profile.points.len(), "{}", profile.name);
+    }
+}
+
+#[test]
+fn energy_meters_name_their_points_as_the_glossary_does() {
+    let readme = fs::read_to_string(at("profiles/README.md")).unwrap();
+    let glossary = readme.split("## Names of points").nth(1).unwrap();
+    for profile in shipped().iter().filter(|profile| profile.kind == "energy-meter") {
+        for point in &profile.points {
+            assert!(glossary.contains(&format!("`{}`", point.name)), "{}: {}", profile.name, point.name);
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_the_quantities_that_the_code_knows() {
+    let readme = fs::read_to_string(at("profiles/README.md")).unwrap();
+    let table = readme.split("## Quantities").nth(1).unwrap().split("\n## ").next().unwrap();
+    let told: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+    let known: Vec<String> = quantity::all()
+        .map(|q| format!("| `{}` | {} |", q.name, if q.is_other() { "any, never converted" } else { q.unit }))
+        .collect();
+    assert_eq!(told, known);
+}
