@@ -1,7 +1,7 @@
 //! Octets as they stood on the wire → a raw number or text, by format and order.
 
 use crate::model::{Bad, Decimal};
-use crate::profile::{Format, Order, Point};
+use crate::profile::{Format, Order, Point, Sentinel};
 
 /// What the registers say, before scale and unit.
 pub(super) enum Raw {
@@ -41,6 +41,8 @@ pub(super) fn raw(point: &Point, octets: &[u8]) -> Result<Raw, Bad> {
         Format::S64 => integer(bits, i128::from(i64::from_be_bytes([a, b, c, d, e, f, g, h]))),
         Format::F32 => float(bits, Decimal::from_f32(f32::from_be_bytes([e, f, g, h]))),
         Format::F64 => float(bits, Decimal::from_f64(f64::from_be_bytes([a, b, c, d, e, f, g, h]))),
+        // A sentinel is often one that is no BCD (0xFFFF): the profile knows better than the digits.
+        Format::Bcd16 | Format::Bcd32 if point.invalid.contains(&Sentinel::Bits(bits)) => integer(bits, 0),
         Format::Bcd16 => integer(bits, bcd(bits, 4)?),
         Format::Bcd32 => integer(bits, bcd(bits, 8)?),
         Format::Text(_) => Raw::Text(text(&ordered)),

@@ -13,6 +13,7 @@ mod config_mutations;
 mod config_readme;
 mod config_schema;
 mod dependencies;
+mod normalize_golden;
 mod profile_library;
 mod profiles;
 mod unit_file;
