@@ -1,1 +1,3 @@
-//! (to be written)
+//! Readings → payloads. Knows what is said, not where it goes.
+
+pub mod json;

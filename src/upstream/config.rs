@@ -1,4 +1,4 @@
-//! One upstream as configured.
+//! One upstream as configured: one variant and one arm per kind.
 
 use super::{file, mqtt};
 use crate::model::Name;
@@ -14,4 +14,17 @@ pub enum Kind {
     Mqtt(mqtt::Config),
     File(file::Config),
     Stdout,
+}
+
+impl Kind {
+    /// Every kind by its word, in declaration order. Tests walk this list.
+    pub const ALL: &'static [&'static str] = &["mqtt", "file", "stdout"];
+
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Kind::Mqtt(_) => "mqtt",
+            Kind::File(_) => "file",
+            Kind::Stdout => "stdout",
+        }
+    }
 }

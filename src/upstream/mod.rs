@@ -1,7 +1,82 @@
-//! (to be written)
+//! Delivers records, and reports what the far end has acknowledged.
+//!
+//! # Promises
+//! - **At least once, in order.** Records leave in the order of their positions. A cursor moves only over
+//!   the unbroken run of records that the far end has taken responsibility for: an MQTT PUBACK, an
+//!   `fdatasync` of a file, a flushed standard output.
+//! - **The spool is the only queue.** Whatever breaks, the next connection begins again after the cursor.
+//!   What had been sent and not acknowledged is sent again, with the same (`epoch`, `seq`): at most one
+//!   window of [`mqtt::WINDOW`] records, or one batch.
+//! - **Nothing blocks for ever.** A record that can't be read back or is too large to send is given up by
+//!   name (`undecodable`, `too-large`), counted, and the next one goes on.
+//! - **A sick upstream costs its own backlog.** It backs off with jitter; polling and the other upstreams do
+//!   not notice.
+//!
+//! # Why MQTT is a dumb pipe
+//! The MQTT client keeps a queue of its own and forgets it when the broker has lost the session; it has no
+//! way to say which publish an acknowledgement belongs to. So each connection is a new client with a clean
+//! session, publishes are numbered by the order in which the client sends them, and no more are in flight
+//! than can't be confused.
 
+mod backoff;
 mod config;
 pub mod file;
+mod lines;
 pub mod mqtt;
+mod report;
+mod stdout;
 
 pub use config::{Config, Kind};
+
+use crate::model::status::UpstreamStatus;
+use crate::model::{Clock, Name, Site};
+use crate::spool;
+use report::Report;
+use std::sync::Arc;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// A running upstream.
+#[derive(Debug)]
+pub struct Running {
+    pub name: Name,
+    pub status: watch::Receiver<UpstreamStatus>,
+    /// Closes when the task has ended, however it ended.
+    pub ended: oneshot::Receiver<()>,
+}
+
+/// What every kind of upstream works with.
+struct Work {
+    name: Name,
+    reader: spool::Reader,
+    site: watch::Receiver<Arc<Site>>,
+    version: &'static str,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+    report: Report,
+}
+
+/// Starts the task of an upstream. When told to stop it delivers what was there by then, for a moment,
+/// says good-bye, and ends.
+pub fn start(
+    config: Config,
+    reader: spool::Reader,
+    site: watch::Receiver<Arc<Site>>,
+    version: &'static str,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> Running {
+    let Config { name, kind } = config;
+    let (report, status) = Report::new(&name, kind.word(), reader.account());
+    let (ended_tx, ended) = oneshot::channel::<()>();
+    let work = Work { name: name.clone(), reader, site, version, clock, stop, report };
+    tokio::spawn(async move {
+        let _ended = ended_tx;
+        match kind {
+            Kind::Mqtt(config) => mqtt::run(config, work).await,
+            Kind::File(config) => lines::run(file::FileSink::new(config), work).await,
+            Kind::Stdout => lines::run(stdout::StdoutSink, work).await,
+        }
+    });
+    Running { name, status, ended }
+}

@@ -1,4 +1,4 @@
-//! Upstream `mqtt`: how it is configured. (The rest is being written.)
+//! Upstream `mqtt`: how it is configured.
 
 use std::path::PathBuf;
 use std::time::Duration;

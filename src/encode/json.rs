@@ -1,0 +1,223 @@
+//! JSON as people and ThingsBoard read it: `{"ts","values","bad","seq","epoch"}`.
+//!
+//! Numbers are written digit by digit from the exact decimal; nothing passes through a float. The order
+//! of keys is fixed. `values` is always there; `bad`, `took` and `clock` only when they say something.
+
+use crate::model::{Decimal, DeviceInfo, PointInfo, Reading, Site, Timestamp, Value};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Blocks read later than this after the first reply are worth telling.
+const TOOK_WORTH_TELLING: Duration = Duration::from_millis(1000);
+
+/// Where a record stands in the gateway's numbering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number {
+    pub epoch: u32,
+    pub seq: u64,
+}
+
+/// One reading. Where no topic says whose it is, `gateway` makes it say so itself.
+pub fn reading(reading: &Reading, number: Number, gateway: Option<&str>) -> String {
+    let mut out = String::with_capacity(64 + 32 * reading.samples.len());
+    out.push('{');
+    if let Some(gateway) = gateway {
+        put(
+            &mut out,
+            format_args!("\"gateway\":{},\"device\":{},", quoted(gateway), quoted(reading.device.as_str())),
+        );
+    }
+    put(&mut out, format_args!("\"ts\":{},\"values\":{{", reading.ts.0));
+    let good = reading.samples.iter().filter_map(|(name, sample)| Some((name, sample.as_ref().ok()?)));
+    for (index, (name, value)) in good.enumerate() {
+        put(&mut out, format_args!("{}{}:", comma(index), quoted(name.as_str())));
+        put_value(&mut out, value);
+    }
+    out.push('}');
+    let mut bad =
+        reading.samples.iter().filter_map(|(name, sample)| Some((name, sample.as_ref().err()?))).peekable();
+    if bad.peek().is_some() {
+        out.push_str(",\"bad\":{");
+        for (index, (name, bad)) in bad.enumerate() {
+            put(&mut out, format_args!("{}{}:\"{bad}\"", comma(index), quoted(name.as_str())));
+        }
+        out.push('}');
+    }
+    if reading.took > TOOK_WORTH_TELLING {
+        put(&mut out, format_args!(",\"took\":{}", reading.took.as_millis()));
+    }
+    if reading.clock_unsure {
+        out.push_str(",\"clock\":\"unsure\"");
+    }
+    put(&mut out, format_args!(",\"seq\":{},\"epoch\":\"{:08x}\"}}", number.seq, number.epoch));
+    out
+}
+
+/// What the gateway says of itself while it is connected.
+pub fn online(ts: Timestamp, version: &str, config: &str, backlog: u64) -> String {
+    let (version, config) = (quoted(version), quoted(config));
+    format!(
+        "{{\"online\":true,\"ts\":{},\"version\":{version},\"config\":{config},\"backlog\":{backlog}}}",
+        ts.0
+    )
+}
+
+/// A clean good-bye has a time; the Will, which the broker speaks for us, can't have one.
+pub fn offline(ts: Option<Timestamp>) -> String {
+    match ts {
+        Some(ts) => format!("{{\"online\":false,\"ts\":{}}}", ts.0),
+        None => "{\"online\":false}".to_owned(),
+    }
+}
+
+/// What exists: devices and their points. `schema` is the CRC-32 (of zlib, as in IEEE 802.3), in eight
+/// hexadecimal digits, over the text of the `devices` array as it stands in the payload.
+pub fn meta(site: &Site) -> Result<String, serde_json::Error> {
+    let devices: Vec<Device<'_>> = site.devices.iter().map(Device::of).collect();
+    let devices = serde_json::to_string(&devices)?;
+    let schema = crc32fast::hash(devices.as_bytes());
+    let (gateway, config) = (quoted(site.gateway.as_str()), quoted(&site.config_hash));
+    Ok(format!(
+        "{{\"gateway\":{gateway},\"config\":{config},\"schema\":\"{schema:08x}\",\"devices\":{devices}}}"
+    ))
+}
+
+#[derive(Serialize)]
+struct Device<'a> {
+    name: &'a str,
+    line: &'a str,
+    unit: u8,
+    profile: &'a str,
+    vendor: &'a str,
+    model: &'a str,
+    every_ms: u128,
+    points: Vec<Point<'a>>,
+}
+
+#[derive(Serialize)]
+struct Point<'a> {
+    name: &'a str,
+    unit: &'a str,
+    quantity: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    index: bool,
+}
+
+impl Device<'_> {
+    fn of(device: &DeviceInfo) -> Device<'_> {
+        Device {
+            name: device.name.as_str(),
+            line: device.line.as_str(),
+            unit: device.unit,
+            profile: &device.profile,
+            vendor: &device.vendor,
+            model: &device.model,
+            every_ms: device.every.as_millis(),
+            points: device.points.iter().map(Point::of).collect(),
+        }
+    }
+}
+
+impl Point<'_> {
+    fn of(point: &PointInfo) -> Point<'_> {
+        Point {
+            name: point.name.as_str(),
+            unit: &point.unit,
+            quantity: &point.quantity,
+            phase: point.phase.as_deref(),
+            direction: point.direction.as_deref(),
+            resolution: point.resolution.and_then(exact),
+            index: point.index,
+        }
+    }
+}
+
+fn exact(number: Decimal) -> Option<Box<RawValue>> {
+    // A decimal prints as a JSON number, so this never fails.
+    RawValue::from_string(number.to_string()).ok()
+}
+
+fn put_value(out: &mut String, value: &Value) {
+    match value {
+        Value::Number(number) => put(out, format_args!("{number}")),
+        Value::Bool(flag) => put(out, format_args!("{flag}")),
+        Value::Text(text) => out.push_str(&quoted(text)),
+    }
+}
+
+fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String does not fail.
+    let _ = out.write_fmt(text);
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn comma(index: usize) -> &'static str {
+    if index == 0 { "" } else { "," }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Bad;
+
+    fn sample() -> Reading {
+        Reading {
+            device: "incomer".parse().unwrap(),
+            ts: Timestamp(1_763_766_000_000),
+            took: Duration::from_millis(300),
+            clock_unsure: false,
+            samples: vec![
+                ("voltage_l1".parse().unwrap(), Ok(Value::Number("231.7".parse().unwrap()))),
+                ("energy_import".parse().unwrap(), Ok(Value::Number("12368.72".parse().unwrap()))),
+                ("current_l2".parse().unwrap(), Err(Bad::NoReply)),
+            ],
+        }
+    }
+
+    const NUMBER: Number = Number { epoch: 0x6f1c_02ab, seq: 81_234 };
+
+    #[test]
+    fn a_reading_looks_as_the_contract_says() {
+        let text = r#"{"ts":1763766000000,"values":{"voltage_l1":231.7,"energy_import":12368.72},"bad":{"current_l2":"no-reply"},"seq":81234,"epoch":"6f1c02ab"}"#;
+        assert_eq!(reading(&sample(), NUMBER, None), text);
+        let with_place = reading(&sample(), NUMBER, Some("plant-7"));
+        assert!(with_place.starts_with(r#"{"gateway":"plant-7","device":"incomer","ts":1763766000000,"#));
+    }
+
+    #[test]
+    fn what_says_nothing_is_not_there_and_values_always_is() {
+        let mut r = sample();
+        r.samples.clear();
+        assert_eq!(
+            reading(&r, NUMBER, None),
+            r#"{"ts":1763766000000,"values":{},"seq":81234,"epoch":"6f1c02ab"}"#
+        );
+        r.took = Duration::from_millis(1500);
+        r.clock_unsure = true;
+        assert!(reading(&r, NUMBER, None).contains(r#""values":{},"took":1500,"clock":"unsure","seq""#));
+    }
+
+    #[test]
+    fn texts_are_escaped_and_large_numbers_keep_their_digits() {
+        let mut r = sample();
+        r.samples = vec![
+            ("t".parse().unwrap(), Ok(Value::Text("a\"b\\ü".into()))),
+            ("n".parse().unwrap(), Ok(Value::Number("18446744073709551.615".parse().unwrap()))),
+            ("on".parse().unwrap(), Ok(Value::Bool(true))),
+        ];
+        let text = reading(&r, NUMBER, None);
+        assert!(text.contains(r#""t":"a\"b\\ü","n":18446744073709551.615,"on":true"#), "{text}");
+        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+    }
+}

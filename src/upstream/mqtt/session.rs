@@ -1,0 +1,314 @@
+//! One connection: status, meta, then records from the cursor on, until trouble or the stop.
+
+use super::Config;
+use super::pipe::{Happened, LARGEST_PAYLOAD, Pipe};
+use super::window::{Fate, Window};
+use crate::encode::json::{self, Number};
+use crate::model::{Reading, Timestamp};
+use crate::record;
+use crate::spool::{Closed, Stored};
+use crate::upstream::Work;
+use crate::upstream::backoff::Backoff;
+use rumqttc::{LastWill, QoS};
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// Records fetched from the spool at a time.
+const RECORDS: usize = 64;
+const OCTETS: usize = 256 << 10;
+/// A publish that is not acknowledged for so long will not be on this connection.
+const ACK_PATIENCE: Duration = Duration::from_secs(20);
+/// Status is said again after this, and when the backlog has come to nothing.
+const STATUS_EVERY: Duration = Duration::from_secs(60);
+/// Younger than this is live, or younger than three periods if those are longer.
+const LIVE: Duration = Duration::from_secs(30);
+/// How long what was there at the stop may take to be delivered, and the good-bye to go out.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Why a session is over.
+#[derive(Debug)]
+pub(super) enum Ended {
+    AsAsked,
+    SpoolClosed,
+    Trouble(String),
+}
+
+impl From<Closed> for Ended {
+    fn from(_: Closed) -> Ended {
+        Ended::SpoolClosed
+    }
+}
+
+pub(super) struct Session<'a> {
+    config: &'a Config,
+    work: &'a mut Work,
+    backoff: &'a mut Backoff,
+    pipe: Pipe,
+    window: Window,
+    /// Fetched and not yet handed to the client.
+    fetched: VecDeque<Stored>,
+    /// The last position fetched.
+    at: u64,
+    connected: Timestamp,
+    status_due: Instant,
+    /// The last status told of a backlog.
+    had_backlog: bool,
+    stopping: Option<Stopping>,
+}
+
+/// The end, step by step: deliver up to here, say good-bye, close.
+#[derive(Debug, Clone, Copy)]
+struct Stopping {
+    upto: u64,
+    by: Instant,
+    said_goodbye: bool,
+    closing: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(super) async fn run(config: &'a Config, work: &'a mut Work, backoff: &'a mut Backoff) -> Ended {
+        match Session::connect(config, work, backoff).await {
+            Ok(mut session) => match session.deliver().await {
+                Ok(()) => Ended::AsAsked,
+                Err(ended) => ended,
+            },
+            Err(ended) => ended,
+        }
+    }
+
+    async fn connect(
+        config: &'a Config,
+        work: &'a mut Work,
+        backoff: &'a mut Backoff,
+    ) -> Result<Session<'a>, Ended> {
+        let will =
+            LastWill::new(format!("{}/status", config.topic), json::offline(None), QoS::AtLeastOnce, true);
+        let gateway = work.site.borrow().gateway.clone();
+        let client_id =
+            config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
+        let mut pipe = Pipe::connect(config, &client_id, will).map_err(Ended::Trouble)?;
+        let stop = work.stop.clone();
+        let first = tokio::select! {
+            first = pipe.next() => first,
+            () = stop.cancelled() => return Err(Ended::AsAsked),
+        };
+        match first {
+            Happened::Connected => {}
+            Happened::Trouble(why) => return Err(Ended::Trouble(why)),
+            Happened::Sent(_) | Happened::Acknowledged(_) | Happened::Closed => {
+                return Err(Ended::Trouble("the broker speaks before it has greeted".to_owned()));
+            }
+        }
+        work.report.connected();
+        let (at, connected, now) = (work.reader.cursor(), work.clock.utc(), Instant::now());
+        Ok(Session {
+            config,
+            work,
+            backoff,
+            pipe,
+            window: Window::default(),
+            fetched: VecDeque::new(),
+            at,
+            connected,
+            status_due: now,
+            had_backlog: false,
+            stopping: None,
+        })
+    }
+
+    async fn deliver(&mut self) -> Result<(), Ended> {
+        self.say_status()?;
+        self.say_meta()?;
+        let mut ticks = interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stop = self.work.stop.clone();
+        loop {
+            self.fill().await?;
+            if self.is_finished()? {
+                return Ok(());
+            }
+            let idle = self.window.has_room() && self.fetched.is_empty() && self.stopping.is_none();
+            tokio::select! {
+                happened = self.pipe.next() => {
+                    if self.take(happened).await? {
+                        return Ok(());
+                    }
+                }
+                more = self.work.reader.beyond(self.at), if idle => more?,
+                changed = self.work.site.changed() => {
+                    if changed.is_ok() { self.say_meta()?; }
+                }
+                () = stop.cancelled(), if self.stopping.is_none() => self.begin_stop(),
+                _ = ticks.tick() => self.look()?,
+            }
+        }
+    }
+
+    /// Hands records to the client while the window has room.
+    async fn fill(&mut self) -> Result<(), Ended> {
+        while self.window.has_room() {
+            if self.fetched.is_empty() {
+                if self.stopping.is_some_and(|stopping| self.at >= stopping.upto) {
+                    return self.settle().await;
+                }
+                let records = self.work.reader.read(self.at, RECORDS, OCTETS).await?;
+                let Some(last) = records.last() else { return self.settle().await };
+                self.at = last.position;
+                self.fetched = records.into();
+            }
+            if let Some(stored) = self.fetched.pop_front() {
+                self.hand_over(&stored)?;
+            }
+        }
+        self.settle().await
+    }
+
+    fn hand_over(&mut self, stored: &Stored) -> Result<(), Ended> {
+        let reading = match record::decode(&stored.octets) {
+            Ok(reading) => reading,
+            Err(error) => {
+                tracing::warn!(upstream = %self.work.name, position = stored.position, %error, "record given up");
+                self.window.given_up(stored.position, "undecodable", Instant::now());
+                return Ok(());
+            }
+        };
+        let number = Number { epoch: stored.epoch, seq: stored.seq };
+        let payload = json::reading(&reading, number, None);
+        if payload.len() > LARGEST_PAYLOAD {
+            tracing::warn!(upstream = %self.work.name, device = %reading.device, octets = payload.len(), "record too large to send");
+            self.window.given_up(stored.position, "too-large", Instant::now());
+            return Ok(());
+        }
+        let lane = if self.is_live(&reading) { "d" } else { "h" };
+        let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
+        self.publish(Some(stored.position), &topic, false, payload)
+    }
+
+    /// Live is what was sampled since the connection stands and has not aged since.
+    fn is_live(&self, reading: &Reading) -> bool {
+        let site = self.work.site.borrow();
+        let every = site.device(reading.device.as_str()).map(|device| device.every).unwrap_or_default();
+        let longest = i64::try_from(LIVE.max(every * 3).as_millis()).unwrap_or(i64::MAX);
+        let age = self.work.clock.utc().0.saturating_sub(reading.ts.0);
+        reading.ts >= self.connected && age <= longest
+    }
+
+    fn publish(
+        &mut self,
+        position: Option<u64>,
+        topic: &str,
+        retain: bool,
+        payload: String,
+    ) -> Result<(), Ended> {
+        self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
+        self.window.handed(position, Instant::now());
+        Ok(())
+    }
+
+    fn say_status(&mut self) -> Result<(), Ended> {
+        let backlog = self.work.reader.account().borrow().pending;
+        let config = self.work.site.borrow().config_hash.clone();
+        let payload = json::online(self.work.clock.utc(), self.work.version, &config, backlog);
+        self.had_backlog = backlog > 0;
+        self.status_due = Instant::now() + STATUS_EVERY;
+        self.publish(None, &format!("{}/status", self.config.topic), true, payload)
+    }
+
+    fn say_meta(&mut self) -> Result<(), Ended> {
+        let meta = json::meta(&self.work.site.borrow_and_update().clone());
+        let payload = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
+        if payload.len() > LARGEST_PAYLOAD {
+            tracing::warn!(upstream = %self.work.name, octets = payload.len(), "meta is too large to send and is left out");
+            return Ok(());
+        }
+        self.publish(None, &format!("{}/meta", self.config.topic), true, payload)
+    }
+
+    /// `true` when our good-bye is out.
+    async fn take(&mut self, happened: Happened) -> Result<bool, Ended> {
+        let confused = |what: &str| Ended::Trouble(format!("the broker {what}; the connection is made anew"));
+        match happened {
+            Happened::Sent(packet) => {
+                if !self.window.sent(packet) {
+                    return Err(confused("was sent more than was handed over"));
+                }
+            }
+            Happened::Acknowledged(packet) => {
+                if !self.window.acknowledged(packet) {
+                    return Err(confused("acknowledges what was not sent"));
+                }
+                self.settle().await?;
+            }
+            Happened::Closed => return Ok(true),
+            Happened::Trouble(_) if self.stopping.is_some_and(|stopping| stopping.closing) => {
+                return Ok(true);
+            }
+            Happened::Trouble(why) => return Err(Ended::Trouble(why)),
+            Happened::Connected => return Err(confused("greets twice")),
+        }
+        Ok(false)
+    }
+
+    /// Moves the cursor over the unbroken run.
+    async fn settle(&mut self) -> Result<(), Ended> {
+        let mut delivered = None;
+        for (position, fate) in self.window.take_run() {
+            match fate {
+                Fate::Delivered => delivered = Some(position),
+                Fate::GivenUp(reason) => {
+                    if let Some(upto) = delivered.take() {
+                        self.work.reader.ack(upto).await?;
+                    }
+                    // Only this one: everything before it has been settled.
+                    self.work.reader.give_up(position, reason).await?;
+                }
+            }
+        }
+        if let Some(upto) = delivered {
+            self.work.reader.ack(upto).await?;
+            self.work.report.delivered(self.work.clock.utc());
+            self.backoff.worked();
+        }
+        Ok(())
+    }
+
+    /// Once a second: a broker that does not acknowledge, and the status that is due.
+    fn look(&mut self) -> Result<(), Ended> {
+        if self.window.waiting_since().is_some_and(|since| since.elapsed() > ACK_PATIENCE) {
+            let patience = ACK_PATIENCE.as_secs();
+            return Err(Ended::Trouble(format!("a publish was not acknowledged within {patience} s")));
+        }
+        let caught_up = self.had_backlog && self.work.reader.account().borrow().pending == 0;
+        if self.stopping.is_none() && (caught_up || Instant::now() >= self.status_due) {
+            self.say_status()?;
+        }
+        Ok(())
+    }
+
+    fn begin_stop(&mut self) {
+        let (upto, by) = (self.work.reader.head(), Instant::now() + DRAIN);
+        self.stopping = Some(Stopping { upto, by, said_goodbye: false, closing: false });
+    }
+
+    /// Goes on with the stop as far as it can; `true` when it took too long and is over all the same.
+    fn is_finished(&mut self) -> Result<bool, Ended> {
+        let Some(mut stopping) = self.stopping else { return Ok(false) };
+        if Instant::now() >= stopping.by + DRAIN {
+            return Ok(true);
+        }
+        let late = Instant::now() >= stopping.by;
+        let all_handed = self.fetched.is_empty() && self.at >= stopping.upto;
+        if !stopping.said_goodbye && (late || (all_handed && self.window.is_empty())) {
+            stopping.said_goodbye = true;
+            let payload = json::offline(Some(self.work.clock.utc()));
+            self.publish(None, &format!("{}/status", self.config.topic), true, payload)?;
+        }
+        if stopping.said_goodbye && !stopping.closing && (late || self.window.is_empty()) {
+            stopping.closing = true;
+            self.pipe.close();
+        }
+        self.stopping = Some(stopping);
+        Ok(false)
+    }
+}
