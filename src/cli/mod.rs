@@ -11,6 +11,9 @@ mod spool;
 mod status;
 
 use clap::{Parser, Subcommand};
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// How a command ended: the exit codes of sysexits.h that scripts and systemd act on.
@@ -94,4 +97,30 @@ pub fn main() -> ExitCode {
         Command::Schema(arguments) => schema::main(arguments),
     };
     exit.into()
+}
+
+/// One line (or several) on standard output. A reader that has gone is no error of ours.
+fn say(text: &dyn Display) {
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// The same on standard error.
+fn complain(text: &dyn Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+fn runtime(workers: usize) -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
 }

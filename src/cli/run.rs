@@ -1,10 +1,111 @@
-//! `linesman run` (being written).
+//! `linesman run`: the service, in the foreground.
 
-use super::Exit;
+use super::{Exit, say};
+use crate::app::{self, Order, Outside, Started};
+use crate::config::{self, Config, Overlays};
+use crate::model::SystemClock;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Reload requests that may wait; one more while one waits changes nothing.
+const ORDERS: usize = 1;
+/// Two: a TLS handshake or a slow disk on one must not hold the other up.
+const WORKERS: usize = 2;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    /// Overrides one value, as in `--set lines.0.serial.baud=19200`; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
 
-pub(super) fn main(_arguments: Arguments) -> Exit {
-    Exit::Failed
+pub(super) fn main(arguments: Arguments) -> Exit {
+    app::logging::start("info");
+    let overlays = Overlays::from_environment(arguments.set);
+    let path = arguments.config;
+    let config = match config::load(&path, &overlays) {
+        Ok(config) => config,
+        Err(problems) => {
+            super::complain(&problems);
+            return Exit::Config;
+        }
+    };
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let loader = Box::new(move || config::load(&path, &overlays));
+    match super::runtime(WORKERS) {
+        Ok(runtime) => runtime.block_on(serve(config, loader)),
+        Err(error) => {
+            super::complain(&format_args!("linesman: cannot start: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+async fn serve(config: Config, loader: app::Loader) -> Exit {
+    let stop = CancellationToken::new();
+    let orders = match listen_to_signals(&stop) {
+        Ok(orders) => orders,
+        Err(error) => {
+            super::complain(&format_args!("linesman: cannot listen to signals: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let (lines, devices, gateway) = (config.lines.len(), devices_of(&config), config.gateway.clone());
+    let started = Box::new(move |started: Started| {
+        if let Some(address) = started.http {
+            say(&format_args!("listening on http://{address}"));
+        }
+        tracing::info!(%gateway, version = app::VERSION, lines, devices, "running");
+    });
+    let clock = Arc::new(SystemClock);
+    let outside = Outside { clock, stop, orders, loader, onlooker: None, started };
+    match app::run(config, outside).await {
+        Ok(()) => {
+            tracing::info!("stopped as asked");
+            Exit::Done
+        }
+        Err(error) => {
+            super::complain(&super::chain(&error));
+            exit_of(&error)
+        }
+    }
+}
+
+fn devices_of(config: &Config) -> usize {
+    config.lines.iter().map(|line| line.devices.len()).sum()
+}
+
+fn exit_of(error: &app::RunError) -> Exit {
+    match error {
+        app::RunError::Spool(_) | app::RunError::Line { .. } | app::RunError::Listen { .. } => Exit::Io,
+        app::RunError::PartEnded(_) => Exit::Failed,
+    }
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reloads.
+pub(super) fn listen_to_signals(stop: &CancellationToken) -> std::io::Result<mpsc::Receiver<Order>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (orders, orders_in) = mpsc::channel(ORDERS);
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => stop.cancel(),
+                _ = interrupt.recv() => stop.cancel(),
+                // A reload that already waits will see this change too.
+                Some(()) = hangup.recv() => { let _ = orders.try_send(Order::Reload); }
+            }
+        }
+    });
+    Ok(orders_in)
 }

@@ -1,0 +1,198 @@
+//! The status in Prometheus' text form (OpenMetrics): every count of every line and device, the spool,
+//! and the account of each upstream. Names `linesman_…`, units in the name, counters end in `_total`.
+
+use super::status::{Device, Line, Snapshot, Upstream};
+use crate::model::status::{BusCounters, DeviceState, LineState, UpstreamState};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
+
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+type Samples<'a, N> = Vec<(Labels<'a>, N)>;
+
+/// One field of the counters, as a metric: name, help, and how to read it.
+type Count = (&'static str, &'static str, fn(&BusCounters) -> u64);
+
+const COUNTS: &[Count] = &[
+    ("requests", "Requests sent", |c| c.requests),
+    ("replies", "Valid replies", |c| c.replies),
+    ("timeouts", "Requests that nothing answered in time", |c| c.timeouts),
+    ("crc_errors", "Frames with a wrong checksum", |c| c.crc_errors),
+    ("short_frames", "Frames that began and did not end in time", |c| c.short_frames),
+    ("foreign_frames", "Valid frames of another unit, function or length than was asked", |c| c.foreign_frames),
+    ("exceptions", "Refusals by the device", |c| c.exceptions),
+    ("echoes", "Our own request heard again", |c| c.echoes),
+    ("noise_octets", "Octets that belonged to no frame", |c| c.noise_octets),
+    ("unsolicited_octets", "Octets that lay there before we asked", |c| c.unsolicited_octets),
+    ("scans_lost", "Scans that could not be handed on to the spool", |c| c.scans_lost),
+];
+
+/// The whole exposition.
+pub fn text(snapshot: &Snapshot) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("linesman");
+    registry.register_collector(Box::new(Exposition(snapshot.clone())));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+#[derive(Debug)]
+struct Exposition(Snapshot);
+
+impl Collector for Exposition {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut encoder;
+        self.about(out)?;
+        self.lines(out)?;
+        self.devices(out)?;
+        self.spool(out)?;
+        self.upstreams(out)
+    }
+}
+
+impl Exposition {
+    fn about(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let labels = vec![("gateway", self.0.gateway.as_str()), ("version", self.0.version), ("config", &self.0.config)];
+        gauges(out, "gateway", "Always 1; what is running", vec![(labels, 1.0)])
+    }
+
+    fn lines(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let lines = &self.0.lines;
+        for (name, help, read) in COUNTS {
+            let samples = lines.iter().map(|line| (line_labels(line), read(&line.counters))).collect();
+            counters(out, &format!("line_{name}"), help, samples)?;
+        }
+        let up = lines.iter().map(|line| (line_labels(line), truth(line.state == LineState::Up))).collect();
+        gauges(out, "line_up", "1 while the port or connection is open", up)?;
+        let stuck = lines.iter().map(|line| (line_labels(line), truth(line.state == LineState::Stuck))).collect();
+        gauges(out, "line_stuck", "1 while the port's driver does not return", stuck)?;
+        let load = lines.iter().map(|line| (line_labels(line), line.load_pct / 100.0)).collect();
+        gauges(out, "line_load_ratio", "Share of the last minute that the wire was in use", load)
+    }
+
+    fn devices(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let devices = &self.0.devices;
+        for (name, help, read) in COUNTS {
+            let samples = devices.iter().map(|device| (device_labels(device), read(&device.counters))).collect();
+            counters(out, &format!("device_{name}"), help, samples)?;
+        }
+        let answers = |device: &Device| matches!(device.state, DeviceState::Ok | DeviceState::Degraded);
+        let up = devices.iter().map(|device| (device_labels(device), truth(answers(device)))).collect();
+        gauges(out, "device_up", "1 while the device answers", up)?;
+        let late = devices.iter().map(|d| (device_labels(d), seconds(d.lateness_ms))).collect();
+        gauges_in(out, "device_lateness", "How late the last scan began", Unit::Seconds, late)?;
+        let seen = devices.iter().filter_map(|d| Some((device_labels(d), stamp(d.last_ok?)))).collect();
+        gauges_in(out, "device_last_success_timestamp", "When it last answered", Unit::Seconds, seen)
+    }
+
+    fn spool(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let spool = &self.0.spool;
+        counters(out, "spool_appended_records", "Records since the folder was made", vec![(vec![], spool.appended)])?;
+        gauges(out, "spool_records", "Records kept, acknowledged or not", vec![(vec![], whole(spool.records))])?;
+        gauges_in(out, "spool_size", "Octets on disk", Unit::Bytes, vec![(vec![], whole(spool.octets))])?;
+        let help = "1 while the disk takes what it is given";
+        gauges(out, "spool_healthy", help, vec![(vec![], truth(spool.healthy))])
+    }
+
+    fn upstreams(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let upstreams = &self.0.upstreams;
+        let account: [(&str, &str, fn(&Upstream) -> u64); 4] = [
+            ("sampled", "Records there were to deliver", |u| u.sampled),
+            ("delivered", "Records acknowledged by the far end", |u| u.delivered),
+            ("left_out", "Records a filter left empty", |u| u.left_out),
+            ("reconnects", "Connections made after the first", |u| u.reconnects),
+        ];
+        for (name, help, read) in account {
+            let name = if name == "reconnects" { "upstream_reconnects".into() } else { format!("upstream_{name}_records") };
+            let samples = upstreams.iter().map(|upstream| (upstream_labels(upstream), read(upstream))).collect();
+            counters(out, &name, help, samples)?;
+        }
+        let dropped = upstreams.iter().flat_map(|upstream| {
+            upstream.dropped.iter().map(move |(reason, count)| {
+                let mut labels = upstream_labels(upstream);
+                labels.push(("reason", reason.as_str()));
+                (labels, *count)
+            })
+        });
+        counters(out, "upstream_dropped_records", "Records given up, by reason", dropped.collect())?;
+        let pending = upstreams.iter().map(|upstream| (upstream_labels(upstream), whole(upstream.pending))).collect();
+        gauges(out, "upstream_pending_records", "Records waiting, those in flight included", pending)?;
+        let connected = |upstream: &Upstream| truth(upstream.state == UpstreamState::Connected);
+        let up = upstreams.iter().map(|upstream| (upstream_labels(upstream), connected(upstream))).collect();
+        gauges(out, "upstream_up", "1 while connected", up)
+    }
+}
+
+fn line_labels(line: &Line) -> Labels<'_> {
+    vec![("line", line.name.as_str())]
+}
+
+fn device_labels(device: &Device) -> Labels<'_> {
+    vec![("line", device.line.as_str()), ("device", device.name.as_str())]
+}
+
+fn upstream_labels(upstream: &Upstream) -> Labels<'_> {
+    vec![("upstream", upstream.name.as_str())]
+}
+
+fn truth(yes: bool) -> f64 {
+    if yes { 1.0 } else { 0.0 }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float by definition; counts stay far below 2^53")]
+fn whole(n: u64) -> f64 {
+    n as f64
+}
+
+fn seconds(milliseconds: u64) -> f64 {
+    whole(milliseconds) / 1000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 stay below 2^53 for 280 000 years")]
+fn stamp(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1000.0
+}
+
+fn counters(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, samples: Samples<'_, u64>) -> fmt::Result {
+    if samples.is_empty() {
+        return Ok(());
+    }
+    let mut metric = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in samples {
+        metric.encode_family(&labels)?.encode_counter::<Labels<'_>, _, u64>(&value, None)?;
+    }
+    Ok(())
+}
+
+fn gauges(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, samples: Samples<'_, f64>) -> fmt::Result {
+    encode_gauges(out, name, help, None, samples)
+}
+
+fn gauges_in(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Unit,
+    samples: Samples<'_, f64>,
+) -> fmt::Result {
+    encode_gauges(out, name, help, Some(&unit), samples)
+}
+
+fn encode_gauges(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    samples: Samples<'_, f64>,
+) -> fmt::Result {
+    if samples.is_empty() {
+        return Ok(());
+    }
+    let mut metric = out.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    for (labels, value) in samples {
+        metric.encode_family(&labels)?.encode_gauge(&value)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! The status document: what `GET /api/status` answers and `linesman status` prints.
+
+use super::Sources;
+use crate::model::status::{
+    BusCounters, DeviceState, DeviceStatus, LineState, LineStatus, UpstreamState, UpstreamStatus,
+};
+use crate::spool;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// All that the gateway says of itself at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    pub gateway: String,
+    pub version: &'static str,
+    pub config: String,
+    pub epoch: String,
+    pub lines: Vec<Line>,
+    pub devices: Vec<Device>,
+    pub spool: Spool,
+    pub upstreams: Vec<Upstream>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Line {
+    pub name: String,
+    pub state: LineState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    pub load_pct: f64,
+    pub counters: BusCounters,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Device {
+    pub name: String,
+    pub line: String,
+    pub unit: u8,
+    pub state: DeviceState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub last_ok: Option<i64>,
+    pub lateness_ms: u64,
+    pub counters: BusCounters,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Spool {
+    pub records: u64,
+    pub octets: u64,
+    pub oldest_ts: Option<i64>,
+    pub healthy: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    pub appended: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Upstream {
+    pub name: String,
+    pub kind: &'static str,
+    pub state: UpstreamState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    pub sampled: u64,
+    pub delivered: u64,
+    pub pending: u64,
+    pub left_out: u64,
+    pub dropped: BTreeMap<String, u64>,
+    pub last_delivery: Option<i64>,
+    pub reconnects: u64,
+}
+
+/// Reads every room's latest word; a line that the watchdog holds for stuck is shown as such.
+pub fn snapshot(sources: &Sources) -> Snapshot {
+    let stuck = sources.stuck.borrow().clone();
+    let lines: Vec<LineStatus> = sources.lines.iter().map(|line| line.borrow().clone()).collect();
+    Snapshot {
+        gateway: sources.gateway.clone(),
+        version: sources.version,
+        config: sources.config.clone(),
+        epoch: format!("{:08x}", sources.epoch),
+        devices: lines.iter().flat_map(|line| line.devices.iter().map(|device| device_row(line, device))).collect(),
+        lines: lines.into_iter().map(|line| line_row(line, &stuck)).collect(),
+        spool: spool_row(&sources.spool.borrow()),
+        upstreams: sources.upstreams.iter().map(|upstream| upstream_row(&upstream.borrow())).collect(),
+    }
+}
+
+fn line_row(line: LineStatus, stuck: &[String]) -> Line {
+    let is_stuck = stuck.iter().any(|name| name == line.name.as_str());
+    let hung = "the driver of the port does not return; the other lines go on".to_owned();
+    Line {
+        name: line.name.to_string(),
+        state: if is_stuck { LineState::Stuck } else { line.state },
+        detail: if is_stuck { Some(hung) } else { line.detail },
+        load_pct: f64::from(line.load_permille) / 10.0,
+        counters: line.counters,
+    }
+}
+
+fn device_row(line: &LineStatus, device: &DeviceStatus) -> Device {
+    Device {
+        name: device.name.to_string(),
+        line: line.name.to_string(),
+        unit: device.unit,
+        state: device.state,
+        reason: device.reason.map(|reason| reason.to_string()),
+        last_ok: device.last_ok.map(|at| at.0),
+        lateness_ms: u64::try_from(device.lateness.as_millis()).unwrap_or(u64::MAX),
+        counters: device.counters,
+    }
+}
+
+fn spool_row(status: &spool::Status) -> Spool {
+    Spool {
+        records: status.records,
+        octets: status.octets,
+        oldest_ts: status.oldest_ts,
+        healthy: status.healthy,
+        detail: status.detail.clone(),
+        appended: status.appended,
+    }
+}
+
+fn upstream_row(upstream: &UpstreamStatus) -> Upstream {
+    Upstream {
+        name: upstream.name.to_string(),
+        kind: upstream.kind,
+        state: upstream.state,
+        detail: upstream.detail.clone(),
+        sampled: upstream.sampled,
+        delivered: upstream.delivered,
+        pending: upstream.pending,
+        left_out: upstream.left_out,
+        dropped: upstream.dropped.clone(),
+        last_delivery: upstream.last_delivery.map(|at| at.0),
+        reconnects: upstream.reconnects,
+    }
+}
