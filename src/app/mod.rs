@@ -74,7 +74,7 @@ pub enum RunError {
 }
 
 /// How to load the configuration again, for a reload.
-pub type Loader = Box<dyn Fn() -> Result<Config, Problems> + Send>;
+pub type Loader = Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
 
 /// What `run` needs from outside besides the configuration.
 pub struct Outside {
@@ -255,7 +255,9 @@ impl Gateway {
             Ok(new) => new,
             Err(problems) => {
                 tracing::error!("the new configuration is refused, the old one stays in force:\n{problems}");
-                notify(&[sd_notify::NotifyState::Status("new configuration refused; running on the old one")]);
+                notify(&[sd_notify::NotifyState::Status(
+                    "new configuration refused; running on the old one",
+                )]);
                 return Ok(());
             }
         };

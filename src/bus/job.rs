@@ -110,6 +110,15 @@ impl Job {
         }
     }
 
+    /// The line stops: what was not asked is not in the scan.
+    pub(super) fn cut_off(&mut self) {
+        self.blocks.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
     /// The first reason among the bad points, if there is one.
     pub(super) fn reason(&self) -> Option<Bad> {
         self.fields.values().find_map(|field| field.as_ref().err().copied())

@@ -100,10 +100,16 @@ impl Owner {
         let Asking { index, mut job, lateness, .. } = asking;
         if !line_is_up {
             job.abandon(Bad::LineDown);
-        } else if job.is_silent() {
-            self.schedule.silent(index, self.clock.mono());
-        } else {
-            self.schedule.answered(index);
+        }
+        if job.is_empty() {
+            // The stop came before the first question: no reading, and nothing learned.
+            return;
+        }
+        // No device is held to account for a line that is away.
+        match line_is_up {
+            true if job.is_silent() => self.schedule.silent(index, self.clock.mono()),
+            true => self.schedule.answered(index),
+            false => {}
         }
         if let Some(alone) = self.alone.get_mut(index) {
             alone.append(&mut job.to_ask_alone);
@@ -124,11 +130,6 @@ impl Owner {
 
     /// The bus never waits for the spool: a queue that is full costs this scan, and that is counted.
     fn hand_on(&mut self, index: usize, scan: Scan) {
-        let nothing_asked = scan.fields.iter().all(|field| field.octets == Err(Bad::NotYet));
-        if nothing_asked {
-            // The stop came first, or nothing was due: no reading.
-            return;
-        }
         if self.scans.try_send(scan).is_err() {
             self.ledger.scan_lost(index);
         }

@@ -5,8 +5,8 @@ use super::owner::{Asking, FIRST_RETRY, LONGEST_RETRY, LOOK, Owner};
 use super::schedule::Next;
 use super::serial::SerialLink;
 use super::transact::{Conversation, Manners};
+use crate::model::Mono;
 use crate::model::status::BusCounters;
-use crate::model::{Bad, Mono};
 use std::io;
 use std::time::Duration;
 
@@ -83,8 +83,8 @@ fn carry_out(owner: &mut Owner, open: &mut Open, asking: &mut Asking) -> io::Res
     while let Some(block) = asking.job.next() {
         let request = block.request;
         if owner.stopping() {
-            // The transaction is finished, not the scan: what was not asked has no value.
-            asking.job.abandon(Bad::NotYet);
+            // The transaction is finished, not the scan.
+            asking.job.cut_off();
             return Ok(());
         }
         if open.talk.blocked_until(unit, &request, owner.clock.mono()).is_some() {

@@ -3,8 +3,8 @@
 use super::owner::{Asking, FIRST_RETRY, LONGEST_RETRY, LOOK, Owner};
 use super::schedule::Next;
 use super::tcp::TcpLink;
+use crate::model::Mono;
 use crate::model::status::BusCounters;
-use crate::model::{Bad, Mono};
 use std::io;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -69,7 +69,7 @@ async fn carry_out(owner: &mut Owner, link: &mut TcpLink, asking: &mut Asking) -
     while let Some(block) = asking.job.next() {
         let request = block.request;
         if owner.stopping() {
-            asking.job.abandon(Bad::NotYet);
+            asking.job.cut_off();
             return Ok(());
         }
         if !gap.is_zero() {

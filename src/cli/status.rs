@@ -106,10 +106,12 @@ async fn fetch(address: &str, path: &str) -> Result<String, Box<dyn Error>> {
 fn tables(status: &Value) -> String {
     let text = |value: &Value, key: &str| plain(&value[key]);
     let rows = |key: &str| status[key].as_array().cloned().unwrap_or_default();
-    let mut lines = table(&["line", "state", "load %", "requests", "timeouts", "garbled", "exceptions", "detail"]);
+    let mut lines =
+        table(&["line", "state", "load %", "requests", "timeouts", "garbled", "exceptions", "detail"]);
     for line in rows("lines") {
         let counters = &line["counters"];
-        let garbled = counters["crc_errors"].as_u64().unwrap_or(0) + counters["short_frames"].as_u64().unwrap_or(0);
+        let garbled =
+            counters["crc_errors"].as_u64().unwrap_or(0) + counters["short_frames"].as_u64().unwrap_or(0);
         lines.add_row(vec![
             text(&line, "name"),
             text(&line, "state"),
@@ -126,7 +128,8 @@ fn tables(status: &Value) -> String {
         let keys = ["name", "line", "unit", "state", "reason", "lateness_ms"];
         devices.add_row(keys.map(|key| text(&device, key)));
     }
-    let mut upstreams = table(&["upstream", "state", "delivered", "pending", "left out", "dropped", "detail"]);
+    let mut upstreams =
+        table(&["upstream", "state", "delivered", "pending", "left out", "dropped", "detail"]);
     for upstream in rows("upstreams") {
         let keys = ["name", "state", "delivered", "pending", "left_out", "dropped", "detail"];
         upstreams.add_row(keys.map(|key| text(&upstream, key)));
@@ -146,7 +149,7 @@ fn tables(status: &Value) -> String {
 
 fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(headings.iter().copied());
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings.iter().copied());
     table
 }
 

@@ -21,12 +21,24 @@ const COUNTS: &[Count] = &[
     ("timeouts", "Requests that nothing answered in time", |c| c.timeouts),
     ("crc_errors", "Frames with a wrong checksum", |c| c.crc_errors),
     ("short_frames", "Frames that began and did not end in time", |c| c.short_frames),
-    ("foreign_frames", "Valid frames of another unit, function or length than was asked", |c| c.foreign_frames),
+    ("foreign_frames", "Valid frames of another unit, function or length than was asked", |c| {
+        c.foreign_frames
+    }),
     ("exceptions", "Refusals by the device", |c| c.exceptions),
     ("echoes", "Our own request heard again", |c| c.echoes),
     ("noise_octets", "Octets that belonged to no frame", |c| c.noise_octets),
     ("unsolicited_octets", "Octets that lay there before we asked", |c| c.unsolicited_octets),
     ("scans_lost", "Scans that could not be handed on to the spool", |c| c.scans_lost),
+];
+
+/// One figure of an upstream's account, as a metric.
+type Figure = (&'static str, &'static str, fn(&Upstream) -> u64);
+
+const ACCOUNT: &[Figure] = &[
+    ("upstream_sampled_records", "Records there were to deliver", |u| u.sampled),
+    ("upstream_delivered_records", "Records acknowledged by the far end", |u| u.delivered),
+    ("upstream_left_out_records", "Records a filter left empty", |u| u.left_out),
+    ("upstream_reconnects", "Connections made after the first", |u| u.reconnects),
 ];
 
 /// The whole exposition.
@@ -54,7 +66,11 @@ impl Collector for Exposition {
 
 impl Exposition {
     fn about(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let labels = vec![("gateway", self.0.gateway.as_str()), ("version", self.0.version), ("config", &self.0.config)];
+        let labels = vec![
+            ("gateway", self.0.gateway.as_str()),
+            ("version", self.0.version),
+            ("config", &self.0.config),
+        ];
         gauges(out, "gateway", "Always 1; what is running", vec![(labels, 1.0)])
     }
 
@@ -66,7 +82,8 @@ impl Exposition {
         }
         let up = lines.iter().map(|line| (line_labels(line), truth(line.state == LineState::Up))).collect();
         gauges(out, "line_up", "1 while the port or connection is open", up)?;
-        let stuck = lines.iter().map(|line| (line_labels(line), truth(line.state == LineState::Stuck))).collect();
+        let stuck =
+            lines.iter().map(|line| (line_labels(line), truth(line.state == LineState::Stuck))).collect();
         gauges(out, "line_stuck", "1 while the port's driver does not return", stuck)?;
         let load = lines.iter().map(|line| (line_labels(line), line.load_pct / 100.0)).collect();
         gauges(out, "line_load_ratio", "Share of the last minute that the wire was in use", load)
@@ -75,7 +92,8 @@ impl Exposition {
     fn devices(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let devices = &self.0.devices;
         for (name, help, read) in COUNTS {
-            let samples = devices.iter().map(|device| (device_labels(device), read(&device.counters))).collect();
+            let samples =
+                devices.iter().map(|device| (device_labels(device), read(&device.counters))).collect();
             counters(out, &format!("device_{name}"), help, samples)?;
         }
         let answers = |device: &Device| matches!(device.state, DeviceState::Ok | DeviceState::Degraded);
@@ -89,8 +107,18 @@ impl Exposition {
 
     fn spool(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let spool = &self.0.spool;
-        counters(out, "spool_appended_records", "Records since the folder was made", vec![(vec![], spool.appended)])?;
-        gauges(out, "spool_records", "Records kept, acknowledged or not", vec![(vec![], whole(spool.records))])?;
+        counters(
+            out,
+            "spool_appended_records",
+            "Records since the folder was made",
+            vec![(vec![], spool.appended)],
+        )?;
+        gauges(
+            out,
+            "spool_records",
+            "Records kept, acknowledged or not",
+            vec![(vec![], whole(spool.records))],
+        )?;
         gauges_in(out, "spool_size", "Octets on disk", Unit::Bytes, vec![(vec![], whole(spool.octets))])?;
         let help = "1 while the disk takes what it is given";
         gauges(out, "spool_healthy", help, vec![(vec![], truth(spool.healthy))])
@@ -98,16 +126,10 @@ impl Exposition {
 
     fn upstreams(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let upstreams = &self.0.upstreams;
-        let account: [(&str, &str, fn(&Upstream) -> u64); 4] = [
-            ("sampled", "Records there were to deliver", |u| u.sampled),
-            ("delivered", "Records acknowledged by the far end", |u| u.delivered),
-            ("left_out", "Records a filter left empty", |u| u.left_out),
-            ("reconnects", "Connections made after the first", |u| u.reconnects),
-        ];
-        for (name, help, read) in account {
-            let name = if name == "reconnects" { "upstream_reconnects".into() } else { format!("upstream_{name}_records") };
-            let samples = upstreams.iter().map(|upstream| (upstream_labels(upstream), read(upstream))).collect();
-            counters(out, &name, help, samples)?;
+        for (name, help, read) in ACCOUNT {
+            let samples =
+                upstreams.iter().map(|upstream| (upstream_labels(upstream), read(upstream))).collect();
+            counters(out, name, help, samples)?;
         }
         let dropped = upstreams.iter().flat_map(|upstream| {
             upstream.dropped.iter().map(move |(reason, count)| {
@@ -117,7 +139,8 @@ impl Exposition {
             })
         });
         counters(out, "upstream_dropped_records", "Records given up, by reason", dropped.collect())?;
-        let pending = upstreams.iter().map(|upstream| (upstream_labels(upstream), whole(upstream.pending))).collect();
+        let pending =
+            upstreams.iter().map(|upstream| (upstream_labels(upstream), whole(upstream.pending))).collect();
         gauges(out, "upstream_pending_records", "Records waiting, those in flight included", pending)?;
         let connected = |upstream: &Upstream| truth(upstream.state == UpstreamState::Connected);
         let up = upstreams.iter().map(|upstream| (upstream_labels(upstream), connected(upstream))).collect();
@@ -141,7 +164,10 @@ fn truth(yes: bool) -> f64 {
     if yes { 1.0 } else { 0.0 }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float by definition; counts stay far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float by definition; counts stay far below 2^53"
+)]
 fn whole(n: u64) -> f64 {
     n as f64
 }
@@ -155,7 +181,12 @@ fn stamp(milliseconds: i64) -> f64 {
     milliseconds as f64 / 1000.0
 }
 
-fn counters(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, samples: Samples<'_, u64>) -> fmt::Result {
+fn counters(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    samples: Samples<'_, u64>,
+) -> fmt::Result {
     if samples.is_empty() {
         return Ok(());
     }

@@ -80,7 +80,10 @@ pub fn snapshot(sources: &Sources) -> Snapshot {
         version: sources.version,
         config: sources.config.clone(),
         epoch: format!("{:08x}", sources.epoch),
-        devices: lines.iter().flat_map(|line| line.devices.iter().map(|device| device_row(line, device))).collect(),
+        devices: lines
+            .iter()
+            .flat_map(|line| line.devices.iter().map(|device| device_row(line, device)))
+            .collect(),
         lines: lines.into_iter().map(|line| line_row(line, &stuck)).collect(),
         spool: spool_row(&sources.spool.borrow()),
         upstreams: sources.upstreams.iter().map(|upstream| upstream_row(&upstream.borrow())).collect(),

@@ -10,12 +10,12 @@
 //!   02, more than `max_registers` with 03, a table it does not have with 01; other units are ignored.
 //! - Faults are those of the field, by chance from a seed: see [`Fault`].
 
-mod fault;
+pub mod fault;
 mod meter;
 mod pty;
 pub mod tcp;
 mod values;
 pub mod wire;
 
-pub use fault::{Fault, FaultError, Faults};
+pub use fault::{Fault, Faults};
 pub use meter::Meter;

@@ -43,6 +43,8 @@ pub(super) fn main(arguments: Arguments) -> Exit {
     // The table owns the terminal: only what somebody must act on may break into it.
     app::logging::start(if screen.is_full() { "off" } else { "warn" });
     let dir = arguments.dir.clone().unwrap_or_else(own_folder);
+    // Ports have absolute names, and the readings' path should be of use in another folder too.
+    let dir = std::path::absolute(&dir).unwrap_or(dir);
     let result = prepare(&dir, arguments.mqtt.as_deref()).and_then(|(plant, config)| {
         let runtime = super::runtime(2)?;
         runtime.block_on(play(config, plant, screen, arguments.span))

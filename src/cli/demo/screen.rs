@@ -86,7 +86,9 @@ impl Screen {
     /// Draws the table, and says a change of a meter's state where there is no table.
     pub(super) fn draw(&mut self, status: &Snapshot, now: Timestamp) {
         for device in &status.devices {
-            let Some(meter) = self.meters.iter_mut().find(|(name, _)| name.as_str() == device.name) else { continue };
+            let Some(meter) = self.meters.iter_mut().find(|(name, _)| name.as_str() == device.name) else {
+                continue;
+            };
             let before = meter.1.state.replace(device.state);
             if !self.full && before.is_some_and(|before| before != device.state) {
                 say(&format_args!("-- {} is now {}", device.name, state_word(device.state)));
@@ -106,9 +108,13 @@ impl Screen {
             let bad = if bad.is_empty() { "none bad".to_owned() } else { format!("bad: {}", bad.join(", ")) };
             say(&format_args!("{name:<10} {:>4} scans, {:>5} good values, {bad}", meter.scans, meter.good));
         }
-        let dead = self.meters.iter().filter(|(_, meter)| meter.bad.contains_key(Bad::NoReply.word().as_ref()));
+        let dead =
+            self.meters.iter().filter(|(_, meter)| meter.bad.contains_key(Bad::NoReply.word().as_ref()));
         for (name, _) in dead {
-            say(&format_args!("{name} fell silent on purpose ({}); the others kept their turn", plant::DEAD_WORDS));
+            say(&format_args!(
+                "{name} fell silent on purpose ({}); the others kept their turn",
+                plant::DEAD_WORDS
+            ));
         }
         for line in &before.lines {
             say(&format_args!("line {}: {:.1} % of the wire's time in use", line.name, line.load_pct));
@@ -127,7 +133,7 @@ impl Screen {
 
     fn table(&self, now: Timestamp) -> Table {
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
         table.set_header(["device", "point", "value", "unit", "age", "quality"]);
         for (name, meter) in &self.meters {
             for (row, point) in self.headlines(name, meter).into_iter().enumerate() {
@@ -152,7 +158,8 @@ impl Screen {
 
     /// The points worth a row: the known headlines first, then the profile's order.
     fn headlines(&self, device: &Name, meter: &Meter) -> Vec<Name> {
-        let known = HEADLINES.iter().filter_map(|wanted| meter.latest.keys().find(|name| name.as_str() == *wanted));
+        let known =
+            HEADLINES.iter().filter_map(|wanted| meter.latest.keys().find(|name| name.as_str() == *wanted));
         let site = self.site.iter().flat_map(|site| site.device(device.as_str()));
         let rest = site.flat_map(|info| info.points.iter().map(|point| &point.name));
         let mut chosen: Vec<Name> = Vec::new();
@@ -177,7 +184,12 @@ impl Screen {
         });
         let good = reading.samples.iter().filter(|(_, sample)| sample.is_ok()).count();
         let headlines: Vec<String> = headlines.take(ROWS).collect();
-        format!("{:<10} {good:>3}/{:<3} good  {}", reading.device, reading.samples.len(), headlines.join("  "))
+        format!(
+            "{:<10} {good:>3}/{:<3} good  {}",
+            reading.device,
+            reading.samples.len(),
+            headlines.join("  ")
+        )
     }
 
     fn unit_after(&self, device: &Name, point: &Name) -> String {
@@ -216,7 +228,10 @@ fn footer(status: &Snapshot) -> String {
         text.push_str(&format!("{} {}   ", device.name, state_word(device.state)));
     }
     for upstream in &status.upstreams {
-        text.push_str(&format!("\n{}: {} delivered, backlog {}", upstream.name, upstream.delivered, upstream.pending));
+        text.push_str(&format!(
+            "\n{}: {} delivered, backlog {}",
+            upstream.name, upstream.delivered, upstream.pending
+        ));
     }
     text
 }
