@@ -16,4 +16,5 @@ mod dependencies;
 mod normalize_golden;
 mod profile_library;
 mod profiles;
+mod readme;
 mod unit_file;

@@ -1,0 +1,139 @@
+//! Meters and a broker that are not ours: every register's right value arrives in the documented JSON.
+
+use crate::broker::{Broker, Gate};
+use crate::gateway::Gateway;
+use crate::inbox::Inbox;
+use crate::meter::{Meters, profile};
+use crate::outage::{LOAD, meters_for_load, under_load};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// The shipped profiles, half of them for each line.
+fn library() -> Vec<(String, PathBuf)> {
+    let folder = profile("x").parent().unwrap().to_owned();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    assert!(names.len() >= 14, "{names:?}");
+    names.into_iter().map(|name| (name.clone(), profile(&name))).collect()
+}
+
+/// The `devices:` of a line with one meter for each profile.
+fn devices(profiles: &[(String, PathBuf)]) -> String {
+    let mut yaml = String::new();
+    for (unit, (name, _)) in (1..).zip(profiles) {
+        // Every point every second, whatever the profile says of slow ones.
+        writeln!(yaml, "      - {{ name: {name}, profile: {name}, unit: {unit}, every: 1s }}").unwrap();
+    }
+    yaml
+}
+
+/// Trailing zeros say nothing about the value.
+fn shortest(number: &str) -> &str {
+    if number.contains('.') && !number.starts_with('"') {
+        number.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        number
+    }
+}
+
+/// Waits until each point of each meter has arrived once, and holds it against what the meter holds.
+fn assert_all_arrive(inbox: &mut Inbox, profiles: &[(String, PathBuf)], meters: &Meters) {
+    for (unit, (name, _)) in (1..).zip(profiles) {
+        let truth = &meters.truth[&unit];
+        let mut seen = BTreeMap::new();
+        let mut bad = BTreeMap::new();
+        let mut looked = 0;
+        inbox.until(&format!("every point of {name}"), |records| {
+            for record in records[looked..].iter().filter(|record| record.device == *name) {
+                seen.extend(record.values());
+                bad.extend(record.bad());
+            }
+            looked = records.len();
+            (truth.keys().all(|point| seen.contains_key(point) || bad.contains_key(point))).then_some(())
+        });
+        let wrong: Vec<String> = truth
+            .iter()
+            .filter(|(point, value)| seen.get(*point).map(|seen| shortest(seen)) != Some(shortest(value)))
+            .map(|(point, value)| {
+                format!("{point}: {value} expected, {:?} {:?}", seen.get(point), bad.get(point))
+            })
+            .collect();
+        assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
+        assert_eq!(seen.len(), truth.len(), "{name} has points that its profile does not name");
+    }
+}
+
+#[test]
+fn every_register_of_foreign_meters_arrives_at_a_foreign_broker_with_its_right_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = library();
+    let (serial, lan) = library.split_at(library.len() / 2);
+    let units = |profiles: &[(String, PathBuf)]| -> Vec<(PathBuf, u8)> {
+        profiles.iter().map(|(_, path)| path.clone()).zip(1..).collect()
+    };
+    let port = folder.path().join("rs485-1");
+    let on_serial = Meters::rtu(&port, &units(serial));
+    let on_lan = Meters::tcp(&units(lan));
+    let broker = Broker::start(folder.path());
+    let mut inbox = Inbox::open(broker.port(), "plant-7");
+    let _gateway = Gateway::start(
+        folder.path(),
+        &format!(
+            r#"gateway: {{ id: plant-7 }}
+lines:
+  - name: rs485-1
+    serial: {{ port: {port}, baud: 9600, parity: none, stop_bits: 1 }}
+    devices:
+{serial}  - name: lan
+    tcp: {{ address: "{lan_at}" }}
+    devices:
+{lan}spool: {{ dir: spool }}
+upstreams:
+  - name: scada
+    mqtt: {{ url: "mqtt://127.0.0.1:{broker}" }}
+"#,
+            port = on_serial.place,
+            serial = devices(serial),
+            lan_at = on_lan.place,
+            lan = devices(lan),
+            broker = broker.port(),
+        ),
+    );
+    assert_all_arrive(&mut inbox, serial, &on_serial);
+    assert_all_arrive(&mut inbox, lan, &on_lan);
+    let (_, status) = inbox.others.iter().find(|(topic, _)| topic == "status").expect("a status");
+    assert!(status.contains(r#""online":true"#), "{status}");
+    assert!(inbox.others.iter().any(|(topic, meta)| topic == "meta" && meta.contains(&library[0].0)));
+}
+
+#[test]
+fn nothing_but_reads_is_ever_sent_to_a_meter() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = crate::meter::small_profile(folder.path());
+    let meters = meters_for_load(&small);
+    let port = meters.place.rsplit(':').next().unwrap().parse().unwrap();
+    let gate = Gate::before(port);
+    let broker = Broker::start(folder.path());
+    let mut inbox = Inbox::open(broker.port(), "plant-7");
+    let place = format!("127.0.0.1:{}", gate.port());
+    let gateway = Gateway::start(folder.path(), &under_load(&small, &place, broker.port()));
+    inbox.until("two hundred scans", |records| (records.len() > 200).then_some(()));
+    gateway.kill();
+    let heard = gate.heard();
+    let mut rest = &heard[..];
+    let mut requests = 0;
+    // The header: transaction, protocol 0, length of what follows, unit; then the function code.
+    while let [_, _, 0, 0, high, low, unit, function, ..] = rest {
+        assert!((1..=4).contains(function), "function {function} was sent to unit {unit}");
+        let length = 6 + usize::from(u16::from_be_bytes([*high, *low]));
+        rest = rest.get(length..).unwrap_or_default();
+        requests += 1;
+    }
+    assert!(requests > 200, "{requests} requests of {LOAD} meters, {} octets not understood", rest.len());
+}

@@ -1,0 +1,135 @@
+//! What arrives at the far end: mosquitto_sub in a child process, its messages read back as records.
+
+use crate::gateway::{Kept, PATIENCE, until};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+/// One record as it came: who, when, which, and its text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    pub device: String,
+    pub ts: i64,
+    pub epoch: String,
+    pub seq: u64,
+    pub text: String,
+}
+
+impl Record {
+    /// The values as they are written, not as a parser would round them.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            values: BTreeMap<String, Box<RawValue>>,
+        }
+        let body: Body = serde_json::from_str(&self.text).unwrap();
+        body.values.into_iter().map(|(name, value)| (name, value.get().to_owned())).collect()
+    }
+
+    pub fn bad(&self) -> BTreeMap<String, String> {
+        let body: Value = serde_json::from_str(&self.text).unwrap();
+        body.get("bad").map_or_else(BTreeMap::new, |bad| serde_json::from_value(bad.clone()).unwrap())
+    }
+}
+
+/// A subscriber; gone when it is dropped.
+pub struct Inbox {
+    _child: Kept,
+    lines: mpsc::Receiver<String>,
+    /// Every record, in the order of arrival.
+    pub records: Vec<Record>,
+    /// Every other message: topic below the prefix, payload.
+    pub others: Vec<(String, String)>,
+}
+
+impl Inbox {
+    /// Subscribes to everything below `linesman/{gateway}`; returns once the broker has confirmed it.
+    pub fn open(port: u16, gateway: &str) -> Inbox {
+        // Quality of service 0: the broker passes a message on before it acknowledges it to the gateway,
+        // so that what was acknowledged has been seen here even if the broker is killed at once.
+        let mut command = Command::new("stdbuf");
+        command
+            .args(["-oL", "mosquitto_sub", "-d", "-V", "mqttv311", "-q", "0", "-h", "127.0.0.1", "-p"])
+            .args([port.to_string(), "-t".to_owned(), format!("linesman/{gateway}/#")])
+            .args(["-F", "> %t %p"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = Kept::spawn(&mut command).expect("mosquitto_sub is missing: run tests/run once");
+        let lines = child.output();
+        loop {
+            let line = lines.recv_timeout(PATIENCE).expect("mosquitto_sub did not subscribe");
+            if line.starts_with("Subscribed") {
+                return Inbox { _child: child, lines, records: Vec::new(), others: Vec::new() };
+            }
+        }
+    }
+
+    /// Takes what has arrived since.
+    pub fn take(&mut self) -> &[Record] {
+        let before = self.records.len();
+        for line in self.lines.try_iter() {
+            let Some((topic, payload)) = line.strip_prefix("> ").and_then(|line| line.split_once(' ')) else {
+                continue; // mosquitto_sub's own chatter
+            };
+            let mut levels = topic.split('/').skip(2);
+            match (levels.next(), levels.next()) {
+                (Some("d" | "h"), Some(device)) => self.records.extend(records(device, payload)),
+                (Some(other), _) => self.others.push((other.to_owned(), payload.to_owned())),
+                (None, _) => {}
+            }
+        }
+        &self.records[before..]
+    }
+
+    /// Waits until what has arrived fulfils a condition.
+    pub fn until<T>(&mut self, what: &str, mut probe: impl FnMut(&[Record]) -> Option<T>) -> T {
+        until(what, || {
+            self.take();
+            probe(&self.records)
+        })
+    }
+
+    /// The records by epoch, in the order in which the epochs first appeared, each with its numbers as they came.
+    pub fn epochs(&self) -> Vec<(String, Vec<u64>)> {
+        let mut epochs: Vec<(String, Vec<u64>)> = Vec::new();
+        for record in &self.records {
+            match epochs.iter_mut().find(|(epoch, _)| *epoch == record.epoch) {
+                Some((_, numbers)) => numbers.push(record.seq),
+                None => epochs.push((record.epoch.clone(), vec![record.seq])),
+            }
+        }
+        epochs
+    }
+}
+
+/// The records of one message: one, or an array of them.
+fn records(device: &str, payload: &str) -> Vec<Record> {
+    let texts: Vec<Box<RawValue>> = if payload.starts_with('[') {
+        serde_json::from_str(payload).unwrap()
+    } else {
+        vec![serde_json::from_str(payload).unwrap_or_else(|error| panic!("{error}: {payload}"))]
+    };
+    let record = |text: Box<RawValue>| {
+        let body: Value = serde_json::from_str(text.get()).unwrap();
+        Record {
+            device: device.to_owned(),
+            ts: body["ts"].as_i64().unwrap(),
+            epoch: body["epoch"].as_str().unwrap().to_owned(),
+            seq: body["seq"].as_u64().unwrap(),
+            text: text.get().to_owned(),
+        }
+    };
+    texts.into_iter().map(record).collect()
+}
+
+/// Holds the numbers of one epoch against the promise: none missing from 1 on, and what comes for the first time
+/// comes in order (a number may come again).
+pub fn assert_none_missing(epoch: &str, numbers: &[u64]) {
+    let mut next = 1;
+    for &number in numbers {
+        assert!(number <= next, "epoch {epoch}: {next} should have come before {number}");
+        next = next.max(number + 1);
+    }
+}

@@ -1,0 +1,12 @@
+//! End to end: the real binary, meters and brokers that are not ours, and `kill -9`.
+//! `tests/run` installs what these tests need.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
+
+mod broker;
+mod foreign;
+mod gateway;
+mod inbox;
+mod meter;
+mod outage;
+mod service;
+mod sudden_death;

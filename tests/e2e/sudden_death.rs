@@ -1,0 +1,75 @@
+//! `kill -9` at twenty random moments under load: nothing that was durable is missing, nothing is numbered twice.
+
+use crate::broker::Broker;
+use crate::gateway::{Gateway, linesman};
+use crate::inbox::{Inbox, assert_none_missing};
+use crate::meter::small_profile;
+use crate::outage::{meters_for_load, under_load};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+const DEATHS: usize = 20;
+
+/// The highest number of each epoch that lies durable in the spool of a gateway that is not running.
+fn durable(folder: &Path) -> BTreeMap<String, u64> {
+    let spool = folder.join("spool");
+    let (status, dump) = linesman(&["spool", "dump", spool.to_str().unwrap()]);
+    assert!(status.success(), "spool dump: {status}");
+    let mut highest = BTreeMap::new();
+    for line in dump.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let Some(seq) = record["seq"].as_u64() else { continue };
+        let epoch = record["epoch"].as_str().unwrap().to_owned();
+        let known = highest.entry(epoch).or_insert(0);
+        *known = seq.max(*known);
+    }
+    highest
+}
+
+#[test]
+fn killed_at_twenty_random_moments_it_loses_nothing_durable_and_numbers_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = small_profile(folder.path());
+    let meters = meters_for_load(&profile);
+    let broker = Broker::start(folder.path());
+    let mut inbox = Inbox::open(broker.port(), "plant-7");
+    let config = under_load(&profile, &meters.place, broker.port());
+    let mut promised: BTreeMap<String, u64> = BTreeMap::new();
+    for _ in 0..DEATHS {
+        let gateway = Gateway::start(folder.path(), &config);
+        let before = inbox.records.len();
+        // A random amount of work, then a random moment within it.
+        let work = fastrand::usize(0..300);
+        inbox.until("records to flow", |records| (records.len() >= before + work).then_some(()));
+        thread::park_timeout(Duration::from_micros(fastrand::u64(0..400_000)));
+        gateway.kill();
+        for (epoch, seq) in durable(folder.path()) {
+            let known = promised.entry(epoch).or_insert(0);
+            *known = seq.max(*known);
+        }
+    }
+    let gateway = Gateway::start(folder.path(), &config);
+    inbox.until("everything that was promised", |records| {
+        let arrived =
+            |epoch: &str, seq: u64| records.iter().any(|record| record.epoch == epoch && record.seq == seq);
+        promised.iter().all(|(epoch, &seq)| arrived(epoch, seq)).then_some(())
+    });
+    gateway.signal(rustix::process::Signal::TERM);
+    assert!(gateway.wait().0.success());
+    inbox.take();
+
+    assert!(!promised.is_empty(), "nothing was ever durable");
+    let mut texts: BTreeMap<(String, u64), String> = BTreeMap::new();
+    for record in &inbox.records {
+        let known = texts.entry((record.epoch.clone(), record.seq)).or_insert_with(|| record.text.clone());
+        assert_eq!(*known, record.text, "one number, two records");
+    }
+    for (epoch, numbers) in inbox.epochs() {
+        assert_none_missing(&epoch, &numbers);
+        let durable = promised.get(&epoch).copied().unwrap_or_default();
+        assert!(numbers.iter().max() >= Some(&durable), "epoch {epoch}: {durable} was durable");
+    }
+    assert!(inbox.epochs().len() <= DEATHS + 1);
+}

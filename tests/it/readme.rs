@@ -1,0 +1,113 @@
+//! The README is read by people who will type what it says: its configurations load, its links lead somewhere.
+
+use linesman::config::{self, Overlays};
+use std::fs;
+use std::path::Path;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// The fenced blocks of one language, without the indentation that a list gave them.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let fence = line.trim_start();
+        if fence != format!("```{language}") {
+            continue;
+        }
+        let indent = line.len() - fence.len();
+        let body = lines.by_ref().take_while(|line| line.trim() != "```");
+        blocks.push(body.map(|line| line.get(indent..).unwrap_or_default().to_owned() + "\n").collect());
+    }
+    blocks
+}
+
+/// Text and target of every link to a file of this repository.
+fn links(page: &str) -> Vec<(String, String)> {
+    let mut links = Vec::new();
+    for (start, _) in page.match_indices("](") {
+        let text = page[..start].rsplit('[').next().unwrap_or_default().to_owned();
+        let target = page[start + 2..].split(')').next().unwrap_or_default();
+        if !target.contains("://") {
+            links.push((text, target.split('#').next().unwrap_or_default().to_owned()));
+        }
+    }
+    links
+}
+
+#[test]
+fn every_configuration_in_the_readme_loads() {
+    let blocks = blocks(&page("README.md"), "yaml");
+    assert!(blocks.len() >= 2, "the blocks were not found");
+    for block in blocks {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("linesman.yaml");
+        fs::write(&file, &block).unwrap();
+        fs::create_dir(folder.path().join("secrets")).unwrap();
+        fs::write(folder.path().join("secrets/mqtt"), "a password").unwrap();
+        let loaded = config::load(&file, &Overlays::default());
+        let config = loaded.unwrap_or_else(|problems| panic!("{problems}\nin the README's\n{block}"));
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+}
+
+#[test]
+fn the_readme_is_no_longer_than_two_hundred_lines() {
+    assert!(page("README.md").lines().count() <= 200);
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_every_promise_to_its_test() {
+    for (folder, name) in [
+        ("", "README.md"),
+        ("systemd/", "systemd/README.md"),
+        ("tests/", "tests/README.md"),
+        ("profiles/", "profiles/README.md"),
+    ] {
+        for (text, target) in links(&page(name)) {
+            let path = root().join(folder).join(&target);
+            assert!(path.exists(), "{name}: {target} is not there");
+            if let Some(test) = text.strip_prefix('`').and_then(|text| text.strip_suffix('`'))
+                && target.ends_with(".rs")
+            {
+                let source = fs::read_to_string(&path).unwrap();
+                assert!(source.contains(&format!("fn {test}(")), "{name}: {target} has no test {test}");
+            }
+        }
+    }
+    let readme = page("README.md");
+    let promises = readme.split("## Five promises").nth(1).unwrap().split("\n## ").next().unwrap();
+    for number in 1..=5 {
+        let promise = promises.split(&format!("\n{number}. ")).nth(1).unwrap();
+        let promise = promise.split(&format!("\n{}. ", number + 1)).next().unwrap();
+        assert!(promise.contains("](tests/"), "promise {number} has no test");
+    }
+}
+
+/// The words that follow `linesman` where a command is shown.
+fn commands(page: &str) -> Vec<String> {
+    let shown = page.split('`').skip(1).step_by(2).flat_map(str::lines);
+    let words = shown
+        .filter_map(|line| line.trim().strip_prefix("linesman "))
+        .map(|rest| rest.split(' ').next().unwrap());
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_commands_that_the_pages_show_exist() {
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_linesman")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let known: Vec<&str> =
+        help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let shown = commands(&page("README.md"));
+    assert!(shown.len() >= 8, "{shown:?}");
+    for command in shown.into_iter().chain(commands(&page("systemd/README.md"))) {
+        assert!(known.contains(&command.as_str()), "linesman has no command {command}: {known:?}");
+    }
+}
