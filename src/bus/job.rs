@@ -155,8 +155,8 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::tests::{point, profile};
     use super::*;
+    use crate::bus::plan::tests::{point, profile};
     use crate::profile::{Format, Table};
 
     fn job(count: u16) -> Job {

@@ -132,7 +132,7 @@ fn free(habits: &Habits, from: u32, to: u32) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::model::{Decimal, Ratio};
     use crate::profile::{Format, Order};

@@ -6,16 +6,12 @@ use super::format::{self, HEADER, SegmentHeader};
 use super::recover;
 use super::{Config, OpenError, Status, Stored, WhenFull};
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
 /// Uncommitted octets that bring the next commit forward.
 pub(super) const GROUP: usize = 64 << 10;
-/// Octets kept in memory while the disk takes none: hours of a small site, minutes of a large one.
-const IN_MEMORY: usize = 4 << 20;
-/// Committed records kept in memory for upstreams that keep up, in octets.
-const RECENT: usize = 128 << 10;
 const LARGEST_SEGMENT: u64 = 1 << 20;
 /// The cap is divided into at least so many segments, so that making room costs an eighth at most.
 const SEGMENTS: u64 = 8;
@@ -33,10 +29,10 @@ pub(super) struct Segment {
 }
 
 /// The segment being written.
-struct Current {
-    file: File,
-    used: u64,
-    allocated: u64,
+pub(super) struct Current {
+    pub file: File,
+    pub used: u64,
+    pub allocated: u64,
 }
 
 pub(super) struct NamedCursor {
@@ -53,20 +49,20 @@ pub(super) struct Log<D: Disk> {
     pub(super) _lock: File,
     pub(super) epoch: u32,
     pub(super) segments: VecDeque<Segment>,
-    current: Option<Current>,
+    pub(super) current: Option<Current>,
     /// The newest records: all that are not committed, and some that are.
-    tail: VecDeque<Stored>,
-    tail_octets: usize,
+    pub(super) tail: VecDeque<Stored>,
+    pub(super) tail_octets: usize,
     /// Newest position given, newest position durable.
-    head: u64,
-    committed: u64,
+    pub(super) head: u64,
+    pub(super) committed: u64,
     seq: u64,
-    uncommitted_octets: usize,
+    pub(super) uncommitted_octets: usize,
     pub(super) cursors: BTreeMap<String, NamedCursor>,
     trouble: Option<String>,
-    newest_ts: i64,
+    pub(super) newest_ts: i64,
     /// The segment read last, and up to where: a backlog is read in many small bites.
-    loaded: Option<(u64, u64, Vec<Stored>)>,
+    pub(super) loaded: Option<(u64, u64, Vec<Stored>)>,
     /// Octets of damaged pieces kept aside; they count against the cap.
     aside: u64,
 }
@@ -231,7 +227,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn segment_size(&self) -> u64 {
+    pub(super) fn segment_size(&self) -> u64 {
         (self.config.max_size / SEGMENTS).clamp(16 << 10, LARGEST_SEGMENT)
     }
 
@@ -240,87 +236,9 @@ impl<D: Disk> Log<D> {
         self.segments.iter().map(|segment| segment.allocated).sum::<u64>() + cursors + self.aside
     }
 
-    fn make_room(&mut self, for_octets: u64) -> io::Result<()> {
-        while self.octets() + for_octets > self.config.max_size && !self.segments.is_empty() {
-            self.drop_oldest("spool-full")?;
-        }
-        Ok(())
-    }
-
-    /// With `refuse-new`: room in the current segment, for another one, or in one that nobody needs.
-    fn has_room_for_one_more(&self) -> bool {
-        let within = self.octets() + self.segment_size() <= self.config.max_size;
-        let waiting = self.uncommitted_octets as u64 + format::record_octets(1 << 10) as u64;
-        let in_current =
-            self.current.as_ref().is_some_and(|current| current.used + waiting < current.allocated);
-        let settled = self.segments.get(1).is_some_and(|second| {
-            self.cursors.values().all(|named| named.cursor.position() + 1 >= second.first)
-        });
-        within || in_current || settled
-    }
-
-    fn drop_oldest(&mut self, reason: &str) -> io::Result<()> {
-        let Some(oldest) = self.segments.front() else { return Ok(()) };
-        let (first, path) = (oldest.first, oldest.path.clone());
-        let last = self.segments.get(1).map_or(self.committed, |next| next.first - 1);
-        match self.disk.remove(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        self.segments.pop_front();
-        if self.segments.is_empty() {
-            self.current = None;
-        }
-        self.loaded = None;
-        // Holes between segments were counted when they came to be: counting is by position, once.
-        self.lose(first, last, reason);
-        Ok(())
-    }
-
-    /// Drops what is older than `max_age`, measured from the newest record; never the segment in use.
-    pub(super) fn expire(&mut self) {
-        let Some(age) = self.config.max_age else { return };
-        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let limit = self.newest_ts.saturating_sub(age);
-        while let Some(next) = self.segments.get(1) {
-            if next.first_ts >= limit || self.drop_oldest("too-old").is_err() {
-                return;
-            }
-        }
-    }
-
-    fn lose(&mut self, from: u64, to: u64, reason: &str) {
+    pub(super) fn lose(&mut self, from: u64, to: u64, reason: &str) {
         for named in self.cursors.values_mut() {
             named.cursor.lose(from, to, reason);
-        }
-    }
-
-    /// While the disk is ill: the oldest uncommitted records give way.
-    fn bound_memory(&mut self) {
-        while self.uncommitted_octets > IN_MEMORY {
-            let Some(at) = self.tail.iter().position(|record| record.position > self.committed) else {
-                return;
-            };
-            let Some(gone) = self.tail.remove(at) else { return };
-            let size = format::record_octets(gone.octets.len());
-            self.tail_octets -= size;
-            self.uncommitted_octets -= size;
-            self.committed = self.committed.max(gone.position);
-            self.lose(gone.position, gone.position, "disk-ill");
-        }
-        self.trim_tail();
-    }
-
-    fn trim_tail(&mut self) {
-        while self.tail_octets > RECENT {
-            match self.tail.front() {
-                Some(oldest) if oldest.position <= self.committed => {
-                    self.tail_octets -= format::record_octets(oldest.octets.len());
-                    self.tail.pop_front();
-                }
-                Some(_) | None => return,
-            }
         }
     }
 
@@ -371,90 +289,10 @@ impl<D: Disk> Log<D> {
         }
         Ok(())
     }
-
-    /// Records after `after`, from memory where they are there, else from the segment that holds them.
-    pub(super) fn read(&mut self, after: u64, at_most: usize, octets: usize) -> Vec<Stored> {
-        let mut from = after + 1;
-        while from <= self.head {
-            if self.tail.front().is_some_and(|oldest| oldest.position <= from) {
-                return bite(self.tail.iter(), from, at_most, octets);
-            }
-            let Some(index) = self.segment_of(from) else {
-                let tail = bite(self.tail.iter(), from, at_most, octets);
-                return tail;
-            };
-            let (first, last) = self.span(index);
-            let records = self.load(index, first, last);
-            let found = bite(records.iter().filter(|record| record.position <= last), from, at_most, octets);
-            if !found.is_empty() {
-                return found;
-            }
-            // Nothing of this segment is left at or after `from`: on to the next one, or to memory.
-            if last < from || last >= self.committed {
-                return bite(self.tail.iter(), from, at_most, octets);
-            }
-            from = last + 1;
-        }
-        Vec::new()
-    }
-
-    /// The segment that holds this position or the next ones.
-    fn segment_of(&self, position: u64) -> Option<usize> {
-        let after = self.segments.partition_point(|segment| segment.first <= position);
-        if after > 0 {
-            return Some(after - 1);
-        }
-        (!self.segments.is_empty()).then_some(0)
-    }
-
-    /// First and last position that may stand in this segment.
-    fn span(&self, index: usize) -> (u64, u64) {
-        let first = self.segments.get(index).map_or(1, |segment| segment.first);
-        (first, self.segments.get(index + 1).map_or(self.committed, |next| next.first - 1))
-    }
-
-    /// The segment's records; positions that are not among them are counted as damaged.
-    fn load(&mut self, index: usize, first: u64, last: u64) -> &[Stored] {
-        let known = |(from, to, _): &(u64, u64, Vec<Stored>)| *from == first && *to == last;
-        let cached = self.loaded.as_ref().is_some_and(known);
-        if !cached {
-            let octets = self.segments.get(index).and_then(|segment| fs::read(&segment.path).ok());
-            let records = format::scan(&octets.unwrap_or_default(), first).records;
-            let mut expected = first;
-            for record in records.iter().filter(|record| record.position <= last) {
-                if record.position > expected {
-                    self.lose(expected, record.position - 1, "damaged");
-                }
-                expected = record.position + 1;
-            }
-            if expected <= last {
-                self.lose(expected, last, "damaged");
-            }
-            self.loaded = Some((first, last, records));
-        }
-        self.loaded.as_ref().map_or(&[], |(_, _, records)| records)
-    }
 }
 
 fn first_octets(tail: &VecDeque<Stored>, position: u64) -> usize {
     tail.iter().find(|record| record.position == position).map_or(0, |record| record.octets.len())
-}
-
-fn bite<'a>(
-    records: impl Iterator<Item = &'a Stored>,
-    from: u64,
-    at_most: usize,
-    octets: usize,
-) -> Vec<Stored> {
-    let (mut out, mut size) = (Vec::new(), 0);
-    for record in records.filter(|record| record.position >= from) {
-        size += record.octets.len();
-        if out.len() == at_most || (size > octets && !out.is_empty()) {
-            break;
-        }
-        out.push(record.clone());
-    }
-    out
 }
 
 #[cfg(test)]

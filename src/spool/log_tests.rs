@@ -4,6 +4,7 @@ use super::*;
 use crate::spool::disk::RealDisk;
 use proptest::prelude::*;
 use std::cell::Cell;
+use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 

@@ -65,7 +65,9 @@ mod format;
 mod inspect;
 mod log;
 mod owner;
+mod read_back;
 mod recover;
+mod room;
 
 pub use config::{Config, WhenFull};
 pub use cursor::Account;
