@@ -149,7 +149,7 @@ fn tables(status: &Value) -> String {
 
 fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings.iter().copied());
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(headings.iter().copied());
     table
 }
 

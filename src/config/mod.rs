@@ -18,6 +18,7 @@ mod site;
 mod upstreams;
 
 pub use crate::profile::{Problem, Problems};
+pub use endpoints::address;
 pub use format::CONFIG;
 pub use overlay::Overlays;
 

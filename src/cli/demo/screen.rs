@@ -133,7 +133,7 @@ impl Screen {
 
     fn table(&self, now: Timestamp) -> Table {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(presets::UTF8_FULL_CONDENSED);
         table.set_header(["device", "point", "value", "unit", "age", "quality"]);
         for (name, meter) in &self.meters {
             for (row, point) in self.headlines(name, meter).into_iter().enumerate() {

@@ -1,0 +1,156 @@
+//! `linesman read`: asks one device once, by a profile or by addresses.
+
+mod question;
+mod show;
+
+use super::{Exit, complain};
+use crate::bus::{Block, Failure, PortConfig, SerialConfig, Session, plan_points};
+use crate::config;
+use crate::model::{Bad, Sample};
+use crate::normalize;
+use crate::profile::{self, Parity, Profile};
+use question::Question;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["profile", "holding", "input", "coil", "discrete"])))]
+pub(super) struct Arguments {
+    /// A serial port, or `tcp://HOST[:PORT]`.
+    #[arg(value_name = "PORT")]
+    port: String,
+    /// The device's Modbus address.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=255))]
+    unit: u8,
+    #[arg(long, default_value_t = 9600, value_parser = clap::value_parser!(u32).range(50..=4_000_000))]
+    baud: u32,
+    /// none, even or odd.
+    #[arg(long, default_value = "none", value_parser = parity)]
+    parity: Parity,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    stop_bits: u8,
+    /// How long to wait for an answer to begin.
+    #[arg(long, default_value = "1s", value_parser = config::duration)]
+    timeout: Duration,
+    /// Every point of this profile.
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Holding registers from this address on, counted from 0, as in `0x10+4`.
+    #[arg(long, value_name = "ADDRESS[+N]")]
+    holding: Option<String>,
+    /// Input registers.
+    #[arg(long, value_name = "ADDRESS[+N]")]
+    input: Option<String>,
+    /// Coils.
+    #[arg(long, value_name = "ADDRESS[+N]")]
+    coil: Option<String>,
+    /// Discrete inputs.
+    #[arg(long, value_name = "ADDRESS[+N]")]
+    discrete: Option<String>,
+    /// What the registers hold: u16 s16 u32 s32 u64 s64 f32 f64 bcd16 bcd32 string:N bits.
+    #[arg(long = "type", value_name = "TYPE", conflicts_with_all = ["profile", "coil", "discrete"])]
+    format: Option<String>,
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was asked, and what came.
+struct Answers {
+    samples: Vec<Sample>,
+    octets: Vec<Option<Vec<u8>>>,
+    failures: Vec<Failure>,
+}
+
+pub(super) fn main(arguments: Arguments) -> Exit {
+    let question = match question::of(&arguments) {
+        Ok(question) => question,
+        Err((exit, why)) => {
+            complain(&format_args!("linesman read: {why}"));
+            return exit;
+        }
+    };
+    let answers = match ask(&arguments, &question) {
+        Ok(answers) => answers,
+        Err(failure) => {
+            complain(&format_args!("linesman read: {failure}"));
+            return Exit::Io;
+        }
+    };
+    if arguments.json {
+        show::json(&arguments, &question, &answers);
+    } else {
+        show::table(&question, &answers);
+    }
+    for failure in &answers.failures {
+        complain(&format_args!("linesman read: {failure}"));
+    }
+    // A refusal is an answer; silence and noise are none.
+    let answered = answers.octets.iter().any(Option::is_some)
+        || answers.failures.iter().any(|failure| matches!(failure, Failure::Exception { .. }));
+    if answered { Exit::Done } else { Exit::Io }
+}
+
+fn port(arguments: &Arguments) -> Result<PortConfig, String> {
+    if let Some(address) = arguments.port.strip_prefix("tcp://") {
+        return Ok(PortConfig::Tcp { address: config::address(address)? });
+    }
+    let Arguments { baud, parity, stop_bits, .. } = *arguments;
+    Ok(PortConfig::Serial(SerialConfig { port: PathBuf::from(&arguments.port), baud, parity, stop_bits }))
+}
+
+fn ask(arguments: &Arguments, question: &Question) -> Result<Answers, Failure> {
+    let mut session = Session::open(&question.port)?;
+    let points = question.profile.points.len();
+    let all: Vec<usize> = (0..points).collect();
+    let mut answers =
+        Answers { samples: vec![Err(Bad::NotYet); points], octets: vec![None; points], failures: Vec::new() };
+    let mut blocks: Vec<Block> = plan_points(&question.profile, &all);
+    blocks.reverse();
+    while let Some(block) = blocks.pop() {
+        match session.read(arguments.unit, &block.request, arguments.timeout) {
+            Ok(data) => answers.take(&question.profile, &block, &data),
+            Err(Failure::Exception { code: 2 | 3, .. }) if block.points.len() > 1 => {
+                // One of them is to blame: each is asked by itself.
+                blocks.extend(
+                    block.points.iter().rev().flat_map(|point| plan_points(&question.profile, &[*point])),
+                );
+            }
+            Err(failure) => {
+                let bad = match &failure {
+                    Failure::Exception { code, .. } => Bad::Exception(*code),
+                    Failure::Silence { .. } => Bad::NoReply,
+                    Failure::Garbled { .. } => Bad::Garbled,
+                    Failure::Port { .. } => Bad::LineDown,
+                };
+                block.points.iter().for_each(|point| answers.samples[*point] = Err(bad));
+                let nobody = matches!(failure, Failure::Silence { .. } | Failure::Port { .. });
+                answers.failures.push(failure);
+                if nobody {
+                    // Who does not answer one question is not asked the next.
+                    blocks
+                        .iter()
+                        .flat_map(|b| &b.points)
+                        .for_each(|point| answers.samples[*point] = Err(bad));
+                    break;
+                }
+            }
+        }
+    }
+    Ok(answers)
+}
+
+impl Answers {
+    fn take(&mut self, profile: &Profile, block: &Block, data: &[u8]) {
+        for index in &block.points {
+            let Some(point) = profile.points.get(*index) else { continue };
+            let octets = block.octets_of(point, data);
+            self.samples[*index] =
+                octets.as_ref().map_or(Err(Bad::Garbled), |octets| normalize::sample(point, octets));
+            self.octets[*index] = octets;
+        }
+    }
+}
+
+fn parity(word: &str) -> Result<Parity, String> {
+    profile::parity(word).ok_or_else(|| "none, even or odd".to_owned())
+}
