@@ -7,7 +7,9 @@
 )]
 
 mod architecture;
+mod bus_wire;
 mod cli_check;
+mod common;
 mod config_golden;
 mod config_mutations;
 mod config_readme;

@@ -1,0 +1,203 @@
+//! One question and its answer over a wire and a clock made of text: `golden/wire/*.txt`.
+//!
+//! A transcript:
+//! ```text
+//! # comment
+//! unpaced                      the peer hears and answers at once (a pseudo-terminal)
+//! ask 1 input 0 2              the engine asks unit 1 for two input registers from 0 on
+//! > 01 04 00 00 00 02 crc      it must send exactly this
+//! ~ 20ms                       time passes, counted from when its last octet has left
+//! < 01 04 04 43 66 33 34 crc   octets arrive, one character time each
+//! = data 43 66 33 34           what must come of it (exception N, no-reply, garbled)
+//! ! crc_errors 1               and what must be counted for this question
+//! after 900ms                  the question was put no sooner than so long after the one before
+//! ```
+//! `crc` stands for the right checksum of what precedes it on the line, `bad` for a wrong one.
+
+use crate::common::wire::{Peer, VirtualLink};
+use linesman::bus::transact::{Conversation, Manners, Outcome};
+use linesman::modbus::rtu::Pace;
+use linesman::modbus::{ReadFunction, ReadRequest};
+use linesman::model::status::BusCounters;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_millis(100);
+
+/// CRC-16/MODBUS bit by bit, as the specification draws it: not the table of the product.
+fn crc(octets: &[u8]) -> [u8; 2] {
+    let mut crc = 0xFFFFu16;
+    for octet in octets {
+        crc ^= u16::from(*octet);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xA001 } else { crc >> 1 };
+        }
+    }
+    crc.to_le_bytes()
+}
+
+fn octets(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for word in text.split_whitespace() {
+        match word {
+            "crc" => out.extend(crc(&out)),
+            "bad" => out.extend(crc(&out).map(|octet| octet ^ 0x55)),
+            hex => out.push(u8::from_str_radix(hex, 16).unwrap_or_else(|_| panic!("{hex:?} is no octet"))),
+        }
+    }
+    out
+}
+
+fn span(text: &str) -> Duration {
+    let ms = text.trim().strip_suffix("ms").unwrap_or_else(|| panic!("{text:?} is no time"));
+    Duration::from_secs_f64(ms.parse::<f64>().unwrap() / 1000.0)
+}
+
+fn request(words: &str) -> (u8, ReadRequest) {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let [unit, table, address, count] = words[..] else { panic!("ask UNIT TABLE ADDRESS COUNT") };
+    let function = match table {
+        "coil" => ReadFunction::Coils,
+        "discrete" => ReadFunction::DiscreteInputs,
+        "holding" => ReadFunction::HoldingRegisters,
+        "input" => ReadFunction::InputRegisters,
+        other => panic!("{other:?} is no table"),
+    };
+    let request = ReadRequest::new(function, address.parse().unwrap(), count.parse().unwrap()).unwrap();
+    (unit.parse().unwrap(), request)
+}
+
+fn word(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Data(data) => {
+            let octets: Vec<String> = data.iter().map(|octet| format!("{octet:02x}")).collect();
+            format!("data {}", octets.join(" "))
+        }
+        Outcome::Exception(code) => format!("exception {code}"),
+        Outcome::NoReply => "no-reply".to_owned(),
+        Outcome::Garbled { .. } => "garbled".to_owned(),
+    }
+}
+
+fn counter(counters: &BusCounters, name: &str) -> u64 {
+    serde_json::to_value(counters).unwrap()[name].as_u64().unwrap_or_else(|| panic!("no counter {name}"))
+}
+
+/// Plays a transcript; what is wrong with it is told with its line.
+fn play(path: &Path) {
+    let text = fs::read_to_string(path).unwrap();
+    let pace = Pace::new(9600, false, 1);
+    let mut link = VirtualLink::new(pace);
+    let mut talk = Conversation::new(pace, link.time());
+    let mut counted = BusCounters::default();
+    let mut asked: Option<(u8, ReadRequest, Vec<u8>)> = None;
+    let mut events: Vec<(Duration, Vec<u8>)> = Vec::new();
+    let (mut offset, mut outcome, mut last_sent) = (Duration::ZERO, None, None);
+    let mut least = None;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        let place = format!("{}:{}", path.display(), number + 1);
+        let (head, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match head {
+            "" => {}
+            "unpaced" => link.peer = Peer::Unpaced,
+            "ask" => {
+                // What came before this question arrives unasked, from now on.
+                link.arrive_from_now(std::mem::take(&mut events));
+                let (unit, request) = request(rest);
+                asked = Some((unit, request, Vec::new()));
+                (offset, outcome) = (Duration::ZERO, None);
+            }
+            ">" => asked.as_mut().expect(&place).2 = octets(rest),
+            "~" => offset += span(rest),
+            "<" => {
+                let octets = octets(rest);
+                let takes = pace.octets(octets.len());
+                events.push((offset, octets));
+                offset += takes;
+            }
+            "after" => least = Some(span(rest)),
+            "=" => {
+                let (unit, request, expected) = asked.take().expect(&place);
+                link.answer_next_with(std::mem::take(&mut events));
+                counted = BusCounters::default();
+                let manners = Manners { timeout: TIMEOUT, min_gap: Duration::ZERO };
+                let (came, trace) = talk.transact(&mut link, unit, &request, manners, &mut counted).unwrap();
+                assert_eq!(link.sent.last().unwrap().1, expected, "{place}: sent");
+                assert_eq!(word(&came), rest, "{place}");
+                if let (Some(least), Some(last)) = (least.take(), last_sent) {
+                    assert!(
+                        trace.sent.since(last) >= least,
+                        "{place}: asked after {:?}",
+                        trace.sent.since(last)
+                    );
+                }
+                last_sent = Some(trace.sent);
+                outcome = Some(came);
+                offset = Duration::ZERO;
+            }
+            "!" => {
+                assert!(outcome.is_some(), "{place}: nothing was asked yet");
+                let (name, count) = rest.split_once(' ').expect(&place);
+                assert_eq!(counter(&counted, name), count.parse::<u64>().unwrap(), "{place}: {counted:?}");
+            }
+            other => panic!("{place}: {other:?} is no step"),
+        }
+    }
+    assert!(asked.is_none() && outcome.is_some(), "{}: ends without `=`", path.display());
+    link.assert_silence_was_kept(&path.display().to_string());
+}
+
+#[test]
+fn every_transcript_of_the_field_plays_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden/wire");
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 20, "only {} transcripts", paths.len());
+    paths.iter().for_each(|path| play(path));
+}
+
+/// The value a register must have: it says whose it is.
+fn truth(unit: u8, address: u16) -> u16 {
+    u16::from(unit) << 8 | (address & 0xFF)
+}
+
+fn reply_to(frame: &[u8]) -> Vec<u8> {
+    let (unit, address) = (frame[0], u16::from_be_bytes([frame[2], frame[3]]));
+    let mut reply = vec![unit, frame[1], 2];
+    reply.extend(truth(unit, address).to_be_bytes());
+    reply.extend(crc(&reply));
+    reply
+}
+
+#[test]
+fn no_value_is_wrong_in_a_hundred_thousand_questions_with_replies_late_by_chance() {
+    let pace = Pace::new(115_200, false, 1);
+    let mut link = VirtualLink::new(pace);
+    let mut dice = fastrand::Rng::with_seed(7);
+    let mut delays = fastrand::Rng::with_seed(11);
+    // Any delay from none to three timeouts, as a slow gateway or radio has them.
+    link.responder =
+        Some(Box::new(move |frame: &[u8]| vec![(TIMEOUT.mul_f64(3.0 * delays.f64()), reply_to(frame))]));
+    let mut talk = Conversation::new(pace, link.time());
+    let mut counters = BusCounters::default();
+    let (mut right, mut silent) = (0u32, 0u32);
+    for _ in 0..100_000 {
+        let (unit, address) = (dice.u8(1..4), dice.u16(0..4));
+        let request = ReadRequest::new(ReadFunction::HoldingRegisters, address, 1).unwrap();
+        let manners = Manners { timeout: TIMEOUT, min_gap: Duration::ZERO };
+        match talk.transact(&mut link, unit, &request, manners, &mut counters).unwrap().0 {
+            Outcome::Data(data) => {
+                assert_eq!(data, truth(unit, address).to_be_bytes(), "unit {unit} register {address}");
+                right += 1;
+            }
+            Outcome::NoReply | Outcome::Garbled { .. } => silent += 1,
+            Outcome::Exception(code) => panic!("nobody sent exception {code}"),
+        }
+    }
+    // About a third of the replies are in time; the rest must have been late, not lost in the bookkeeping.
+    assert!(right > 25_000 && silent > 25_000, "{right} right, {silent} silent");
+    assert!(counters.foreign_frames + counters.unsolicited_octets > 10_000, "{counters:?}");
+    link.assert_silence_was_kept("late replies");
+}
