@@ -8,6 +8,7 @@
 //! > 01 04 00 00 00 02 crc      it must send exactly this
 //! ~ 20ms                       time passes, counted from when its last octet has left
 //! < 01 04 04 43 66 33 34 crc   octets arrive, one character time each
+//! ^ 01 04 04 43 66 33 34 crc   octets arrive while ours are still leaving
 //! = data 43 66 33 34           what must come of it (exception N, no-reply, garbled)
 //! ! crc_errors 1               and what must be counted for this question
 //! after 900ms                  the question was put no sooner than so long after the one before
@@ -117,6 +118,7 @@ fn play(path: &Path) {
                 events.push((offset, octets));
                 offset += takes;
             }
+            "^" => link.interrupt_next_with(octets(rest)),
             "after" => least = Some(span(rest)),
             "=" => {
                 let (unit, request, expected) = asked.take().expect(&place);

@@ -25,6 +25,8 @@ pub struct VirtualLink {
     arriving: VecDeque<(Mono, u8)>,
     /// What comes back for the next request, counted from when its last octet has left.
     next: Vec<(Duration, Vec<u8>)>,
+    /// What arrives from when the next request's first octet leaves.
+    interruption: Vec<u8>,
     pub responder: Option<Responder>,
     /// Frames sent, and when their first octet left.
     pub sent: Vec<(Mono, Vec<u8>)>,
@@ -43,6 +45,7 @@ impl VirtualLink {
             peer: Peer::Paced,
             arriving: VecDeque::new(),
             next: Vec::new(),
+            interruption: Vec::new(),
             responder: None,
             sent: Vec::new(),
             all_left: now,
@@ -57,6 +60,10 @@ impl VirtualLink {
 
     pub fn answer_next_with(&mut self, events: Vec<(Duration, Vec<u8>)>) {
         self.next = events;
+    }
+
+    pub fn interrupt_next_with(&mut self, octets: Vec<u8>) {
+        self.interruption = octets;
     }
 
     pub fn arrive_from_now(&mut self, events: Vec<(Duration, Vec<u8>)>) {
@@ -114,6 +121,8 @@ impl Link for VirtualLink {
         if let Some(responder) = &mut self.responder {
             events.extend(responder(octets));
         }
+        let interruption = std::mem::take(&mut self.interruption);
+        self.schedule(self.now, vec![(Duration::ZERO, interruption)]);
         self.schedule(left, events);
         Ok(octets.len())
     }
