@@ -27,7 +27,7 @@ const DRIBBLE: Duration = Duration::from_millis(25);
 /// After no answer the same question waits at least this long for a late one to pass.
 const SHORTEST_SUSPICION: Duration = Duration::from_secs(1);
 /// … or so many times the response timeout, whichever is longer.
-const SUSPICION_TIMEOUTS: u32 = 4;
+const SUSPICION_TIMEOUTS: u32 = 3;
 /// A line on which it is never silent is spoken on all the same after this.
 const LONGEST_WAIT_FOR_SILENCE: Duration = Duration::from_secs(1);
 /// How much longer than the wire needs the driver may take to accept a request.
