@@ -19,6 +19,7 @@ use crate::common::wire::{Peer, VirtualLink};
 use linesman::bus::transact::{Conversation, Manners, Outcome};
 use linesman::modbus::rtu::Pace;
 use linesman::modbus::{ReadFunction, ReadRequest};
+use linesman::model::Mono;
 use linesman::model::status::BusCounters;
 use std::fs;
 use std::path::Path;
@@ -85,70 +86,100 @@ fn counter(counters: &BusCounters, name: &str) -> u64 {
     serde_json::to_value(counters).unwrap()[name].as_u64().unwrap_or_else(|| panic!("no counter {name}"))
 }
 
-/// Plays a transcript; what is wrong with it is told with its line.
-fn play(path: &Path) {
-    let text = fs::read_to_string(path).unwrap();
-    let pace = Pace::new(9600, false, 1);
-    let mut link = VirtualLink::new(pace);
-    let mut talk = Conversation::new(pace, link.time());
-    let mut counted = BusCounters::default();
-    let mut asked: Option<(u8, ReadRequest, Vec<u8>)> = None;
-    let mut events: Vec<(Duration, Vec<u8>)> = Vec::new();
-    let (mut offset, mut outcome, mut last_sent) = (Duration::ZERO, None, None);
-    let mut least = None;
-    for (number, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        let place = format!("{}:{}", path.display(), number + 1);
-        let (head, rest) = line.split_once(' ').unwrap_or((line, ""));
+/// A transcript being played.
+struct Stage {
+    pace: Pace,
+    link: VirtualLink,
+    talk: Conversation,
+    counted: BusCounters,
+    /// The question put, and the octets it must be put in.
+    asked: Option<(u8, ReadRequest, Vec<u8>)>,
+    /// What comes back, counted from when our last octet has left.
+    events: Vec<(Duration, Vec<u8>)>,
+    offset: Duration,
+    outcome: Option<Outcome>,
+    last_sent: Option<Mono>,
+    least: Option<Duration>,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let pace = Pace::new(9600, false, 1);
+        let link = VirtualLink::new(pace);
+        Stage {
+            talk: Conversation::new(pace, link.time()),
+            pace,
+            link,
+            counted: BusCounters::default(),
+            asked: None,
+            events: Vec::new(),
+            offset: Duration::ZERO,
+            outcome: None,
+            last_sent: None,
+            least: None,
+        }
+    }
+
+    fn step(&mut self, head: &str, rest: &str, place: &str) {
         match head {
             "" => {}
-            "unpaced" => link.peer = Peer::Unpaced,
+            "unpaced" => self.link.peer = Peer::Unpaced,
             "ask" => {
                 // What came before this question arrives unasked, from now on.
-                link.arrive_from_now(std::mem::take(&mut events));
+                self.link.arrive_from_now(std::mem::take(&mut self.events));
                 let (unit, request) = request(rest);
-                asked = Some((unit, request, Vec::new()));
-                (offset, outcome) = (Duration::ZERO, None);
+                self.asked = Some((unit, request, Vec::new()));
+                (self.offset, self.outcome) = (Duration::ZERO, None);
             }
-            ">" => asked.as_mut().expect(&place).2 = octets(rest),
-            "~" => offset += span(rest),
+            ">" => self.asked.as_mut().expect(place).2 = octets(rest),
+            "~" => self.offset += span(rest),
             "<" => {
                 let octets = octets(rest);
-                let takes = pace.octets(octets.len());
-                events.push((offset, octets));
-                offset += takes;
+                let takes = self.pace.octets(octets.len());
+                self.events.push((self.offset, octets));
+                self.offset += takes;
             }
-            "^" => link.interrupt_next_with(octets(rest)),
-            "after" => least = Some(span(rest)),
-            "=" => {
-                let (unit, request, expected) = asked.take().expect(&place);
-                link.answer_next_with(std::mem::take(&mut events));
-                counted = BusCounters::default();
-                let manners = Manners { timeout: TIMEOUT, min_gap: Duration::ZERO };
-                let (came, trace) = talk.transact(&mut link, unit, &request, manners, &mut counted).unwrap();
-                assert_eq!(link.sent.last().unwrap().1, expected, "{place}: sent");
-                assert_eq!(word(&came), rest, "{place}");
-                if let (Some(least), Some(last)) = (least.take(), last_sent) {
-                    assert!(
-                        trace.sent.since(last) >= least,
-                        "{place}: asked after {:?}",
-                        trace.sent.since(last)
-                    );
-                }
-                last_sent = Some(trace.sent);
-                outcome = Some(came);
-                offset = Duration::ZERO;
-            }
+            "^" => self.link.interrupt_next_with(octets(rest)),
+            "after" => self.least = Some(span(rest)),
+            "=" => self.transact(rest, place),
             "!" => {
-                assert!(outcome.is_some(), "{place}: nothing was asked yet");
-                let (name, count) = rest.split_once(' ').expect(&place);
-                assert_eq!(counter(&counted, name), count.parse::<u64>().unwrap(), "{place}: {counted:?}");
+                assert!(self.outcome.is_some(), "{place}: nothing was asked yet");
+                let (name, count) = rest.split_once(' ').expect(place);
+                let counted = counter(&self.counted, name);
+                assert_eq!(counted, count.parse::<u64>().unwrap(), "{place}: {:?}", self.counted);
             }
             other => panic!("{place}: {other:?} is no step"),
         }
     }
-    assert!(asked.is_none() && outcome.is_some(), "{}: ends without `=`", path.display());
-    link.assert_silence_was_kept(&path.display().to_string());
+
+    fn transact(&mut self, expected: &str, place: &str) {
+        let (unit, request, frame) = self.asked.take().expect(place);
+        self.link.answer_next_with(std::mem::take(&mut self.events));
+        self.counted = BusCounters::default();
+        let manners = Manners { timeout: TIMEOUT, min_gap: Duration::ZERO };
+        let (came, trace) =
+            self.talk.transact(&mut self.link, unit, &request, manners, &mut self.counted).unwrap();
+        assert_eq!(self.link.sent.last().unwrap().1, frame, "{place}: sent");
+        assert_eq!(word(&came), expected, "{place}");
+        if let (Some(least), Some(last)) = (self.least.take(), self.last_sent) {
+            assert!(trace.sent.since(last) >= least, "{place}: asked after {:?}", trace.sent.since(last));
+        }
+        self.last_sent = Some(trace.sent);
+        self.outcome = Some(came);
+        self.offset = Duration::ZERO;
+    }
+}
+
+/// Plays a transcript; what is wrong with it is told with its line.
+fn play(path: &Path) {
+    let mut stage = Stage::new();
+    for (number, line) in fs::read_to_string(path).unwrap().lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        let (head, rest) = line.split_once(' ').unwrap_or((line, ""));
+        stage.step(head, rest, &format!("{}:{}", path.display(), number + 1));
+    }
+    assert!(stage.asked.is_none() && stage.outcome.is_some(), "{}: ends without `=`", path.display());
+    stage.link.assert_silence_was_kept(&path.display().to_string());
 }
 
 #[test]
