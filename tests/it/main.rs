@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod bus_pty;
 mod bus_wire;
 mod cli_check;
 mod common;
@@ -19,4 +20,5 @@ mod normalize_golden;
 mod profile_library;
 mod profiles;
 mod readme;
+mod sim_truth;
 mod unit_file;
