@@ -3,7 +3,7 @@
 use linesman::bus::{self, DeviceConfig, LineConfig, PortConfig, Scan, SerialConfig, Session};
 use linesman::modbus::rtu::{self, Pace};
 use linesman::modbus::{ReadFunction, ReadRequest};
-use linesman::model::status::{DeviceState, LineState};
+use linesman::model::status::{DeviceState, LineState, LineStatus};
 use linesman::model::{Bad, Clock, Mono, SystemClock};
 use linesman::profile::{self, Every, Parity, Profile};
 use linesman::sim::wire::{self, Wire, WireConfig};
@@ -139,6 +139,19 @@ fn line(port: &Path, devices: Vec<DeviceConfig>) -> Line {
 }
 
 impl Line {
+    /// Waits for a status of which this is so: it follows the scans by a moment.
+    fn status(&self, what: &str, so: impl Fn(&LineStatus) -> bool) -> LineStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let status = self.running.status.borrow().clone();
+            if so(&status) {
+                return status;
+            }
+            assert!(Instant::now() < end, "waited in vain for {what}: {status:?}");
+            thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+
     /// Waits for a scan of which this is so.
     fn scan(&mut self, what: &str, so: impl Fn(&Scan) -> bool) -> Scan {
         let end = Instant::now() + PATIENCE;
@@ -172,13 +185,12 @@ fn a_port_that_vanishes_is_let_go_and_opened_again_when_its_path_is_back() {
     line.scan("a first scan", all_good);
     first.stop().unwrap();
     line.scan("the line being down", |scan| all_are(scan, Bad::LineDown));
-    let status = line.running.status.borrow().clone();
-    assert_eq!(status.state, LineState::Down);
+    let status = line.status("the line to say that it is down", |status| status.state == LineState::Down);
     assert_eq!(status.devices[0].state, DeviceState::LineDown);
     assert!(status.detail.unwrap().contains("rs485"));
     let _second = meters(&path, &[1]);
     line.scan("scans after the return", all_good);
-    assert_eq!(line.running.status.borrow().state, LineState::Up);
+    line.status("the line to say that it is up", |status| status.state == LineState::Up);
     line.stop.cancel();
 }
 
@@ -207,7 +219,7 @@ fn a_dead_device_costs_few_questions_and_is_found_again() {
     // A period that is missed shows as a step of two: the dead one's probes may cost one each, no more.
     let missed = stamps.windows(2).filter(|pair| pair[1] - pair[0] > 190).count();
     assert!(missed <= dead + 1, "{missed} periods missed, {dead} probes: {stamps:?}");
-    assert_eq!(line.running.status.borrow().devices[1].state, DeviceState::Quarantined);
+    line.status("quarantine", |status| status.devices[1].state == DeviceState::Quarantined);
     drop(wire);
     let _alive = meters(&path, &[1, 2, 3]);
     line.scan("the dead one's return", |scan| scan.device.as_str() == "dead" && all_good(scan));
