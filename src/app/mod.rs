@@ -222,9 +222,9 @@ impl Gateway {
 
     fn publish_sources(&self) {
         let (lines, upstreams) = (self.parts.line_statuses(), self.parts.upstream_statuses());
-        let config = self.config.hash.clone();
+        let (gateway, config) = (self.config.gateway.to_string(), self.config.hash.clone());
         self.sources.send_modify(|sources| {
-            *sources = Arc::new(Sources { lines, upstreams, config, ..Sources::clone(sources) });
+            *sources = Arc::new(Sources { gateway, config, lines, upstreams, ..Sources::clone(sources) });
         });
     }
 
@@ -289,18 +289,14 @@ impl Gateway {
     }
 
     fn say_what_needs_a_restart(&self, new: &Config) {
-        let differs = [
-            ("spool", new.spool != self.config.spool),
-            ("http", new.http != self.config.http),
-            ("gateway", new.gateway != self.config.gateway),
-        ];
+        let differs = [("spool", new.spool != self.config.spool), ("http", new.http != self.config.http)];
         for (key, _) in differs.iter().filter(|(_, differs)| *differs) {
             tracing::warn!("`{key}:` changed; that takes effect at the next restart");
         }
     }
 
-    /// Running lines and upstreams that the new configuration changes or no longer names. All
-    /// upstreams change with the gateway's name, which stands in their topics.
+    /// Running lines and upstreams that the new configuration changes or no longer names. A new name of
+    /// the gateway changes every upstream in whose topics it stands.
     fn changed_parts(&self, new: &Config) -> Vec<PartId> {
         let lines = self.config.lines.iter().filter(|old| !new.lines.contains(old));
         let upstreams = self.config.upstreams.iter().filter(|old| !new.upstreams.contains(old));

@@ -105,11 +105,12 @@ impl Owner {
             // The stop came before the first question: no reading, and nothing learned.
             return;
         }
-        // No device is held to account for a line that is away.
-        match line_is_up {
-            true if job.is_silent() => self.schedule.silent(index, self.clock.mono()),
-            true => self.schedule.answered(index),
-            false => {}
+        // A line that is away says so ever more rarely, like a device that is silent: a record each second
+        // that nothing can be read would crowd out the readings of others. All is forgiven when it is back.
+        if !line_is_up || job.is_silent() {
+            self.schedule.silent(index, self.clock.mono());
+        } else {
+            self.schedule.answered(index);
         }
         if let Some(alone) = self.alone.get_mut(index) {
             alone.append(&mut job.to_ask_alone);

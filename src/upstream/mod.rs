@@ -6,7 +6,8 @@
 //!   `fdatasync` of a file, a flushed standard output.
 //! - **The spool is the only queue.** Whatever breaks, the next connection begins again after the cursor.
 //!   What had been sent and not acknowledged is sent again, with the same (`epoch`, `seq`): at most one
-//!   window of [`mqtt::WINDOW`] records, or one batch.
+//!   window of [`mqtt::WINDOW`] records, or one batch. After a crash of this process so is what was
+//!   acknowledged since the last commit, for the cursor on disk never runs ahead of the records on disk.
 //! - **Nothing blocks for ever.** A record that can't be read back or is too large to send is given up by
 //!   name (`undecodable`, `too-large`), counted, and the next one goes on.
 //! - **A sick upstream costs its own backlog.** It backs off with jitter; polling and the other upstreams do
