@@ -11,7 +11,7 @@
 //! - Numbers are exact: what the file says of scale, offset, range and resolution is converted into
 //!   the quantity's canonical unit by exact ratios, here and only here.
 //!
-//! [`format`] is the table of keys, [`yaml`] the tools, [`library`] finds. Who adds a profile adds a
+//! [`mod@format`] is the table of keys, [`yaml`] the tools, [`library`] finds. Who adds a profile adds a
 //! file in `profiles/`; the format is described there.
 
 pub mod format;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 /// Records in flight at most, counted from the oldest that is not acknowledged: so packet identifiers,
-/// which the client takes in a circle of [`PACKET_IDS`], can't meet one that is still in use.
+/// which the client takes in a circle of a hundred, can't meet one that is still in use.
 pub const WINDOW: usize = 32;
 /// Packet identifiers that the client goes through.
 pub(super) const PACKET_IDS: u16 = 100;
