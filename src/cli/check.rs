@@ -1,6 +1,6 @@
 //! `linesman check`: all that is wrong with a configuration and its profiles; opens no port and no socket.
 
-use super::Exit;
+use super::{ConfigArguments, Exit};
 use crate::bus::{DeviceConfig, LineConfig, PortConfig};
 use crate::config::{self, Config, Overlays};
 use crate::profile::{Every, Parity};
@@ -8,22 +8,17 @@ use crate::upstream::{self, Kind};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The configuration.
-    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
-    config: PathBuf,
-    /// Overrides one value, as in `--set lines.0.serial.baud=19200`; may be given several times.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    from: ConfigArguments,
 }
 
 pub(super) fn main(arguments: Arguments) -> Exit {
-    let overlays = Overlays::from_environment(arguments.set);
-    match config::load(&arguments.config, &overlays) {
+    let overlays = Overlays::from_environment(arguments.from.set);
+    match config::load(&arguments.from.config, &overlays) {
         Ok(config) => {
             let warned =
                 config.warnings.iter().try_for_each(|w| writeln!(io::stderr().lock(), "warning: {w}"));

@@ -10,10 +10,13 @@ mod simulate;
 mod spool;
 mod status;
 
+use crate::config;
+use crate::model::{Sample, Value};
 use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// How a command ended: the exit codes of sysexits.h that scripts and systemd act on.
@@ -97,6 +100,27 @@ pub fn main() -> ExitCode {
         Command::Schema(arguments) => schema::main(arguments),
     };
     exit.into()
+}
+
+/// Which configuration, for the commands that take one.
+#[derive(Debug, clap::Args)]
+struct ConfigArguments {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    /// Overrides one value, as in `--set lines.0.serial.baud=19200`; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// A sample as people read it; a reason stands in parentheses.
+fn shown(sample: &Sample) -> String {
+    match sample {
+        Ok(Value::Number(number)) => number.to_string(),
+        Ok(Value::Bool(flag)) => flag.to_string(),
+        Ok(Value::Text(text)) => text.to_string(),
+        Err(bad) => format!("({bad})"),
+    }
 }
 
 /// One line (or several) on standard output. A reader that has gone is no error of ours.

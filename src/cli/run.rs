@@ -1,10 +1,9 @@
 //! `linesman run`: the service, in the foreground.
 
-use super::{Exit, say};
+use super::{ConfigArguments, Exit, say};
 use crate::app::{self, Order, Outside, Started};
 use crate::config::{self, Config, Overlays};
 use crate::model::SystemClock;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -17,18 +16,14 @@ const WORKERS: usize = 2;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The configuration.
-    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
-    config: PathBuf,
-    /// Overrides one value, as in `--set lines.0.serial.baud=19200`; may be given several times.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    from: ConfigArguments,
 }
 
 pub(super) fn main(arguments: Arguments) -> Exit {
     app::logging::start("info");
-    let overlays = Overlays::from_environment(arguments.set);
-    let path = arguments.config;
+    let overlays = Overlays::from_environment(arguments.from.set);
+    let path = arguments.from.config;
     let config = match config::load(&path, &overlays) {
         Ok(config) => config,
         Err(problems) => {

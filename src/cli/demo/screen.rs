@@ -1,9 +1,9 @@
 //! What the demo shows: a live table on a terminal, lines elsewhere, and a summary at the end.
 
 use super::plant::{self, Plant};
-use crate::cli::say;
+use crate::cli::{say, shown};
 use crate::model::status::DeviceState;
-use crate::model::{Bad, Name, Reading, Sample, Site, Timestamp, Value};
+use crate::model::{Bad, Name, Reading, Sample, Site, Timestamp};
 use crate::serve::status::Snapshot;
 use comfy_table::{Cell, Color, Table, presets};
 use std::collections::BTreeMap;
@@ -197,15 +197,6 @@ impl Screen {
             "" | "1" => String::new(),
             unit => format!(" {unit}"),
         }
-    }
-}
-
-fn shown(sample: &Sample) -> String {
-    match sample {
-        Ok(Value::Number(number)) => number.to_string(),
-        Ok(Value::Bool(flag)) => flag.to_string(),
-        Ok(Value::Text(text)) => text.to_string(),
-        Err(bad) => format!("({bad})"),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::question::Question;
 use super::{Answers, Arguments};
-use crate::cli::say;
-use crate::model::{Sample, Value};
+use crate::cli::{say, shown};
+use crate::model::Value;
 use comfy_table::{CellAlignment, Table, presets};
 
 pub(super) fn table(question: &Question, answers: &Answers) {
@@ -58,15 +58,6 @@ pub(super) fn json(arguments: &Arguments, question: &Question, answers: &Answers
         text.push_str(&format!(",\"registers\":{{{}}}", registers.collect::<Vec<_>>().join(",")));
     }
     say(&format_args!("{text}}}"));
-}
-
-fn shown(sample: &Sample) -> String {
-    match sample {
-        Ok(Value::Number(number)) => number.to_string(),
-        Ok(Value::Bool(flag)) => flag.to_string(),
-        Ok(Value::Text(text)) => text.to_string(),
-        Err(bad) => format!("({bad})"),
-    }
 }
 
 /// Digit by digit: nothing passes through a float.
