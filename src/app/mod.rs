@@ -200,10 +200,11 @@ impl Gateway {
     fn start_line(&mut self, config: bus::LineConfig) -> Result<(), RunError> {
         let Some(scans) = self.scans.clone() else { return Ok(()) };
         let name = config.name.clone();
+        let patience = config.devices.iter().map(|device| device.timeout).max().unwrap_or_default();
         let stop = CancellationToken::new();
         let running = bus::start(config, Arc::clone(&self.clock), scans, stop.clone())
             .map_err(|source| RunError::Line { line: name.clone(), source })?;
-        self.watchdog.watch_line(running.status.clone());
+        self.watchdog.watch_line(running.status.clone(), patience);
         self.parts.add(PartId::Line(name), Part::line(stop, running));
         Ok(())
     }

@@ -8,7 +8,8 @@ use crate::spool;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// An owner of a line turns its loop at least once a second; after this long it hangs in a call.
+/// An owner of a line turns its loop at least once a second while nothing is asked; after this long, and
+/// the time that the most patient device is waited for, it hangs in a call.
 const STUCK_AFTER: Duration = Duration::from_secs(8);
 /// The spool may wait on a slow card for some seconds; longer is no progress.
 const SPOOL_STALLED_AFTER: Duration = Duration::from_secs(20);
@@ -34,8 +35,15 @@ impl Pulse {
     }
 }
 
+/// A line, and how long its owner may stand still.
+struct Watched {
+    status: watch::Receiver<LineStatus>,
+    pulse: Pulse,
+    stuck_after: Duration,
+}
+
 pub(super) struct Watchdog {
-    lines: Vec<(watch::Receiver<LineStatus>, Pulse)>,
+    lines: Vec<Watched>,
     spool: (watch::Receiver<spool::Status>, Pulse),
     stuck: watch::Sender<Vec<String>>,
     progress: watch::Sender<bool>,
@@ -59,12 +67,14 @@ impl Watchdog {
         self.progress.subscribe()
     }
 
-    pub(super) fn watch_line(&mut self, line: watch::Receiver<LineStatus>) {
-        self.lines.push((line, Pulse::new()));
+    /// `patience` is the longest that one question on this line may take.
+    pub(super) fn watch_line(&mut self, status: watch::Receiver<LineStatus>, patience: Duration) {
+        let stuck_after = STUCK_AFTER + patience * 2;
+        self.lines.push(Watched { status, pulse: Pulse::new(), stuck_after });
     }
 
     pub(super) fn forget(&mut self, parts: &[PartId]) {
-        self.lines.retain(|(line, _)| !parts.contains(&PartId::Line(line.borrow().name.clone())));
+        self.lines.retain(|line| !parts.contains(&PartId::Line(line.status.borrow().name.clone())));
     }
 
     /// One look around; feeds the watchdog if the spool still turns.
@@ -91,9 +101,10 @@ impl Watchdog {
     }
 }
 
-fn stuck_name((line, pulse): &mut (watch::Receiver<LineStatus>, Pulse), now: Mono) -> Option<String> {
-    let status = line.borrow();
-    (pulse.still_for(status.heartbeat, now) >= STUCK_AFTER).then(|| status.name.to_string())
+fn stuck_name(line: &mut Watched, now: Mono) -> Option<String> {
+    let status = line.status.borrow();
+    let still = line.pulse.still_for(status.heartbeat, now);
+    (still >= line.stuck_after).then(|| status.name.to_string())
 }
 
 #[cfg(test)]
@@ -122,7 +133,7 @@ mod tests {
         let (spool_tx, spool) = watch::channel(spool::Status::default());
         let (line_tx, line_rx) = watch::channel(line(1));
         let mut watchdog = Watchdog::new(spool);
-        watchdog.watch_line(line_rx);
+        watchdog.watch_line(line_rx, Duration::from_secs(1));
         for second in 0..30 {
             spool_tx.send_modify(|status| status.heartbeat += 1);
             watchdog.look(at(second));
