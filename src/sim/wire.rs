@@ -247,12 +247,13 @@ impl Bench {
     fn send(&mut self, octets: &[u8], begin: Mono) -> io::Result<()> {
         for (index, octet) in octets.iter().enumerate() {
             self.wait_until(begin.plus(self.pace.octets(index + 1)))?;
+            // Before the write: the gateway may have read the octet before this thread runs again.
+            self.last_used = Some(self.clock.mono());
             match rustix::io::write(&self.pty.master, std::slice::from_ref(octet)) {
                 Ok(_) | Err(Errno::AGAIN) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        self.last_used = Some(self.clock.mono());
         Ok(())
     }
 

@@ -9,6 +9,8 @@ pub(super) trait Disk {
     /// A new file of this length, filled with zeros and allocated, so that it can't run out of room later.
     fn create(&self, path: &Path, length: u64) -> io::Result<File>;
     fn open(&self, path: &Path) -> io::Result<File>;
+    /// A whole segment.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     fn write_at(&self, file: &File, octets: &[u8], at: u64) -> io::Result<()>;
     fn sync(&self, file: &File) -> io::Result<()>;
     /// Gives back what a segment did not use.
@@ -38,6 +40,10 @@ impl Disk for RealDisk {
 
     fn open(&self, path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
     }
 
     fn write_at(&self, file: &File, octets: &[u8], at: u64) -> io::Result<()> {

@@ -9,6 +9,8 @@ const MAGIC: &[u8; 8] = b"LMSPOOL1";
 /// How far a record may reach ahead of its predecessor and still be believed when resynchronising:
 /// a random pattern must not carry the position away. (A checksum guards it too.)
 const PLAUSIBLE_LEAP: u64 = 1 << 40;
+/// No folder comes so far: whatever names a later position is damaged, and must not make numbers overflow.
+pub(super) const LAST_POSITION: u64 = 1 << 60;
 
 /// What a segment says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -64,7 +64,9 @@ pub(super) struct Log<D: Disk> {
     /// The segment read last, and up to where: a backlog is read in many small bites.
     pub(super) loaded: Option<(u64, u64, Vec<Stored>)>,
     /// Octets of damaged pieces kept aside; they count against the cap.
-    aside: u64,
+    pub(super) aside: u64,
+    /// How often in a row a segment could not be read.
+    pub(super) unread: u32,
 }
 
 impl<D: Disk> Log<D> {
@@ -92,6 +94,7 @@ impl<D: Disk> Log<D> {
             newest_ts: i64::MIN,
             loaded: None,
             aside: parts.aside,
+            unread: 0,
         }
     }
 
@@ -115,7 +118,7 @@ impl<D: Disk> Log<D> {
     pub(super) fn append(&mut self, ts_ms: i64, octets: Vec<u8>) {
         self.head += 1;
         self.seq += 1;
-        self.newest_ts = self.newest_ts.max(ts_ms);
+        self.newest_ts = ts_ms;
         let record =
             Stored { position: self.head, epoch: self.epoch, seq: self.seq, ts_ms, octets: octets.into() };
         let size = format::record_octets(record.octets.len());
@@ -123,7 +126,7 @@ impl<D: Disk> Log<D> {
             self.lose(self.head, self.head, "too-large");
             return;
         }
-        if self.config.when_full == WhenFull::RefuseNew && !self.has_room_for_one_more() {
+        if self.config.when_full == WhenFull::RefuseNew && !self.has_room_for(size) {
             self.lose(self.head, self.head, "spool-full");
             return;
         }
@@ -144,8 +147,7 @@ impl<D: Disk> Log<D> {
                 Ok(())
             }
             Err(error) => {
-                // After a failed write or sync nobody knows what the file holds: never touch it again.
-                self.current = None;
+                self.abandon();
                 let text = format!("{}: {error}", self.folder.display());
                 if self.trouble.is_none() {
                     tracing::error!(%error, folder = %self.folder.display(), "the disk does not take records; they wait in memory");
@@ -203,18 +205,31 @@ impl<D: Disk> Log<D> {
     fn begin_segment(&mut self, first: u64, first_ts: i64) -> io::Result<()> {
         self.seal();
         let length = self.segment_size();
-        self.make_room(length)?;
         let path = self.folder.join(format!("{first:020}.seg"));
-        let file = self.disk.create(&path, length)?;
-        self.disk.write_at(&file, &SegmentHeader { first, first_ts }.encode(), 0)?;
-        self.disk.sync(&file)?;
-        self.disk.sync_folder(&self.folder)?;
         // A segment of this name can only be one whose first commit failed: it holds nothing durable.
         self.segments.retain(|segment| segment.first != first);
+        let file = self.allocate(&path, length)?;
         self.segments.push_back(Segment { first, first_ts, path, allocated: length });
         self.current = Some(Current { file, used: HEADER as u64, allocated: length });
         self.loaded = None;
-        Ok(())
+        let Some(current) = &self.current else { return Ok(()) };
+        self.disk.write_at(&current.file, &SegmentHeader { first, first_ts }.encode(), 0)?;
+        self.disk.sync(&current.file)?;
+        self.disk.sync_folder(&self.folder)
+    }
+
+    /// After a failed write or sync nobody knows what the file holds: it is never written again. A segment
+    /// that took no record yet goes at once, or every further try would cost an old one its place.
+    fn abandon(&mut self) {
+        let Some(current) = self.current.take() else { return };
+        if current.used > HEADER as u64 {
+            return;
+        }
+        if let Some(segment) = self.segments.back()
+            && self.disk.remove(&segment.path).is_ok()
+        {
+            self.segments.pop_back();
+        }
     }
 
     /// Gives back what the current segment did not use; its records stay.

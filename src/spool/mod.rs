@@ -79,6 +79,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -174,7 +175,8 @@ impl Spool {
     pub fn reader(&self, upstream: &str) -> Option<Reader> {
         let account = self.accounts.borrow().get(upstream)?.clone();
         let (requests, head) = (self.requests.clone(), self.head.clone());
-        Some(Reader { requests, name: upstream.to_owned(), head, account })
+        let exhausted = AtomicU64::new(0);
+        Some(Reader { requests, name: upstream.to_owned(), head, exhausted, account })
     }
 
     pub fn status(&self) -> watch::Receiver<Status> {
@@ -232,6 +234,8 @@ pub struct Reader {
     requests: mpsc::Sender<Request>,
     name: String,
     head: watch::Receiver<u64>,
+    /// The head up to which a read has found nothing more: positions there may all be lost.
+    exhausted: AtomicU64,
     account: watch::Receiver<Account>,
 }
 
@@ -256,11 +260,17 @@ impl Reader {
         let (done, answer) = oneshot::channel();
         let request = Request::Read { after, at_most, octets, done };
         self.requests.send(request).await.map_err(|_| Closed)?;
-        answer.await.map_err(|_| Closed)
+        let found = answer.await.map_err(|_| Closed)?;
+        if found.records.is_empty() {
+            self.exhausted.fetch_max(found.head, Ordering::Relaxed);
+        }
+        Ok(found.records)
     }
 
-    /// Waits until there is something later than this position.
+    /// Waits until something was appended later than this position, and later than the last read that
+    /// found nothing: else a reader would ask again and again for positions that are lost.
     pub async fn beyond(&mut self, position: u64) -> Result<(), Closed> {
+        let position = position.max(self.exhausted.load(Ordering::Relaxed));
         self.head.wait_for(|head| *head > position).await.map(drop).map_err(|_| Closed)
     }
 

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 /// How often the owner turns when nothing is asked of it: heartbeat, cursors, age.
 const TURN: Duration = Duration::from_secs(1);
+/// While requests wait in the queue, the accounts are published once for so many of them.
+const PUBLISH_EVERY: usize = 64;
 /// How soon an ill disk is tried again.
 const HEAL: Duration = Duration::from_secs(1);
 
@@ -20,11 +22,18 @@ pub(super) type CommitAnswer = oneshot::Sender<Result<(), String>>;
 #[derive(Debug)]
 pub(super) enum Request {
     Append { ts_ms: i64, octets: Vec<u8> },
-    Read { after: u64, at_most: usize, octets: usize, done: oneshot::Sender<Vec<Stored>> },
+    Read { after: u64, at_most: usize, octets: usize, done: oneshot::Sender<Found> },
     Settle { name: String, upto: u64, outcome: Outcome },
     SetUpstreams { names: Vec<String>, done: oneshot::Sender<()> },
     Commit { done: CommitAnswer },
     Close { done: oneshot::Sender<()> },
+}
+
+/// What reading brought, and the head at that moment.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub records: Vec<Stored>,
+    pub head: u64,
 }
 
 type Accounts = BTreeMap<String, watch::Receiver<Account>>;
@@ -39,6 +48,10 @@ pub(super) struct Owner<D: Disk> {
     heartbeat: u64,
     /// When what waits must be durable.
     due: Option<Instant>,
+    /// Questions that the disk could not answer for now; asked again each turn.
+    unanswered: Vec<Request>,
+    /// Requests served since the accounts were published.
+    unpublished: usize,
 }
 
 impl<D: Disk> Owner<D> {
@@ -50,6 +63,8 @@ impl<D: Disk> Owner<D> {
             published: watch::Sender::new(Accounts::new()),
             heartbeat: 0,
             due: None,
+            unanswered: Vec::new(),
+            unpublished: 0,
             log,
             requests,
         };
@@ -90,7 +105,10 @@ impl<D: Disk> Owner<D> {
                         let _ = done.send(());
                         return;
                     }
-                    Ok(Some(request)) => self.serve(request),
+                    Ok(Some(request)) => {
+                        self.serve(request);
+                        self.publish_in_time();
+                    }
                     Ok(None) => {
                         let _ = self.log.commit();
                         return;
@@ -116,18 +134,18 @@ impl<D: Disk> Owner<D> {
                 self.log.append(ts_ms, octets);
                 self.due.get_or_insert_with(|| Instant::now() + self.log.config.commit_every);
                 self.head.send_replace(self.log.head());
-                self.publish_accounts();
             }
             Request::Read { after, at_most, octets, done } => {
-                let records = self.log.read(after, at_most, octets);
-                let _ = done.send(records);
-                self.publish_accounts();
+                let head = self.log.head();
+                match self.log.read(after, at_most, octets) {
+                    Ok(records) => drop(done.send(Found { records, head })),
+                    Err(_) => self.unanswered.push(Request::Read { after, at_most, octets, done }),
+                }
             }
-            Request::Settle { name, upto, outcome } => {
-                self.log.settle(&name, upto, &outcome);
-                self.publish_accounts();
-            }
+            Request::Settle { name, upto, outcome } => self.log.settle(&name, upto, &outcome),
             Request::SetUpstreams { names, done } => {
+                // What an upstream that goes has settled must be there when it comes back.
+                let _ = self.commit(Instant::now());
                 if let Err(error) = self.log.add_upstreams(&names) {
                     tracing::error!(%error, "the cursors could not be read");
                 }
@@ -154,6 +172,9 @@ impl<D: Disk> Owner<D> {
     /// What is due whether or not records come: cursors that moved, old segments, a sign of life.
     fn turn(&mut self) {
         self.heartbeat += 1;
+        for question in std::mem::take(&mut self.unanswered) {
+            self.serve(question);
+        }
         if !self.log.has_uncommitted()
             && self.due.is_none()
             && let Err(error) = self.log.save_cursors()
@@ -169,11 +190,18 @@ impl<D: Disk> Owner<D> {
         self.publish_accounts();
     }
 
+    fn publish_in_time(&mut self) {
+        self.unpublished += 1;
+        if self.requests.is_empty() || self.unpublished >= PUBLISH_EVERY {
+            self.publish_accounts();
+        }
+    }
+
     fn publish_accounts(&mut self) {
+        self.unpublished = 0;
         let mut set_changed = false;
-        let names: Vec<&String> = self.log.cursors.keys().collect();
         let before = self.accounts.len();
-        self.accounts.retain(|name, _| names.contains(&name));
+        self.accounts.retain(|name, _| self.log.cursors.contains_key(name));
         set_changed |= before != self.accounts.len();
         for (name, account) in self.log.accounts() {
             match self.accounts.get(name) {

@@ -4,33 +4,37 @@ use super::Stored;
 use super::disk::Disk;
 use super::format;
 use super::log::Log;
-use std::fs;
+use std::io;
+
+/// After so many failures to read a segment, a second apart, its records count as damaged: a bad block
+/// must not hold up what comes after it for ever.
+const TRIES: u32 = 5;
 
 impl<D: Disk> Log<D> {
     /// Records after `after`, from memory where they are there, else from the segment that holds them.
-    pub(super) fn read(&mut self, after: u64, at_most: usize, octets: usize) -> Vec<Stored> {
-        let mut from = after + 1;
+    /// An error is for now only: the same question may be answered later.
+    pub(super) fn read(&mut self, after: u64, at_most: usize, octets: usize) -> io::Result<Vec<Stored>> {
+        let mut from = after.saturating_add(1);
         while from <= self.head {
             if self.tail.front().is_some_and(|oldest| oldest.position <= from) {
-                return bite(self.tail.iter(), from, at_most, octets);
+                return Ok(bite(self.tail.iter(), from, at_most, octets));
             }
             let Some(index) = self.segment_of(from) else {
-                let tail = bite(self.tail.iter(), from, at_most, octets);
-                return tail;
+                return Ok(bite(self.tail.iter(), from, at_most, octets));
             };
             let (first, last) = self.span(index);
-            let records = self.load(index, first, last);
+            let records = self.load(index, first, last)?;
             let found = bite(records.iter().filter(|record| record.position <= last), from, at_most, octets);
             if !found.is_empty() {
-                return found;
+                return Ok(found);
             }
             // Nothing of this segment is left at or after `from`: on to the next one, or to memory.
             if last < from || last >= self.committed {
-                return bite(self.tail.iter(), from, at_most, octets);
+                return Ok(bite(self.tail.iter(), from, at_most, octets));
             }
             from = last + 1;
         }
-        Vec::new()
+        Ok(Vec::new())
     }
 
     /// The segment that holds this position or the next ones.
@@ -49,12 +53,12 @@ impl<D: Disk> Log<D> {
     }
 
     /// The segment's records; positions that are not among them are counted as damaged.
-    fn load(&mut self, index: usize, first: u64, last: u64) -> &[Stored] {
+    fn load(&mut self, index: usize, first: u64, last: u64) -> io::Result<&[Stored]> {
         let known = |(from, to, _): &(u64, u64, Vec<Stored>)| *from == first && *to == last;
         let cached = self.loaded.as_ref().is_some_and(known);
         if !cached {
-            let octets = self.segments.get(index).and_then(|segment| fs::read(&segment.path).ok());
-            let records = format::scan(&octets.unwrap_or_default(), first).records;
+            let octets = self.octets_of(index)?;
+            let records = format::scan(&octets, first).records;
             let mut expected = first;
             for record in records.iter().filter(|record| record.position <= last) {
                 if record.position > expected {
@@ -67,7 +71,31 @@ impl<D: Disk> Log<D> {
             }
             self.loaded = Some((first, last, records));
         }
-        self.loaded.as_ref().map_or(&[], |(_, _, records)| records)
+        Ok(self.loaded.as_ref().map_or(&[], |(_, _, records)| records))
+    }
+
+    /// A segment that is gone, or that the medium refuses again and again, holds nothing; one that can't be
+    /// read for another reason (no descriptor free, no memory, no permission) is still there.
+    fn octets_of(&mut self, index: usize) -> io::Result<Vec<u8>> {
+        let Some(segment) = self.segments.get(index) else { return Ok(Vec::new()) };
+        let error = match self.disk.read(&segment.path) {
+            Ok(octets) => {
+                self.unread = 0;
+                return Ok(octets);
+            }
+            Err(error) => error,
+        };
+        self.unread += 1;
+        let medium = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+        if error.kind() == io::ErrorKind::NotFound || (medium && self.unread >= TRIES) {
+            tracing::error!(segment = %segment.path.display(), %error, "a segment is lost; its records are counted");
+            self.unread = 0;
+            return Ok(Vec::new());
+        }
+        if self.unread == 1 {
+            tracing::warn!(segment = %segment.path.display(), %error, "a segment can't be read now; trying again");
+        }
+        Err(error)
     }
 }
 

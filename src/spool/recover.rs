@@ -2,7 +2,7 @@
 
 use super::cursor::Cursor;
 use super::disk::Disk;
-use super::format::{self, HEADER, SegmentHeader};
+use super::format::{self, HEADER, LAST_POSITION, SegmentHeader};
 use super::log::{Log, NamedCursor, Segment};
 use super::{Config, OpenError};
 use rustix::fs::FlockOperation;
@@ -74,6 +74,12 @@ impl<D: Disk> Log<D> {
                     generation: *generation,
                     saved: Some(cursor.clone()),
                 },
+                // A cursor that can't be read any more: rather twice than not at all.
+                None if self.folder.join(format!("{name}.cursor")).exists() => {
+                    tracing::warn!(upstream = %name, "the cursor is damaged; all that is kept is sent again");
+                    let before = oldest.map_or(self.head(), |first| first - 1);
+                    NamedCursor { cursor: Cursor::starting_after(before), generation: 0, saved: None }
+                }
                 None => NamedCursor { cursor: Cursor::starting_after(start), generation: 0, saved: None },
             };
             self.cursors.insert(name.clone(), named);
@@ -82,6 +88,12 @@ impl<D: Disk> Log<D> {
         let kept_from = oldest.unwrap_or(self.head() + 1);
         for named in self.cursors.values_mut() {
             named.cursor.lose(1, kept_from - 1, "spool-full");
+        }
+        // A new upstream's place is durable at once: a crash must not make it start later again.
+        if !self.has_uncommitted()
+            && let Err(error) = self.save_cursors()
+        {
+            tracing::warn!(%error, "the cursors could not be saved yet");
         }
         Ok(())
     }
@@ -113,19 +125,27 @@ pub(super) fn segments_of(folder: &Path, mend: bool) -> io::Result<VecDeque<Segm
         if path.extension().is_none_or(|extension| extension != "seg") {
             continue;
         }
+        // One that the owner dropped while somebody else looks is simply not there.
+        let Ok(metadata) = fs::metadata(&path) else { continue };
+        let allocated = metadata.len();
         let named = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| stem.len() == DIGITS);
-        let first: Option<u64> = named.and_then(|stem| stem.parse().ok()).filter(|first| *first > 0);
+        let first: Option<u64> =
+            named.and_then(|stem| stem.parse().ok()).filter(|first| (1..LAST_POSITION).contains(first));
         let header = read_header(&path);
         match (first, header) {
             (Some(first), Ok(Some(header))) if header.first == first => {
-                let allocated = fs::metadata(&path)?.len();
                 segments.push(Segment { first, first_ts: header.first_ts, path, allocated });
             }
-            // The header is torn, but records may stand behind it: the name says where they begin.
-            (Some(first), Ok(_)) if salvageable(&path, first) => {
-                let allocated = fs::metadata(&path)?.len();
-                segments.push(Segment { first, first_ts: 0, path, allocated });
+            // A disk that can't read it now may do so later: that is no reason to take it away.
+            (Some(first), Err(_)) if metadata.is_file() => {
+                segments.push(Segment { first, first_ts: i64::MAX, path, allocated });
             }
+            // The header is torn, but records may stand behind it: the name says where they begin.
+            (Some(first), Ok(_)) => match salvaged(&path, first) {
+                Some(first_ts) => segments.push(Segment { first, first_ts, path, allocated }),
+                None if mend => put_aside(folder, &path),
+                None => {}
+            },
             _ if mend => put_aside(folder, &path),
             _ => {}
         }
@@ -144,8 +164,10 @@ fn read_header(path: &Path) -> io::Result<Option<SegmentHeader>> {
     }
 }
 
-fn salvageable(path: &Path, first: u64) -> bool {
-    fs::read(path).is_ok_and(|octets| !format::scan(&octets, first).records.is_empty())
+/// The time of the first record behind a torn header, if there is one.
+fn salvaged(path: &Path, first: u64) -> Option<i64> {
+    let octets = fs::read(path).ok()?;
+    format::scan(&octets, first).records.first().map(|record| record.ts_ms)
 }
 
 /// Reads the last segment, gives back what it did not use, and returns its last position.
@@ -191,6 +213,14 @@ fn put_aside(folder: &Path, path: &Path) {
     tracing::warn!(file = %path.display(), "not a segment of this spool; put aside");
     if fs::create_dir_all(&aside).is_ok() {
         let _ = fs::rename(path, aside.join(name));
+    }
+}
+
+/// Damaged pieces are only curious: they give way before any record does.
+pub(super) fn forget_damaged(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder.join(DAMAGED)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
