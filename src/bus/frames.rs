@@ -27,13 +27,20 @@ pub(super) struct Arrived<'a> {
     octets: Vec<u8>,
     last_heard: Option<Mono>,
     echo_possible: bool,
-    foreign: bool,
+    /// A refusal carries no length. While an older question of this unit and function may still be
+    /// answered, a refusal may be that one's: it is not believed.
+    refusal_in_doubt: bool,
 }
 
 impl<'a> Arrived<'a> {
-    pub(super) fn new(unit: u8, request: &'a ReadRequest, sent: &'a [u8]) -> Arrived<'a> {
+    pub(super) fn new(
+        unit: u8,
+        request: &'a ReadRequest,
+        sent: &'a [u8],
+        refusal_in_doubt: bool,
+    ) -> Arrived<'a> {
         let octets = Vec::with_capacity(OVERHEAD + request.reply_pdu_octets());
-        Arrived { unit, request, sent, octets, last_heard: None, echo_possible: true, foreign: false }
+        Arrived { unit, request, sent, octets, last_heard: None, echo_possible: true, refusal_in_doubt }
     }
 
     pub(super) fn last_heard(&self) -> Option<Mono> {
@@ -105,7 +112,9 @@ impl<'a> Arrived<'a> {
         let head = self.octets.get(at..)?;
         let function = self.request.function().code();
         match head {
-            [unit, code, ..] if *unit == self.unit && *code == function | 0x80 => Some(EXCEPTION_FRAME),
+            [unit, code, ..] if *unit == self.unit && *code == function | 0x80 && !self.refusal_in_doubt => {
+                Some(EXCEPTION_FRAME)
+            }
             [unit, code, count, ..]
                 if *unit == self.unit
                     && *code == function
@@ -121,7 +130,6 @@ impl<'a> Arrived<'a> {
     fn drop_foreign_frames(&mut self, counters: &mut BusCounters) {
         while let Some(length) = self.foreign_frame() {
             self.octets.drain(..length);
-            self.foreign = true;
             counters.foreign_frames += 1;
         }
     }
@@ -135,7 +143,12 @@ impl<'a> Arrived<'a> {
             OVERHEAD + 2 + usize::from(third)
         };
         let (unit, pdu) = rtu::unframe(self.octets.get(..length)?).ok()?;
-        let ours = unit == self.unit && decode_reply(self.request, pdu).is_ok();
+        let ours = unit == self.unit
+            && match decode_reply(self.request, pdu) {
+                Ok(ReplyPdu::Data(_)) => true,
+                Ok(ReplyPdu::Exception(_)) => !self.refusal_in_doubt,
+                Err(_) => false,
+            };
         (!ours).then_some(length)
     }
 
@@ -150,7 +163,9 @@ impl<'a> Arrived<'a> {
         match begun {
             Some((at, length)) if self.octets.len() >= at + length => {
                 counters.crc_errors += 1;
-                Outcome::Garbled { whole: true }
+                // Only octets that are exactly a frame are surely the answer, damaged. With more or
+                // others around them (a damaged echo, say) the answer may be still to come.
+                Outcome::Garbled { whole: at == 0 && self.octets.len() == length }
             }
             Some(_) => {
                 counters.short_frames += 1;

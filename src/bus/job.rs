@@ -11,6 +11,20 @@ use std::time::Duration;
 /// Exceptions that may be one register's fault: illegal data address, illegal data value.
 const ONE_REGISTERS_FAULT: [u8; 2] = [2, 3];
 
+/// Garbage in answer to so many questions in a row, and the rest of the scan is not asked: a device with
+/// the wrong baud rate must not cost its neighbours a timeout for each of its blocks.
+const GARBLED_IN_A_ROW: usize = 3;
+
+/// How a device did in one scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Health {
+    /// At least one valid answer, be it a refusal.
+    Answers,
+    /// No valid answer, but octets.
+    Garbled,
+    Silent,
+}
+
 pub(super) struct Job {
     device: Name,
     profile: Arc<Profile>,
@@ -21,7 +35,8 @@ pub(super) struct Job {
     first_reply: Option<Timestamp>,
     last_reply: Option<Timestamp>,
     answered: bool,
-    garbled: bool,
+    /// Blocks in a row that were answered by nothing valid.
+    garbled: usize,
     /// The device was silent before: what is not asked for lack of an answer is lost, not unanswered.
     probe: bool,
 }
@@ -47,7 +62,7 @@ impl Job {
             first_reply: None,
             last_reply: None,
             answered: false,
-            garbled: false,
+            garbled: 0,
             probe,
             profile,
         }
@@ -57,9 +72,13 @@ impl Job {
         self.blocks.front()
     }
 
-    /// Nothing came in this scan but silence.
-    pub(super) fn is_silent(&self) -> bool {
-        !self.answered && !self.garbled
+    /// What this scan says of the device.
+    pub(super) fn verdict(&self) -> Health {
+        match self {
+            Job { answered: true, .. } => Health::Answers,
+            Job { garbled: 0, .. } => Health::Silent,
+            _ => Health::Garbled,
+        }
     }
 
     pub(super) fn reply(&mut self, data: &[u8], at: Timestamp) {
@@ -97,9 +116,12 @@ impl Job {
     }
 
     pub(super) fn garbled(&mut self) {
-        self.garbled = true;
+        self.garbled += 1;
         if let Some(block) = self.blocks.pop_front() {
             self.set(&block.points, Bad::Garbled);
+        }
+        if self.garbled >= GARBLED_IN_A_ROW {
+            self.abandon(Bad::Garbled);
         }
     }
 
@@ -141,7 +163,7 @@ impl Job {
     }
 
     fn heard(&mut self, at: Timestamp) {
-        self.answered = true;
+        (self.answered, self.garbled) = (true, 0);
         self.first_reply.get_or_insert(at);
         self.last_reply = Some(at);
     }
@@ -193,6 +215,22 @@ mod tests {
         job.exception(6, Timestamp(1));
         assert!(job.next().is_none());
         assert_eq!(results(job), vec![Err(Bad::Exception(6)); 3]);
+    }
+
+    #[test]
+    fn a_device_that_answers_with_garbage_does_not_cost_a_question_a_block() {
+        let points: Vec<_> =
+            (0..20).map(|n| point(&format!("p{n}"), Table::HoldingRegister, n * 3, Format::U16)).collect();
+        let due: Vec<usize> = (0..20).collect();
+        let mut job =
+            Job::new("m".parse().unwrap(), Arc::new(profile(points)), &due, &BTreeSet::new(), false);
+        let mut asked = 0;
+        while job.next().is_some() {
+            asked += 1;
+            job.garbled();
+        }
+        assert_eq!((asked, job.verdict()), (3, Health::Garbled));
+        assert_eq!(results(job), vec![Err(Bad::Garbled); 20]);
     }
 
     #[test]

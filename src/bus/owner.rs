@@ -1,7 +1,7 @@
 //! What the owner of a line decides, whatever the line is made of: whom to ask, what the answer means for
 //! the device, and which scan goes out. The two kinds of line bring only the wire.
 
-use super::job::Job;
+use super::job::{Health, Job};
 use super::ledger::Ledger;
 use super::schedule::{Due, Next, Schedule};
 use super::transact::Outcome;
@@ -20,6 +20,9 @@ pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// How soon a port or connection that is away is tried again; each failure doubles it up to the longest.
 pub(super) const FIRST_RETRY: Duration = Duration::from_millis(250);
 pub(super) const LONGEST_RETRY: Duration = Duration::from_secs(5);
+
+/// A device of which nothing could be asked is looked at again after this.
+const NOTHING_TO_ASK: Duration = Duration::from_secs(1);
 
 pub(super) struct Owner {
     pub devices: Vec<Arc<DeviceConfig>>,
@@ -101,16 +104,21 @@ impl Owner {
         if !line_is_up {
             job.abandon(Bad::LineDown);
         }
+        let now = self.clock.mono();
         if job.is_empty() {
-            // The stop came before the first question: no reading, and nothing learned.
+            // The stop came before the first question, or there is none to ask: no reading, and nothing
+            // learned. Not at once again, or the owner would go round and round.
+            self.schedule.hold(index, now.plus(NOTHING_TO_ASK));
             return;
         }
-        // A line that is away says so ever more rarely, like a device that is silent: a record each second
-        // that nothing can be read would crowd out the readings of others. All is forgiven when it is back.
-        if !line_is_up || job.is_silent() {
-            self.schedule.silent(index, self.clock.mono());
-        } else {
-            self.schedule.answered(index);
+        match job.verdict() {
+            // A line that is away says so ever more rarely, like a device that is silent: a record each
+            // second that nothing can be read would crowd out the readings of others. All is forgiven when
+            // it is back.
+            _ if !line_is_up => self.schedule.silent(index, now),
+            Health::Answers => self.schedule.answered(index),
+            Health::Garbled => self.schedule.garbled(index, now),
+            Health::Silent => self.schedule.silent(index, now),
         }
         if let Some(alone) = self.alone.get_mut(index) {
             alone.append(&mut job.to_ask_alone);

@@ -12,6 +12,8 @@ const LONGEST_PROBE: Duration = Duration::from_secs(25);
 const STAGGER: Duration = Duration::from_secs(10);
 /// Silent scans in a row after which a device counts as lost.
 const LOST_AFTER: u32 = 2;
+/// Scans in a row with nothing but garbage, after which more of them count as silence.
+const GARBLED_SCANS: u32 = 3;
 
 /// Points of one device that share a period.
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ struct Turn {
     groups: Vec<Group>,
     /// Scans in a row that nothing answered.
     silent: u32,
+    /// Scans in a row in which octets came, but no valid answer.
+    garbled: u32,
     /// Not before this: a probe's interval, or a question that must wait for a late answer to pass.
     not_before: Mono,
     /// When it was asked last, for taking turns.
@@ -71,7 +75,7 @@ impl Schedule {
             let shortest = groups.iter().filter_map(|group| period(group.every)).min().unwrap_or_default();
             let first = start.plus(shortest.min(STAGGER) * index / count);
             groups.iter_mut().for_each(|group| group.next = first);
-            Turn { groups, silent: 0, not_before: start, asked: Mono(0) }
+            Turn { groups, silent: 0, garbled: 0, not_before: start, asked: Mono(0) }
         });
         Schedule { turns: turns.collect() }
     }
@@ -106,7 +110,7 @@ impl Schedule {
     /// The device answered, be it with a refusal.
     pub(super) fn answered(&mut self, index: usize) {
         if let Some(turn) = self.turns.get_mut(index) {
-            turn.silent = 0;
+            (turn.silent, turn.garbled) = (0, 0);
         }
     }
 
@@ -116,6 +120,16 @@ impl Schedule {
             let wait = FIRST_PROBE.saturating_mul(1 << turn.silent.min(5)).min(LONGEST_PROBE);
             turn.silent = turn.silent.saturating_add(1);
             turn.not_before = now.plus(wait);
+        }
+    }
+
+    /// Octets came, but no valid answer. One such scan may be a burst of noise; several are as good as
+    /// silence, and cost as much.
+    pub(super) fn garbled(&mut self, index: usize, now: Mono) {
+        let Some(turn) = self.turns.get_mut(index) else { return };
+        turn.garbled = turn.garbled.saturating_add(1);
+        if turn.garbled >= GARBLED_SCANS {
+            self.silent(index, now);
         }
     }
 
@@ -133,7 +147,7 @@ impl Schedule {
     /// After the line was away: nobody is held back for it.
     pub(super) fn forgive(&mut self, now: Mono) {
         for turn in &mut self.turns {
-            turn.silent = 0;
+            (turn.silent, turn.garbled) = (0, 0);
             turn.not_before = now;
         }
     }
@@ -168,13 +182,17 @@ impl Turn {
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        let group = self.groups.iter().min_by_key(|group| (period(group.every).is_none(), group.next))?;
-        let periodic =
-            self.groups.iter().filter(|group| period(group.every).is_some()).map(|group| group.next).min();
-        let has_continuous = self.groups.iter().any(|group| period(group.every).is_none());
-        let continuous = period(group.every).is_none();
-        let at = if has_continuous { self.not_before } else { periodic?.max(self.not_before) };
-        Some(Deadline { at, continuous: continuous || has_continuous, asked: self.asked })
+        let first = |continuous: bool| {
+            let groups = self.groups.iter().filter(|group| period(group.every).is_none() == continuous);
+            groups.map(|group| group.next).min().map(|next| next.max(self.not_before))
+        };
+        // A continuous group's time is that of its start; after it, it is due whenever nobody else is.
+        let (at, continuous) = match (first(false), first(true)) {
+            (Some(periodic), Some(always)) => (periodic.min(always), true),
+            (None, Some(always)) => (always, true),
+            (periodic, None) => (periodic?, false),
+        };
+        Some(Deadline { at, continuous, asked: self.asked })
     }
 }
 
@@ -243,6 +261,34 @@ mod tests {
         for living in [0, 2] {
             assert!(log.iter().filter(|(_, d)| *d == living).count() >= 99);
         }
+    }
+
+    #[test]
+    fn whoever_is_asked_has_points_that_are_due() {
+        let mixed = || vec![Every::Continuous, every(1000)];
+        let mut schedule = Schedule::new(&[mixed(), mixed(), vec![every(400)]], Mono(0));
+        let mut now = Mono(0);
+        while now.0 < 3000 * MS {
+            match schedule.next(now) {
+                Next::Ask(device) => assert!(!schedule.take(device, now).points.is_empty(), "{device}"),
+                Next::Wait(until) => now = until,
+                Next::Nothing => break,
+            }
+            now = now.plus(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn a_device_that_answers_nothing_but_garbage_is_probed_rarely_in_the_end() {
+        let mut schedule = Schedule::new(&[vec![every(1000)]], Mono(0));
+        for scan in 0..5 {
+            assert!(!schedule.is_lost(0) || scan > 3);
+            schedule.garbled(0, Mono(0));
+        }
+        assert!(schedule.is_lost(0));
+        schedule.answered(0);
+        schedule.garbled(0, Mono(0));
+        assert!(!schedule.is_lost(0));
     }
 
     #[test]

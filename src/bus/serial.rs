@@ -15,9 +15,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio_serial::{ClearBuffer, DataBits, FlowControl, SerialPort, StopBits};
+use tokio_util::sync::CancellationToken;
 
 /// The kernel may be this late with a timer; the default of 50 µs is multiplied by power saving.
 const TIMER_SLACK_NS: u64 = 1_000;
+
+/// The stop is looked at this often, …
+const LOOK: Duration = Duration::from_millis(100);
+/// … and a wait that ends within this is let end: mostly the transaction is finished by it.
+const ENOUGH_TO_FINISH: Duration = Duration::from_millis(300);
 
 pub struct SerialLink {
     /// Ours, non-blocking: reads and writes.
@@ -25,6 +31,8 @@ pub struct SerialLink {
     /// Holds the settings and the lock, and knows the output queue.
     port: Box<dyn SerialPort>,
     clock: SystemClock,
+    /// Waiting ends with an error soon after this.
+    stop: CancellationToken,
 }
 
 impl std::fmt::Debug for SerialLink {
@@ -62,12 +70,22 @@ impl SerialLink {
             .open()?;
         // Only finer timing is lost where this is not allowed.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(TIMER_SLACK_NS));
-        Ok(SerialLink { fd, port, clock: SystemClock })
+        Ok(SerialLink { fd, port, clock: SystemClock, stop: CancellationToken::new() })
+    }
+
+    /// From the stop on nothing is waited for any more, however long a device's timeout is.
+    #[must_use]
+    pub fn until(self, stop: CancellationToken) -> SerialLink {
+        SerialLink { stop, ..self }
     }
 
     fn wait_for(&self, events: PollFlags, until: Mono) -> io::Result<bool> {
         loop {
-            let timeout = timespec(until.since(self.now()));
+            let rest = until.since(self.now());
+            if self.stop.is_cancelled() && rest > ENOUGH_TO_FINISH {
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "told to stop"));
+            }
+            let timeout = timespec(rest.min(LOOK));
             let mut fds = [PollFd::new(&self.fd, events)];
             match poll(&mut fds, Some(&timeout)) {
                 Ok(0) if self.now() < until => {}

@@ -20,16 +20,23 @@ struct Open {
 pub(super) fn run(mut owner: Owner, config: &SerialConfig) {
     let mut retry = FIRST_RETRY;
     while !owner.stopping() {
-        match SerialLink::open(config) {
+        match SerialLink::open(config).map(|link| link.until(owner.stop.clone())) {
             Ok(link) => {
-                retry = FIRST_RETRY;
+                let opened = owner.clock.mono();
                 let talk = Conversation::new(config.pace(), owner.clock.mono());
                 owner.schedule.forgive(owner.clock.mono());
                 owner.ledger.up();
                 // The port is closed as soon as this returns: an adapter that is plugged in again gets
                 // its old name only while nobody holds the old one.
                 if let Err(error) = converse(&mut owner, Open { link, talk }) {
+                    if owner.stopping() {
+                        return;
+                    }
                     owner.ledger.down(&format!("{}: {error}", config.port.display()));
+                    // A port that opens and goes at once must not keep us, and the journal, busy.
+                    let lasted = owner.clock.mono().since(opened) > LONGEST_RETRY;
+                    retry = if lasted { FIRST_RETRY } else { (retry * 2).min(LONGEST_RETRY) };
+                    wait_without_port(&mut owner, retry);
                 }
             }
             Err(error) => {
@@ -72,6 +79,12 @@ fn ask(owner: &mut Owner, open: &mut Open, index: usize, now: Mono) -> io::Resul
     }
     let Some(mut asking) = owner.begin(index, now) else { return Ok(()) };
     let result = carry_out(owner, open, &mut asking);
+    if result.is_err() && owner.stopping() {
+        // The stop cut it short, not the port.
+        asking.job.cut_off();
+        owner.conclude(asking, true);
+        return result;
+    }
     owner.conclude(asking, result.is_ok());
     result
 }

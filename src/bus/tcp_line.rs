@@ -16,11 +16,14 @@ pub(super) async fn run(mut owner: Owner, address: &str) {
         match opened {
             None => return,
             Some(Ok(link)) => {
-                retry = FIRST_RETRY;
+                let opened = owner.clock.mono();
                 owner.schedule.forgive(owner.clock.mono());
                 owner.ledger.up();
                 if let Err(error) = converse(&mut owner, link).await {
                     owner.ledger.down(&format!("{address}: {error}"));
+                    // A far end that accepts and closes at once must not keep us, and the journal, busy.
+                    let lasted = owner.clock.mono().since(opened) > LONGEST_RETRY;
+                    retry = if lasted { FIRST_RETRY } else { (retry * 2).min(LONGEST_RETRY) };
                     wait_without_connection(&mut owner, retry).await;
                 }
             }
@@ -76,7 +79,12 @@ async fn carry_out(owner: &mut Owner, link: &mut TcpLink, asking: &mut Asking) -
             sleep(gap).await;
         }
         let (mut counted, sent) = (BusCounters::default(), owner.clock.mono());
-        let result = link.transact(unit, &request, patience, &mut counted).await;
+        let stop = owner.stop.clone();
+        let result = tokio::select! {
+            biased;
+            result = link.transact(unit, &request, patience, &mut counted) => result,
+            () = stop.cancelled() => continue,
+        };
         owner.ledger.add(Some(asking.index), &counted);
         owner.ledger.used(sent, owner.clock.mono());
         owner.heard(asking, result?);

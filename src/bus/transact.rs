@@ -8,7 +8,8 @@
 //! 3. Unit, function, byte count and checksum must be those of the answer to exactly this request.
 //! 4. After silence, or a frame that did not come whole, an answer may still be on its way. The same
 //!    unit, function and length are not asked again until it can't come any more; other questions are,
-//!    for rule 3 tells their answers apart.
+//!    for rule 3 tells their answers apart. A refusal has no length to tell it by: none of this unit and
+//!    function is believed in that time.
 //! 5. The answer counts as soon as it is complete.
 
 use super::frames::{Arrived, Verdict};
@@ -22,8 +23,10 @@ use std::time::Duration;
 
 /// Octets of one frame may come so far apart: USB adapters deliver every 16 ms, slow meters pause.
 const FRAME_GAP: Duration = Duration::from_millis(50);
-/// A whole reply may take so much longer than the wire needs, per octet.
+/// A whole reply may take so much longer than the wire needs, per octet, …
 const DRIBBLE: Duration = Duration::from_millis(25);
+/// … and in all: a line that babbles must not hold up the others, nor the stop.
+const LONGEST_DRIBBLE: Duration = Duration::from_secs(1);
 /// After no answer the same question waits at least this long for a late one to pass.
 const SHORTEST_SUSPICION: Duration = Duration::from_secs(1);
 /// … or so many times the response timeout, whichever is longer.
@@ -34,6 +37,8 @@ const LONGEST_WAIT_FOR_SILENCE: Duration = Duration::from_secs(1);
 const WRITE_PATIENCE: Duration = Duration::from_millis(500);
 /// No frame is longer; what is more is read bit by bit.
 const BUFFER: usize = 512;
+/// Then the clock, and the stop, are looked at again.
+const READS_IN_A_ROW: usize = 64;
 
 /// What came of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +102,12 @@ impl Conversation {
         same.map(|suspect| suspect.until).max().filter(|until| *until > now)
     }
 
+    /// Whether a refusal that comes now may be the late one of an older question, of whatever length.
+    fn refusal_in_doubt(&self, unit: u8, request: &ReadRequest) -> bool {
+        let function = request.function().code();
+        self.suspects.iter().any(|suspect| suspect.unit == unit && suspect.request.0 == function)
+    }
+
     /// Asks and waits for the answer. An error means that the port is gone.
     pub fn transact<L: Link>(
         &mut self,
@@ -153,7 +164,8 @@ impl Conversation {
         counters: &mut BusCounters,
     ) -> io::Result<()> {
         let gap = self.pace.silence().max(min_gap).max(self.last_gap);
-        let give_up = link.now().plus(LONGEST_WAIT_FOR_SILENCE);
+        // A meter's own wish for silence, however long, is kept; only babble is not waited out.
+        let give_up = link.now().max(self.last_activity).plus(gap).plus(LONGEST_WAIT_FOR_SILENCE);
         loop {
             self.drain(link, counters)?;
             let quiet = self.last_activity.plus(gap);
@@ -168,7 +180,9 @@ impl Conversation {
     /// Reads what nobody asked for.
     fn drain<L: Link>(&mut self, link: &mut L, counters: &mut BusCounters) -> io::Result<()> {
         let mut buffer = [0; BUFFER];
-        while let Some(n) = link.read(&mut buffer)? {
+        // Not for ever: a peer that is not paced can write faster than we read.
+        for _ in 0..READS_IN_A_ROW {
+            let Some(n) = link.read(&mut buffer)? else { break };
             counters.unsolicited_octets += n as u64;
             self.last_activity = self.last_activity.max(link.now());
         }
@@ -220,13 +234,14 @@ impl Conversation {
         manners: Manners,
         counters: &mut BusCounters,
     ) -> io::Result<Outcome> {
-        let mut arrived = Arrived::new(unit, request, frame);
+        let mut arrived = Arrived::new(unit, request, frame, self.refusal_in_doubt(unit, request));
         let mut buffer = [0; BUFFER];
         let mut all_left = link.output_is_empty();
         let first_by = trace.last_octet_left.plus(manners.timeout);
         let reply = rtu::OVERHEAD + request.reply_pdu_octets();
         let octets = u32::try_from(reply + frame.len()).unwrap_or(u32::MAX);
-        let whole_by = first_by.plus(self.pace.octets(reply)).plus(DRIBBLE.saturating_mul(octets));
+        let whole_by =
+            first_by.plus(self.pace.octets(reply)).plus(DRIBBLE.saturating_mul(octets).min(LONGEST_DRIBBLE));
         loop {
             let heard = arrived.last_heard();
             let gap_ends = heard.map(|at| at.plus(FRAME_GAP).plus(self.pace.octets(2)));
