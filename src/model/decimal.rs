@@ -70,6 +70,10 @@ impl Decimal {
     }
 
     pub fn checked_add(self, other: Decimal) -> Result<Decimal, NumberError> {
+        // Nothing has to be aligned with zero, which a number near the end of the range could not be.
+        if other.mantissa == 0 {
+            return Ok(self);
+        }
         let (a, b, exponent) = self.aligned(other)?;
         Ok(Decimal::new(a.checked_add(b).ok_or(NumberError::Overflow)?, exponent))
     }
