@@ -61,12 +61,14 @@ impl Disk for FailingDisk {
     }
 }
 
+/// `write`, `read` or `create`, the error, and how often (negative: always).
+type Failing = (&'static str, i32, i64);
+
 /// Files as they are, without waiting for the medium: a model test is about order, not about power cuts.
 /// It may be told to fail at one kind of operation, with this error.
 #[derive(Default, Clone)]
 struct QuickDisk {
-    /// `write`, `read` or `create`, the error, and how often (negative: always).
-    fails: Rc<Cell<Option<(&'static str, i32, i64)>>>,
+    fails: Rc<Cell<Option<Failing>>>,
 }
 
 impl QuickDisk {

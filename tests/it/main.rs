@@ -21,4 +21,5 @@ mod profile_library;
 mod profiles;
 mod readme;
 mod sim_truth;
+mod spool_folder;
 mod unit_file;
