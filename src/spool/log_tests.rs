@@ -470,7 +470,8 @@ fn a_new_upstreams_place_survives_a_crash_at_once() {
 #[test]
 fn a_torn_header_does_not_make_its_neighbour_old() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = Config { max_age: Some(std::time::Duration::from_secs(3)), ..config(dir.path(), 1 << 20) };
+    let settings =
+        Config { max_age: Some(std::time::Duration::from_millis(1500)), ..config(dir.path(), 1 << 20) };
     let (mut log, _) = quick(settings.clone(), &["a"]);
     fill(&mut log, 1..=2000);
     log.commit().unwrap();
