@@ -313,3 +313,7 @@ fn first_octets(tail: &VecDeque<Stored>, position: u64) -> usize {
 #[cfg(test)]
 #[path = "log_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "sick_tests.rs"]
+mod sick_tests;

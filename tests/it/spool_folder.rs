@@ -4,11 +4,18 @@ use linesman::spool::{Account, Config, OpenError, Spool, start};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn open(dir: &Path, names: &[&str]) -> Spool {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    start(Config { dir: dir.to_owned(), ..Config::default() }, &names).unwrap()
+    let start_by = Instant::now() + Duration::from_secs(20);
+    loop {
+        // A command that another test starts holds every lock of this process until it has been executed.
+        match start(Config { dir: dir.to_owned(), ..Config::default() }, &names) {
+            Err(OpenError::Locked { .. }) if Instant::now() < start_by => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 async fn append(spool: &Spool, numbers: std::ops::RangeInclusive<i64>) {
