@@ -24,3 +24,4 @@ mod readme;
 mod sim_truth;
 mod spool_folder;
 mod unit_file;
+mod upstream_delivery;

@@ -1,0 +1,155 @@
+//! A broker made for a test: speaks just enough MQTT 3.1.1, and answers only when the test says so.
+
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// How long anything may take that must happen; never what is measured.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct StubBroker {
+    listener: TcpListener,
+}
+
+/// One client's connection.
+pub struct Client {
+    stream: TcpStream,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packet {
+    Connect(Connect),
+    Publish {
+        topic: String,
+        retain: bool,
+        packet: u16,
+        payload: String,
+    },
+    Disconnect,
+    Other(u8),
+    /// The client is gone.
+    Closed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connect {
+    pub clean: bool,
+    pub client_id: String,
+    pub will: Option<(String, String, bool)>,
+    pub username: Option<String>,
+    pub password: Option<String>,
+}
+
+impl StubBroker {
+    pub async fn start() -> StubBroker {
+        StubBroker { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+
+    /// The next connection, not greeted yet.
+    pub async fn accept(&self) -> Client {
+        let accepted = timeout(PATIENCE, self.listener.accept()).await.expect("no client came");
+        Client { stream: accepted.unwrap().0 }
+    }
+
+    /// The next connection, greeted.
+    pub async fn welcome(&self) -> (Client, Connect) {
+        let mut client = self.accept().await;
+        let Packet::Connect(connect) = client.next().await else { panic!("a client that does not connect") };
+        client.send(&[0x20, 2, 0, 0]).await;
+        (client, connect)
+    }
+}
+
+impl Client {
+    pub async fn send(&mut self, octets: &[u8]) {
+        self.stream.write_all(octets).await.unwrap();
+    }
+
+    pub async fn acknowledge(&mut self, packet: u16) {
+        let [high, low] = packet.to_be_bytes();
+        self.send(&[0x40, 2, high, low]).await;
+    }
+
+    /// The next packet, pings answered and passed over.
+    pub async fn next(&mut self) -> Packet {
+        loop {
+            let packet = timeout(PATIENCE, self.read()).await.expect("the client says nothing");
+            if packet != Packet::Other(0xC0) {
+                return packet;
+            }
+            self.send(&[0xD0, 0]).await;
+        }
+    }
+
+    /// The next publish whose topic ends so; those before it are acknowledged.
+    pub async fn publish_to(&mut self, topic: &str) -> (u16, String) {
+        loop {
+            let Packet::Publish { topic: to, packet, payload, .. } = self.next().await else {
+                panic!("no publish while waiting for {topic}")
+            };
+            if to.ends_with(topic) {
+                return (packet, payload);
+            }
+            self.acknowledge(packet).await;
+        }
+    }
+
+    async fn read(&mut self) -> Packet {
+        let Ok(head) = self.stream.read_u8().await else { return Packet::Closed };
+        let (mut length, mut shift) = (0usize, 0);
+        loop {
+            let Ok(octet) = self.stream.read_u8().await else { return Packet::Closed };
+            length |= usize::from(octet & 0x7F) << shift;
+            shift += 7;
+            if octet & 0x80 == 0 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        if self.stream.read_exact(&mut body).await.is_err() {
+            return Packet::Closed;
+        }
+        packet(head, &body)
+    }
+}
+
+fn packet(head: u8, body: &[u8]) -> Packet {
+    match head >> 4 {
+        1 => Packet::Connect(connect(body)),
+        3 => {
+            let mut rest = body;
+            let topic = text(&mut rest);
+            let packet = u16::from_be_bytes([rest[0], rest[1]]);
+            assert_eq!((head >> 1) & 3, 1, "a publish that is not QoS 1");
+            let payload = String::from_utf8(rest[2..].to_vec()).unwrap();
+            Packet::Publish { topic, retain: head & 1 == 1, packet, payload }
+        }
+        14 => Packet::Disconnect,
+        _ => Packet::Other(head),
+    }
+}
+
+fn connect(body: &[u8]) -> Connect {
+    let mut rest = body;
+    assert_eq!(text(&mut rest), "MQTT");
+    assert_eq!(rest[0], 4, "MQTT 3.1.1");
+    let flags = rest[1];
+    rest = &rest[4..];
+    let client_id = text(&mut rest);
+    let will = (flags & 4 != 0).then(|| (text(&mut rest), text(&mut rest), flags & 0x20 != 0));
+    let username = (flags & 0x80 != 0).then(|| text(&mut rest));
+    let password = (flags & 0x40 != 0).then(|| text(&mut rest));
+    Connect { clean: flags & 2 != 0, client_id, will, username, password }
+}
+
+fn text(rest: &mut &[u8]) -> String {
+    let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+    let text = String::from_utf8(rest[2..2 + length].to_vec()).unwrap();
+    *rest = &rest[2 + length..];
+    text
+}
