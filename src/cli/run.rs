@@ -22,6 +22,25 @@ pub(super) struct Arguments {
 
 pub(super) fn main(arguments: Arguments) -> Exit {
     app::logging::start("info");
+    match super::runtime(WORKERS) {
+        Ok(runtime) => runtime.block_on(run(arguments)),
+        Err(error) => {
+            super::complain(&format_args!("linesman: cannot start: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Exit {
+    // Before anything else: a stop that comes while we start is a stop as asked.
+    let stop = CancellationToken::new();
+    let orders = match listen_to_signals(&stop) {
+        Ok(orders) => orders,
+        Err(error) => {
+            super::complain(&format_args!("linesman: cannot listen to signals: {error}"));
+            return Exit::Failed;
+        }
+    };
     let overlays = Overlays::from_environment(arguments.from.set);
     let path = arguments.from.config;
     let config = match config::load(&path, &overlays) {
@@ -35,24 +54,15 @@ pub(super) fn main(arguments: Arguments) -> Exit {
         tracing::warn!("{warning}");
     }
     let loader = Box::new(move || config::load(&path, &overlays));
-    match super::runtime(WORKERS) {
-        Ok(runtime) => runtime.block_on(serve(config, loader)),
-        Err(error) => {
-            super::complain(&format_args!("linesman: cannot start: {error}"));
-            Exit::Failed
-        }
-    }
+    serve(config, loader, stop, orders).await
 }
 
-async fn serve(config: Config, loader: app::Loader) -> Exit {
-    let stop = CancellationToken::new();
-    let orders = match listen_to_signals(&stop) {
-        Ok(orders) => orders,
-        Err(error) => {
-            super::complain(&format_args!("linesman: cannot listen to signals: {error}"));
-            return Exit::Failed;
-        }
-    };
+async fn serve(
+    config: Config,
+    loader: app::Loader,
+    stop: CancellationToken,
+    orders: mpsc::Receiver<Order>,
+) -> Exit {
     let (lines, devices, gateway) = (config.lines.len(), devices_of(&config), config.gateway.clone());
     let started = Box::new(move |started: Started| {
         if let Some(address) = started.http {

@@ -20,7 +20,7 @@ pub enum Kind {
     Late(Duration),
     /// The adapter hears itself: the request comes back before the reply.
     Echo,
-    /// Random octets around the reply, with this probability.
+    /// Random octets before the reply, with this probability.
     Noise(f64),
     /// A read that touches this address is refused.
     Exception { code: u8, address: u16 },
@@ -87,6 +87,11 @@ pub struct Faults {
 impl Faults {
     pub fn new(all: Vec<Fault>, seed: u64) -> Faults {
         Faults { all, dice: fastrand::Rng::with_seed(seed) }
+    }
+
+    /// The same faults with other dice.
+    pub(super) fn for_another(&mut self) -> Faults {
+        Faults { all: self.all.clone(), dice: self.dice.fork() }
     }
 
     fn of(&self, unit: u8) -> impl Iterator<Item = &Kind> {

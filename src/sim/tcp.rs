@@ -3,7 +3,7 @@
 use super::fault::Faults;
 use super::meter::Meter;
 use crate::modbus::{ReadRequest, encode_exception, mbap};
-use crate::model::{Clock, SystemClock};
+use crate::model::{Clock, Mono, SystemClock};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,11 +24,14 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
+    // Faults are counted from the start, and each connection throws dice of its own.
+    let (started, mut dice) = (SystemClock.mono(), faults);
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < CONNECTIONS => {
                 let (stream, _) = accepted?;
-                connections.spawn(Connection { meters: meters.clone(), faults: faults.clone(), turnaround }.run(stream));
+                let faults = dice.for_another();
+                connections.spawn(Connection { meters: meters.clone(), faults, turnaround, started }.run(stream));
             }
             Some(_) = connections.join_next() => {}
             () = stop.cancelled() => return Ok(()),
@@ -40,13 +43,13 @@ struct Connection {
     meters: Vec<Meter>,
     faults: Faults,
     turnaround: Duration,
+    started: Mono,
 }
 
 impl Connection {
     /// A connection that breaks concerns nobody else.
     async fn run(mut self, mut stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let started = SystemClock.mono();
         let (mut arrived, mut buffer) = (Vec::new(), [0; BUFFER]);
         loop {
             let n = stream.read(&mut buffer).await?;
@@ -55,7 +58,7 @@ impl Connection {
             }
             arrived.extend_from_slice(&buffer[..n]);
             while let Some(adu) = mbap::take(&mut arrived).map_err(io::Error::other)? {
-                let since_start = SystemClock.mono().since(started);
+                let since_start = SystemClock.mono().since(self.started);
                 let Some((answer, late)) = self.answer(&adu, since_start) else { continue };
                 tokio::time::sleep(self.turnaround + late).await;
                 stream.write_all(&mbap::encode(adu.transaction, adu.unit, &answer)).await?;
