@@ -67,7 +67,8 @@ impl SerialLink {
             .parity(parity)
             .stop_bits(stop_bits)
             .flow_control(FlowControl::None)
-            .open()?;
+            .open()
+            .map_err(|error| in_use(error.into()))?;
         // Only finer timing is lost where this is not allowed.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(TIMER_SLACK_NS));
         Ok(SerialLink { fd, port, clock: SystemClock, stop: CancellationToken::new() })
@@ -94,6 +95,15 @@ impl SerialLink {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+/// The path was there a moment ago, so a port that "is not there" now is one that another program holds.
+fn in_use(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        io::Error::new(io::ErrorKind::ResourceBusy, error.to_string())
+    } else {
+        error
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn run(mut owner: Owner, address: &str) {
     }
 }
 
-/// Connects; what is due meanwhile says that the line is down. `None` when the stop came first.
+/// Connects. `None` when the stop came first.
 async fn connect(owner: &mut Owner, address: &str) -> Option<io::Result<TcpLink>> {
     let mut connecting = Box::pin(TcpLink::open(address));
     let stop = owner.stop.clone();
