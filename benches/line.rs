@@ -9,7 +9,7 @@
 use linesman::bus::{self, DeviceConfig, LineConfig, PortConfig, SerialConfig, plan_points};
 use linesman::modbus::rtu::Pace;
 use linesman::model::SystemClock;
-use linesman::profile::{self, Every, Parity, Profile};
+use linesman::profile::{self, Every, Profile};
 use linesman::sim::wire::{self, Statistics, WireConfig};
 use linesman::sim::{Faults, Meter};
 use std::error::Error;
@@ -79,22 +79,16 @@ fn run(profile: &Arc<Profile>, baud: u32) -> Result<(Vec<Duration>, Statistics),
         faults: Faults::new(Vec::new(), 1),
     })?;
     let device = |unit: u8| -> Result<DeviceConfig, Box<dyn Error>> {
-        Ok(DeviceConfig {
-            name: format!("m{unit}").parse()?,
-            unit,
-            enabled: true,
-            profile: Arc::clone(profile),
-            every: vec![Every::Continuous; profile.points.len()],
-            timeout: Duration::from_secs(1),
-            retries: 0,
-            min_gap: Duration::ZERO,
-        })
+        let name = format!("m{unit}").parse()?;
+        let device = DeviceConfig::new(name, unit, Arc::clone(profile), Every::Continuous);
+        Ok(DeviceConfig { retries: 0, ..device })
     };
-    let port = SerialConfig { port: wire.path().to_owned(), baud, parity: Parity::None, stop_bits: 1 };
+    let port = SerialConfig::new(wire.path(), baud);
     let config = LineConfig {
         name: "bench".parse()?,
         port: PortConfig::Serial(port),
         devices: (1..=METERS).map(device).collect::<Result<_, _>>()?,
+        max_probe: bus::MAX_PROBE,
     };
     let (scans_in, mut scans) = mpsc::channel(64);
     let stop = CancellationToken::new();

@@ -37,6 +37,7 @@ pub mod transact;
 pub use plan::{Block, function_of, plan_points};
 pub use session::{Failure, Session};
 
+use crate::modbus::Framing;
 use crate::model::status::LineStatus;
 use crate::model::{Bad, Clock, Name, Timestamp};
 use crate::profile::{Every, Parity, Profile};
@@ -47,12 +48,25 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+/// The longest wait for a reply that nobody has said anything about, …
+pub const TIMEOUT: Duration = Duration::from_secs(1);
+/// … and the shortest: meters answer in 5 to 500 ms, USB adapters add 16.
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(100);
+/// How often a damaged answer is asked for again.
+pub const RETRIES: u8 = 2;
+/// A silent device that is back is found within this, and the time a probe takes.
+pub const MAX_PROBE: Duration = Duration::from_secs(25);
+/// Device servers of one serial line behind a gateway take one question at a time.
+pub const IN_FLIGHT: u16 = 1;
+
 /// One line as configured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineConfig {
     pub name: Name,
     pub port: PortConfig,
     pub devices: Vec<DeviceConfig>,
+    /// A silent device is asked at least this often, as far as the share of the line for probes allows.
+    pub max_probe: Duration,
 }
 
 /// What the line is made of.
@@ -62,6 +76,12 @@ pub enum PortConfig {
     /// Modbus TCP (MBAP); host and port.
     Tcp {
         address: String,
+        /// Questions that may be under way at once.
+        in_flight: u16,
+    },
+    /// RTU frames through a serial device server; host and port.
+    RtuOverTcp {
+        address: String,
     },
 }
 
@@ -69,8 +89,25 @@ pub enum PortConfig {
 pub struct SerialConfig {
     pub port: PathBuf,
     pub baud: u32,
+    /// 8, or 7 with ASCII framing.
+    pub data_bits: u8,
     pub parity: Parity,
     pub stop_bits: u8,
+    pub framing: Framing,
+}
+
+impl SerialConfig {
+    /// RTU, 8N1.
+    pub fn new(port: impl Into<PathBuf>, baud: u32) -> SerialConfig {
+        SerialConfig {
+            port: port.into(),
+            baud,
+            data_bits: 8,
+            parity: Parity::None,
+            stop_bits: 1,
+            framing: Framing::Rtu,
+        }
+    }
 }
 
 /// One installed meter, with everything about it resolved: profile loaded, periods decided.
@@ -83,11 +120,30 @@ pub struct DeviceConfig {
     /// A period per point of the profile, in profile order: the configuration's point wins over
     /// its device, that over the profile's point, that over the line.
     pub every: Vec<Every>,
-    /// Longest wait for a reply's first octet.
+    /// Longest wait for a reply's first octet. What is waited adapts to the device between
+    /// `min_timeout` and this.
     pub timeout: Duration,
+    pub min_timeout: Duration,
     pub retries: u8,
     /// At least the profile's.
     pub min_gap: Duration,
+}
+
+impl DeviceConfig {
+    /// All points with the same period; the rest as when nothing is configured.
+    pub fn new(name: Name, unit: u8, profile: Arc<Profile>, every: Every) -> DeviceConfig {
+        DeviceConfig {
+            name,
+            unit,
+            enabled: true,
+            every: vec![every; profile.points.len()],
+            timeout: TIMEOUT,
+            min_timeout: MIN_TIMEOUT,
+            retries: RETRIES,
+            min_gap: profile.habits.min_gap,
+            profile,
+        }
+    }
 }
 
 /// One poll's octets, stamped, as they came.
@@ -134,7 +190,7 @@ pub fn start(
                 serial_line::run(owner, &serial);
             })?;
         }
-        PortConfig::Tcp { address } => {
+        PortConfig::Tcp { address, .. } | PortConfig::RtuOverTcp { address } => {
             tokio::spawn(async move {
                 let _ended = ended_tx;
                 tcp_line::run(owner, &address).await;

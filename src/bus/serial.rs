@@ -44,7 +44,7 @@ impl std::fmt::Debug for SerialLink {
 impl SerialConfig {
     /// How fast octets go on this line.
     pub fn pace(&self) -> Pace {
-        Pace::new(self.baud, self.parity != Parity::None, self.stop_bits)
+        Pace::new(self.baud, self.parity != Parity::None, self.stop_bits).with_data_bits(self.data_bits)
     }
 }
 
@@ -63,7 +63,7 @@ impl SerialLink {
         };
         let stop_bits = if config.stop_bits == 2 { StopBits::Two } else { StopBits::One };
         let port = tokio_serial::new(config.port.to_string_lossy(), config.baud)
-            .data_bits(DataBits::Eight)
+            .data_bits(if config.data_bits == 7 { DataBits::Seven } else { DataBits::Eight })
             .parity(parity)
             .stop_bits(stop_bits)
             .flow_control(FlowControl::None)

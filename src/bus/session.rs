@@ -49,7 +49,9 @@ impl Session {
     pub fn open(port: &PortConfig) -> Result<Session, Failure> {
         let (name, wire) = match port {
             PortConfig::Serial(config) => (config.port.display().to_string(), open_serial(config)),
-            PortConfig::Tcp { address } => (address.clone(), open_tcp(address)),
+            PortConfig::Tcp { address, .. } | PortConfig::RtuOverTcp { address } => {
+                (address.clone(), open_tcp(address))
+            }
         };
         match wire {
             Ok(wire) => Ok(Session { wire, name, counters: BusCounters::default() }),

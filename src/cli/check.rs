@@ -79,7 +79,8 @@ fn line_summary(line: &LineConfig) -> String {
             };
             format!("{}, {} 8{parity}{}", serial.port.display(), serial.baud, serial.stop_bits)
         }
-        PortConfig::Tcp { address } => format!("tcp {address}"),
+        PortConfig::Tcp { address, .. } => format!("tcp {address}"),
+        PortConfig::RtuOverTcp { address } => format!("RTU over tcp {address}"),
     };
     let mut text = format!("line {}: {port}\n", line.name);
     for device in &line.devices {

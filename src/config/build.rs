@@ -2,7 +2,8 @@
 
 use super::devices::Profiles;
 use super::{Config, devices, endpoints, upstreams};
-use crate::bus::{LineConfig, PortConfig, SerialConfig};
+use crate::bus::{self, LineConfig, PortConfig, SerialConfig};
+use crate::modbus::Framing;
 use crate::model::Name;
 use crate::profile::yaml::{Content, Node, Place, Problem, Report, scalar};
 use crate::profile::{Profile, parity};
@@ -14,6 +15,9 @@ use std::time::Duration;
 
 /// The spool's commit interval: below a second flash wears, beyond a minute a power cut costs too much.
 const COMMIT_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
+
+/// Below a second probes are polls; beyond an hour nobody waits for a meter to be found again.
+const MAX_PROBES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
 /// What every part of the building needs: where paths start, and what was doubtful.
 pub(super) struct Ground<'a> {
@@ -109,7 +113,8 @@ fn lines(
         let port = port(node, &mut ports, report);
         let devices = devices::build(node, profiles, &mut device_names, ground, report);
         if let (Some(name), Some(port)) = (name, port) {
-            lines.push(LineConfig { name, port, devices });
+            let max_probe = max_probe(node, report);
+            lines.push(LineConfig { name, port, devices, max_probe });
         }
     }
     lines
@@ -119,7 +124,13 @@ fn port(line: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<PortCo
     if let Some(tcp) = line.get("tcp") {
         let address = endpoints::address(text(tcp, "address")?).ok()?;
         ports.enter("the endpoint", &address, &tcp.get("address")?.place, report);
-        return Some(PortConfig::Tcp { address });
+        let in_flight = whole(tcp, "in_flight").unwrap_or(bus::IN_FLIGHT);
+        return Some(PortConfig::Tcp { address, in_flight });
+    }
+    if let Some(tcp) = line.get("rtu_over_tcp") {
+        let address = endpoints::address(text(tcp, "address")?).ok()?;
+        ports.enter("the endpoint", &address, &tcp.get("address")?.place, report);
+        return Some(PortConfig::RtuOverTcp { address });
     }
     let serial = line.get("serial")?;
     let port = text(serial, "port")?;
@@ -127,12 +138,30 @@ fn port(line: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<PortCo
     let real =
         std::fs::canonicalize(port).map_or_else(|_| port.to_owned(), |path| path.display().to_string());
     ports.enter("the port", &real, &serial.get("port")?.place, report);
+    let framing = if text(serial, "framing") == Some("ascii") { Framing::Ascii } else { Framing::Rtu };
+    let data_bits = whole(serial, "data_bits").unwrap_or(8);
+    if let (7, Framing::Rtu, Some(at)) = (data_bits, framing, serial.get("data_bits")) {
+        // Serial Line V1.02, 2.5.1: RTU needs all eight bits of an octet.
+        let message = format!("`data_bits`: expected 8 with RTU framing, found {}", at.found());
+        report.at_with_help(&at.place, message, "7 data bits are for `framing: ascii`");
+    }
     Some(PortConfig::Serial(SerialConfig {
-        port: PathBuf::from(port),
-        baud: whole(serial, "baud").unwrap_or(9600),
+        data_bits,
         parity: text(serial, "parity").and_then(parity).unwrap_or_default(),
         stop_bits: whole(serial, "stop_bits").unwrap_or(1),
+        framing,
+        ..SerialConfig::new(port, whole(serial, "baud").unwrap_or(9600))
     }))
+}
+
+fn max_probe(line: &Node, report: &mut Report<'_>) -> Duration {
+    let (Some(given), Some(at)) = (duration(line, "max_probe"), line.get("max_probe")) else {
+        return bus::MAX_PROBE;
+    };
+    if !MAX_PROBES.contains(&given) {
+        report.at(&at.place, format!("`max_probe`: expected 1s to 1h, found {}", at.found()));
+    }
+    given
 }
 
 fn spool(node: Option<&Node>, base: &Path, report: &mut Report<'_>) -> spool::Config {

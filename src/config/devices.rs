@@ -2,7 +2,7 @@
 
 use super::DEFAULT_EVERY;
 use super::build::{Ground, Once, duration, name, whole};
-use crate::bus::DeviceConfig;
+use crate::bus::{self, DeviceConfig};
 use crate::profile::format::every;
 use crate::profile::yaml::table::ScalarRule;
 use crate::profile::yaml::{Node, Report, Scalar, nearest, scalar};
@@ -12,9 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest wait for a reply that nobody has said anything about.
-const TIMEOUT: Duration = Duration::from_secs(1);
-const RETRIES: u8 = 1;
 /// Meters of the field answer in 5 to 500 ms; beyond this a line stands still.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 
@@ -117,17 +114,27 @@ fn device(
         let message = format!("`min_gap` is below what the profile says the meter needs: {least}ms is kept");
         ground.warnings.push(report.problem(&at.place, message, None));
     }
-    if let (Some(timeout), Some(at)) = (duration(node, "timeout"), node.get("timeout"))
-        && !TIMEOUTS.contains(&timeout)
+    for key in ["timeout", "min_timeout"] {
+        if let (Some(timeout), Some(at)) = (duration(node, key), node.get(key))
+            && !TIMEOUTS.contains(&timeout)
+        {
+            report.at(&at.place, format!("`{key}`: expected 10ms to 60s, found {}", at.found()));
+        }
+    }
+    let timeout = duration(node, "timeout").unwrap_or(bus::TIMEOUT);
+    if let (Some(least), Some(at)) = (duration(node, "min_timeout"), node.get("min_timeout"))
+        && least > timeout
     {
-        report.at(&at.place, format!("`timeout`: expected 10ms to 60s, found {}", at.found()));
+        let message = format!("`min_timeout`: expected at most `timeout`, found {}", at.found());
+        report.at(&at.place, message);
     }
     Some(DeviceConfig {
         name: name(node)?,
         unit: 0,
         enabled: node.get("enabled").and_then(|n| scalar::flag(n.scalar()?)).unwrap_or(true),
-        timeout: duration(node, "timeout").unwrap_or(TIMEOUT),
-        retries: whole(node, "retries").unwrap_or(RETRIES),
+        timeout,
+        min_timeout: duration(node, "min_timeout").unwrap_or(bus::MIN_TIMEOUT).min(timeout),
+        retries: whole(node, "retries").unwrap_or(bus::RETRIES),
         min_gap: min_gap.max(profile.habits.min_gap),
         every,
         profile,

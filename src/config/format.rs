@@ -51,12 +51,16 @@ static LINE: Table = Table {
         Key::new("name", Kind::Scalar(&NAME), "the line's name").required(),
         Key::new("serial", Kind::Table(&SERIAL), "an RS-485 or RS-232 port"),
         Key::new("tcp", Kind::Table(&TCP), "a Modbus TCP endpoint"),
-        Key::new("rtu_over_tcp", Kind::Anything, "RTU frames through a serial device server")
-            .later("use the device server's own port (`serial`) or its Modbus TCP mode (`tcp`)"),
+        Key::new("rtu_over_tcp", Kind::Table(&RTU_OVER_TCP), "RTU frames through a serial device server"),
         Key::new(
             "every",
             Kind::Scalar(&EVERY),
             "how often points are read that say nothing themselves; 10s unless given",
+        ),
+        Key::new(
+            "max_probe",
+            Kind::Scalar(&DURATION),
+            "a silent device is looked for at least this often, 1s to 1h; 25s unless given",
         ),
         Key::new(
             "devices",
@@ -79,6 +83,11 @@ static SERIAL: Table = Table {
         )
         .required(),
         Key::new("baud", BAUD, "bits per second; 9600 unless given"),
+        Key::new(
+            "data_bits",
+            Kind::Whole { least: 7, most: 8 },
+            "data bits; 8 unless given, 7 only with ASCII framing",
+        ),
         Key::new("parity", Kind::Word(PARITIES), "parity; none unless given"),
         Key::new("stop_bits", Kind::Whole { least: 1, most: 2 }, "stop bits; 1 unless given"),
         Key::new("framing", Kind::Word(FRAMINGS), "how frames are told apart; rtu unless given"),
@@ -86,14 +95,26 @@ static SERIAL: Table = Table {
     exactly_one: &[],
 };
 
-static FRAMINGS: &[Word] = &[
-    Word::new("rtu", "by silence, with a CRC"),
-    Word::new("ascii", "by characters, with an LRC").later("only RTU framing is spoken"),
-];
+static FRAMINGS: &[Word] =
+    &[Word::new("rtu", "by silence, with a CRC"), Word::new("ascii", "by characters, with an LRC")];
 
 static TCP: Table = Table {
     what: "`tcp`",
     doc: "A Modbus TCP endpoint.",
+    keys: &[
+        Key::new("address", Kind::Scalar(&ADDRESS), "host and port; port 502 unless given").required(),
+        Key::new(
+            "in_flight",
+            Kind::Whole { least: 1, most: 16 },
+            "questions that may be under way at once; 1 unless given",
+        ),
+    ],
+    exactly_one: &[],
+};
+
+static RTU_OVER_TCP: Table = Table {
+    what: "`rtu_over_tcp`",
+    doc: "A serial device server that passes RTU frames through.",
     keys: &[Key::new("address", Kind::Scalar(&ADDRESS), "host and port; port 502 unless given").required()],
     exactly_one: &[],
 };
@@ -116,9 +137,14 @@ static DEVICE: Table = Table {
         Key::new("enabled", Kind::Flag, "false: known, but not asked; true unless given"),
         Key::new("timeout", Kind::Scalar(&DURATION), "longest wait for a reply; 1s unless given"),
         Key::new(
+            "min_timeout",
+            Kind::Scalar(&DURATION),
+            "shortest wait for a reply, which adapts to the device; 100ms unless given",
+        ),
+        Key::new(
             "retries",
             Kind::Whole { least: 0, most: 10 },
-            "how often a question is repeated; 1 unless given",
+            "how often a damaged answer is asked for again; 2 unless given",
         ),
         Key::new(
             "min_gap",

@@ -160,7 +160,7 @@ http: { listen: \"127.0.0.1:8580\" }
         assert!(
             matches!(&serial.port, bus::PortConfig::Serial(port) if port.baud == 19200 && port.stop_bits == 1)
         );
-        assert_eq!(lan.port, bus::PortConfig::Tcp { address: "10.0.0.5:502".to_owned() });
+        assert_eq!(lan.port, bus::PortConfig::Tcp { address: "10.0.0.5:502".to_owned(), in_flight: 1 });
         assert_eq!(serial.devices[0].min_gap, Duration::from_millis(20));
         assert_eq!((lan.devices[0].min_gap, lan.devices[0].enabled), (Duration::from_millis(50), false));
         assert_eq!((config.spool.max_size, config.spool.commit_every), (512 << 20, Duration::from_secs(2)));

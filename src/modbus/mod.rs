@@ -7,6 +7,16 @@
 //! Only the reading functions 01 to 04 exist here. No other function code can be built, which is how
 //! promise 5 (nothing is written to a meter) holds in this version.
 
+/// How frames are told apart on a serial line (Serial Line V1.02, 2.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Framing {
+    /// By silence, with a CRC.
+    #[default]
+    Rtu,
+    /// By characters, with an LRC.
+    Ascii,
+}
+
 pub mod mbap;
 mod pdu;
 pub mod rtu;

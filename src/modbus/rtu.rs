@@ -86,6 +86,12 @@ impl Pace {
         Pace { baud: if baud == 0 { 1 } else { baud }, bits: 9 + parity_bit as u32 + stop_bits as u32 }
     }
 
+    /// The same with another number of data bits: ASCII framing is mostly spoken with seven.
+    #[must_use]
+    pub const fn with_data_bits(self, data_bits: u8) -> Pace {
+        Pace { baud: self.baud, bits: (self.bits - 8) + data_bits as u32 }
+    }
+
     pub const fn baud(self) -> u32 {
         self.baud
     }

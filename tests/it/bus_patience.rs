@@ -2,7 +2,7 @@
 
 use linesman::bus::{self, DeviceConfig, LineConfig, PortConfig, SerialConfig};
 use linesman::model::SystemClock;
-use linesman::profile::{self, Every, Parity};
+use linesman::profile::{self, Every};
 use linesman::sim::{Faults, wire};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,19 +19,15 @@ async fn a_line_stops_although_it_waits_for_a_device_that_may_take_an_hour() {
     let wire = wire::start(wire::WireConfig { meters, baud: 9600, path: None, turnaround, faults }).unwrap();
     let port = wire.path().to_owned();
     let profile = profile::find("xy-md02-sht20", Path::new("."), &[]).unwrap();
+    let every = Every::Period(Duration::from_millis(10));
     let patient = DeviceConfig {
-        name: "patient".parse().unwrap(),
-        unit: 1,
-        enabled: true,
-        every: vec![Every::Period(Duration::from_millis(10)); profile.points.len()],
-        profile,
         timeout: Duration::from_secs(3600),
-        retries: 0,
-        min_gap: Duration::ZERO,
+        min_timeout: Duration::from_secs(3600),
+        ..DeviceConfig::new("patient".parse().unwrap(), 1, profile, every)
     };
-    let serial = SerialConfig { port, baud: 9600, parity: Parity::None, stop_bits: 1 };
+    let serial = SerialConfig::new(port, 9600);
     let (name, devices) = ("rs485".parse().unwrap(), vec![patient]);
-    let config = LineConfig { name, port: PortConfig::Serial(serial), devices };
+    let config = LineConfig { name, port: PortConfig::Serial(serial), devices, max_probe: bus::MAX_PROBE };
     let (scans, _kept) = tokio::sync::mpsc::channel(10);
     let stop = CancellationToken::new();
     let running = bus::start(config, Arc::new(SystemClock), scans, stop.clone()).unwrap();

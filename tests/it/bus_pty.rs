@@ -5,7 +5,7 @@ use linesman::modbus::rtu::{self, Pace};
 use linesman::modbus::{ReadFunction, ReadRequest};
 use linesman::model::status::{DeviceState, LineState, LineStatus};
 use linesman::model::{Bad, Clock, Mono, SystemClock};
-use linesman::profile::{self, Every, Parity, Profile};
+use linesman::profile::{self, Every, Profile};
 use linesman::sim::wire::{self, Wire, WireConfig};
 use linesman::sim::{Faults, Meter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn serial(port: &Path) -> SerialConfig {
-    SerialConfig { port: port.to_owned(), baud: 115_200, parity: Parity::None, stop_bits: 1 }
+    SerialConfig::new(port, 115_200)
 }
 
 /// A pseudo-terminal: the meters' end, the name of the other, and that other held open.
@@ -104,17 +104,8 @@ fn profile() -> Arc<Profile> {
 }
 
 fn device(name: &str, unit: u8, every: Duration) -> DeviceConfig {
-    let profile = profile();
-    DeviceConfig {
-        name: name.parse().unwrap(),
-        unit,
-        enabled: true,
-        every: vec![Every::Period(every); profile.points.len()],
-        profile,
-        timeout: Duration::from_millis(100),
-        retries: 1,
-        min_gap: Duration::ZERO,
-    }
+    let device = DeviceConfig::new(name.parse().unwrap(), unit, profile(), Every::Period(every));
+    DeviceConfig { timeout: Duration::from_millis(100), retries: 1, ..device }
 }
 
 fn meters(path: &Path, units: &[u8]) -> Wire {
@@ -133,7 +124,12 @@ struct Line {
 fn line(port: &Path, devices: Vec<DeviceConfig>) -> Line {
     let (scans_tx, scans) = mpsc::channel(1024);
     let stop = CancellationToken::new();
-    let config = LineConfig { name: "l".parse().unwrap(), port: PortConfig::Serial(serial(port)), devices };
+    let config = LineConfig {
+        name: "l".parse().unwrap(),
+        port: PortConfig::Serial(serial(port)),
+        devices,
+        max_probe: bus::MAX_PROBE,
+    };
     let running = bus::start(config, Arc::new(SystemClock), scans_tx, stop.clone()).unwrap();
     Line { running, scans, stop }
 }

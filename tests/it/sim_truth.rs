@@ -90,7 +90,7 @@ async fn the_engine_reads_modbus_tcp() {
     let stop = CancellationToken::new();
     let address = served(stop.clone()).await;
     let session = tokio::task::spawn_blocking(move || {
-        let port = bus::PortConfig::Tcp { address: address.to_string() };
+        let port = bus::PortConfig::Tcp { address: address.to_string(), in_flight: 1 };
         let mut session = bus::Session::open(&port).unwrap();
         let request =
             linesman::modbus::ReadRequest::new(linesman::modbus::ReadFunction::InputRegisters, 0, 2).unwrap();

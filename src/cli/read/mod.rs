@@ -4,13 +4,12 @@ mod question;
 mod show;
 
 use super::{Exit, complain};
-use crate::bus::{Block, Failure, PortConfig, SerialConfig, Session, plan_points};
+use crate::bus::{self, Block, Failure, PortConfig, SerialConfig, Session, plan_points};
 use crate::config;
 use crate::model::{Bad, Sample};
 use crate::normalize;
 use crate::profile::{self, Parity, Profile};
 use question::Question;
-use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
@@ -92,10 +91,10 @@ pub(super) fn main(arguments: Arguments) -> Exit {
 
 fn port(arguments: &Arguments) -> Result<PortConfig, String> {
     if let Some(address) = arguments.port.strip_prefix("tcp://") {
-        return Ok(PortConfig::Tcp { address: config::address(address)? });
+        return Ok(PortConfig::Tcp { address: config::address(address)?, in_flight: bus::IN_FLIGHT });
     }
     let Arguments { baud, parity, stop_bits, .. } = *arguments;
-    Ok(PortConfig::Serial(SerialConfig { port: PathBuf::from(&arguments.port), baud, parity, stop_bits }))
+    Ok(PortConfig::Serial(SerialConfig { parity, stop_bits, ..SerialConfig::new(&arguments.port, baud) }))
 }
 
 fn ask(arguments: &Arguments, question: &Question) -> Result<Answers, Failure> {
