@@ -69,7 +69,7 @@ pub struct ReadRequest {
 /// Why there is no such request; `exception` is what a server answers (V1.1b3, section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    #[error("function {0} is not one of the reading functions 1 to 4")]
+    #[error("function {0} is not one of 1 to 4, 8, 17 and 43")]
     Function(u8),
     #[error("a count of {count} is not 1 to {limit}")]
     Count { count: u16, limit: u16 },
@@ -77,13 +77,26 @@ pub enum RequestError {
     Range { address: u16, count: u16 },
     #[error("a read request has 5 octets, not {0}")]
     Length(usize),
+    #[error("this request has {wanted} octets, not {got}")]
+    Octets { wanted: usize, got: usize },
+    #[error("sub-function {0} of diagnostics is not 0, Return Query Data")]
+    SubFunction(u16),
+    #[error("MEI type {0} is not 14, Read Device Identification")]
+    Mei(u8),
+    #[error("level {0} of identification is not 1 to 4")]
+    Level(u8),
 }
 
 impl RequestError {
     pub const fn exception(self) -> ExceptionCode {
         match self {
-            RequestError::Function(_) => ExceptionCode::IllegalFunction,
-            RequestError::Count { .. } | RequestError::Length(_) => ExceptionCode::IllegalDataValue,
+            RequestError::Function(_) | RequestError::SubFunction(_) | RequestError::Mei(_) => {
+                ExceptionCode::IllegalFunction
+            }
+            RequestError::Count { .. }
+            | RequestError::Length(_)
+            | RequestError::Octets { .. }
+            | RequestError::Level(_) => ExceptionCode::IllegalDataValue,
             RequestError::Range { .. } => ExceptionCode::IllegalDataAddress,
         }
     }
@@ -140,7 +153,7 @@ impl ReadRequest {
 /// What a server answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyPdu<'a> {
-    /// Register octets as they stand on the wire, or packed coils.
+    /// Register octets as they stand on the wire, or packed coils; for other questions see [`super::AskReply`].
     Data(&'a [u8]),
     Exception(u8),
 }
@@ -154,6 +167,10 @@ pub enum ReplyError {
     Function { asked: u8, got: u8 },
     #[error("{got} octets where {wanted} were due")]
     Length { wanted: usize, got: usize },
+    #[error("{0} octets end before the reply does")]
+    Cut(usize),
+    #[error("the answer to another question of the same function")]
+    Other,
 }
 
 /// The client's side: the answer to exactly this request, by function, byte count and length.
