@@ -195,7 +195,7 @@ mod tests {
                     let ids = object.saturating_sub(8)..;
                     let objects: Vec<(u8, String)> = match level {
                         IdLevel::Specific => vec![(object, texts[0].clone())],
-                        _ => ids.zip(texts).collect(),
+                        IdLevel::Basic | IdLevel::Regular | IdLevel::Extended => ids.zip(texts).collect(),
                     };
                     encode_identification(level, 0x83, &objects)
                 }
