@@ -119,6 +119,7 @@ mod tests {
             detail: None,
             load_permille: 0,
             counters: BusCounters::default(),
+            findings: Vec::new(),
             heartbeat,
             devices: Vec::new(),
         }

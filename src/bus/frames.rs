@@ -1,15 +1,15 @@
 //! The answer found among what arrives: echo stripped, foreign frames told apart, noise passed over.
 
+use super::overheard::{self, Stray};
 use super::transact::Outcome;
-use crate::modbus::rtu::{self, OVERHEAD};
-use crate::modbus::{ReadFunction, ReadRequest, ReplyPdu, decode_reply};
+use crate::modbus::{Ask, Framing, ReplyLength, ReplyPdu, ascii, rtu};
 use crate::model::Mono;
 use crate::model::status::BusCounters;
 
-/// Unit id, function, exception code, checksum.
-const EXCEPTION_FRAME: usize = 5;
 /// More than this is never held: a babbling line must not fill memory.
 const MOST: usize = 1024;
+/// So many foreign frames are remembered for one question.
+const MOST_STRAYS: usize = 8;
 
 /// Whether the answer is there.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,32 +19,76 @@ pub(super) enum Verdict {
     NotYet,
 }
 
+/// Whether this line gives us our own frames back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum EchoState {
+    /// Nothing was answered yet.
+    #[default]
+    Unknown,
+    Heard,
+    Absent,
+}
+
 /// What has arrived for one question.
 pub(super) struct Arrived<'a> {
     unit: u8,
-    request: &'a ReadRequest,
+    ask: &'a Ask,
     sent: &'a [u8],
+    framing: Framing,
     octets: Vec<u8>,
+    first_heard: Option<Mono>,
     last_heard: Option<Mono>,
+    /// All octets so far, to know babble by.
+    heard: usize,
+    /// Our own frame may still come back: then it is no answer, though it look like one.
     echo_possible: bool,
+    pub(super) echoed: bool,
     /// A refusal carries no length. While an older question of this unit and function may still be
     /// answered, a refusal may be that one's: it is not believed.
     refusal_in_doubt: bool,
+    /// An ASCII frame came damaged; whether it was as long as the answer.
+    damaged: Option<bool>,
+    pub(super) strays: Vec<Stray>,
 }
 
 impl<'a> Arrived<'a> {
     pub(super) fn new(
         unit: u8,
-        request: &'a ReadRequest,
+        ask: &'a Ask,
         sent: &'a [u8],
+        framing: Framing,
+        echo: EchoState,
         refusal_in_doubt: bool,
     ) -> Arrived<'a> {
-        let octets = Vec::with_capacity(OVERHEAD + request.reply_pdu_octets());
-        Arrived { unit, request, sent, octets, last_heard: None, echo_possible: true, refusal_in_doubt }
+        Arrived {
+            unit,
+            ask,
+            sent,
+            framing,
+            octets: Vec::with_capacity(reply_octets(ask, framing)),
+            first_heard: None,
+            last_heard: None,
+            heard: 0,
+            echo_possible: echo != EchoState::Absent,
+            echoed: false,
+            refusal_in_doubt,
+            damaged: None,
+            strays: Vec::new(),
+        }
     }
 
     pub(super) fn last_heard(&self) -> Option<Mono> {
         self.last_heard
+    }
+
+    /// When the first octet came that was no echo.
+    pub(super) fn first_heard(&self) -> Option<Mono> {
+        self.first_heard
+    }
+
+    /// Far more has come than any answer and echo have.
+    pub(super) fn is_babble(&self) -> bool {
+        self.heard > MOST
     }
 
     /// Takes octets in; `all_left` when our own last octet had left before they came.
@@ -56,13 +100,20 @@ impl<'a> Arrived<'a> {
         counters: &mut BusCounters,
     ) -> Verdict {
         self.last_heard = Some(now);
+        self.heard = self.heard.saturating_add(octets.len());
         self.octets.extend_from_slice(octets);
         self.strip_echo(counters);
         if !all_left {
             self.forget_all_but_echo(counters);
             return Verdict::NotYet;
         }
-        let verdict = self.find(counters);
+        if !self.octets.is_empty() {
+            self.first_heard.get_or_insert(now);
+        }
+        let verdict = match self.framing {
+            Framing::Rtu => self.find_rtu(counters),
+            Framing::Ascii => self.find_ascii(counters),
+        };
         if self.octets.len() > MOST {
             let surplus = self.octets.len() - MOST;
             counters.noise_octets += surplus as u64;
@@ -71,11 +122,15 @@ impl<'a> Arrived<'a> {
         verdict
     }
 
-    /// A two-wire adapter that hears itself gives our own frame back, whole and first.
+    /// A two-wire adapter that hears itself gives our own frame back, whole; noise may come before it.
     fn strip_echo(&mut self, counters: &mut BusCounters) {
-        if self.echo_possible && self.octets.starts_with(self.sent) {
-            self.octets.drain(..self.sent.len());
-            self.echo_possible = false;
+        if !self.echo_possible || self.octets.len() < self.sent.len() {
+            return;
+        }
+        if let Some(at) = self.octets.windows(self.sent.len()).position(|window| window == self.sent) {
+            counters.noise_octets += at as u64;
+            self.octets.drain(..at + self.sent.len());
+            (self.echo_possible, self.echoed) = (false, true);
             counters.echoes += 1;
         }
     }
@@ -89,19 +144,19 @@ impl<'a> Arrived<'a> {
     }
 
     /// Looks for the answer at every place, since noise may stand before it.
-    fn find(&mut self, counters: &mut BusCounters) -> Verdict {
+    fn find_rtu(&mut self, counters: &mut BusCounters) -> Verdict {
         self.drop_foreign_frames(counters);
         for at in 0..self.octets.len() {
             let Some(length) = self.expected_at(at) else { continue };
             let Some(frame) = self.octets.get(at..at + length) else { continue };
             let Ok((_, pdu)) = rtu::unframe(frame) else { continue };
-            let verdict = match decode_reply(self.request, pdu) {
+            let verdict = match self.ask.read_reply(pdu) {
                 Ok(ReplyPdu::Data(data)) => Verdict::Data(data.to_vec()),
                 Ok(ReplyPdu::Exception(code)) => Verdict::Exception(code),
                 Err(_) => continue,
             };
-            // Noise before the answer, and whatever follows it, belong to no frame of ours.
-            counters.noise_octets += (self.octets.len() - length) as u64;
+            counters.noise_octets += at as u64;
+            self.octets.drain(..at + length);
             return verdict;
         }
         Verdict::NotYet
@@ -109,56 +164,94 @@ impl<'a> Arrived<'a> {
 
     /// The length of the answer's frame if one could begin here.
     fn expected_at(&self, at: usize) -> Option<usize> {
-        let head = self.octets.get(at..)?;
-        let function = self.request.function().code();
-        match head {
-            [unit, code, ..] if *unit == self.unit && *code == function | 0x80 && !self.refusal_in_doubt => {
-                Some(EXCEPTION_FRAME)
-            }
-            [unit, code, count, ..]
-                if *unit == self.unit
-                    && *code == function
-                    && usize::from(*count) == self.request.reply_data_octets() =>
-            {
-                Some(OVERHEAD + self.request.reply_pdu_octets())
-            }
-            _ => None,
+        let [unit, pdu @ ..] = self.octets.get(at..)? else { return None };
+        let is_refusal = pdu.first().is_some_and(|function| function & 0x80 != 0);
+        if *unit != self.unit || is_refusal && self.refusal_in_doubt {
+            return None;
+        }
+        // Two octets must fit before it counts as a beginning: one alone is too often noise.
+        match self.ask.reply_length(pdu) {
+            ReplyLength::Exactly(length) if is_refusal || pdu.len() > 1 => Some(rtu::OVERHEAD + length),
+            ReplyLength::Exactly(_) | ReplyLength::NotYet | ReplyLength::Never => None,
         }
     }
 
-    /// A whole valid frame at the front that is not the answer: another unit's, a late one's.
+    /// A whole valid frame at the front that is not the answer: another unit's, a late one's, a question.
     fn drop_foreign_frames(&mut self, counters: &mut BusCounters) {
-        while let Some(length) = self.foreign_frame() {
+        while let Some((length, stray)) = overheard::rtu_at(&self.octets) {
+            if self.octets.get(..length).is_some_and(|frame| self.is_the_answer(frame)) {
+                return;
+            }
             self.octets.drain(..length);
-            counters.foreign_frames += 1;
+            self.note(stray, counters);
         }
     }
 
-    fn foreign_frame(&self) -> Option<usize> {
-        let [_, function, third, ..] = self.octets[..] else { return None };
-        let length = if function & 0x80 != 0 {
-            EXCEPTION_FRAME
-        } else {
-            ReadFunction::from_code(function)?;
-            OVERHEAD + 2 + usize::from(third)
-        };
-        let (unit, pdu) = rtu::unframe(self.octets.get(..length)?).ok()?;
-        let ours = unit == self.unit
-            && match decode_reply(self.request, pdu) {
+    fn is_the_answer(&self, frame: &[u8]) -> bool {
+        rtu::unframe(frame).is_ok_and(|(unit, pdu)| self.is_ours(unit, pdu))
+    }
+
+    fn is_ours(&self, unit: u8, pdu: &[u8]) -> bool {
+        unit == self.unit
+            && match self.ask.read_reply(pdu) {
                 Ok(ReplyPdu::Data(_)) => true,
                 Ok(ReplyPdu::Exception(_)) => !self.refusal_in_doubt,
                 Err(_) => false,
-            };
-        (!ours).then_some(length)
+            }
+    }
+
+    fn note(&mut self, stray: Stray, counters: &mut BusCounters) {
+        counters.foreign_frames += 1;
+        if self.strays.len() < MOST_STRAYS {
+            self.strays.push(stray);
+        }
+    }
+
+    /// Frames have a beginning and an end of their own here.
+    fn find_ascii(&mut self, counters: &mut BusCounters) -> Verdict {
+        while let Some(span) = overheard::ascii_span(&self.octets, 0) {
+            let frame: Vec<u8> = self.octets.drain(..span.end).skip(span.start).collect();
+            counters.noise_octets += span.start as u64;
+            match ascii::unframe(&frame) {
+                Ok((unit, pdu)) if self.is_ours(unit, &pdu) => {
+                    return match self.ask.read_reply(&pdu) {
+                        Ok(ReplyPdu::Data(data)) => Verdict::Data(data.to_vec()),
+                        Ok(ReplyPdu::Exception(code)) => Verdict::Exception(code),
+                        Err(_) => Verdict::NotYet,
+                    };
+                }
+                Ok(_) => match overheard::first(&frame, Framing::Ascii) {
+                    Some((_, stray)) => self.note(stray, counters),
+                    None => counters.foreign_frames += 1,
+                },
+                Err(ascii::FrameError::Lrc { .. }) => {
+                    counters.crc_errors += 1;
+                    self.damaged = Some(frame.len() == reply_octets(self.ask, self.framing));
+                }
+                Err(_) => counters.noise_octets += frame.len() as u64,
+            }
+        }
+        Verdict::NotYet
     }
 
     /// The answer has begun, or has come damaged: no need to wait for another beginning.
     pub(super) fn is_broken(&self) -> bool {
-        (0..self.octets.len()).any(|at| self.expected_at(at).is_some())
+        match self.framing {
+            Framing::Rtu => (0..self.octets.len()).any(|at| self.expected_at(at).is_some()),
+            Framing::Ascii => self.damaged.is_some() || self.octets.contains(&b':'),
+        }
+    }
+
+    /// What has come behind the answer.
+    pub(super) fn rest(self) -> Vec<u8> {
+        self.octets
     }
 
     /// Nothing more comes: what was it?
     pub(super) fn conclude(self, counters: &mut BusCounters) -> Outcome {
+        if self.framing == Framing::Ascii {
+            return self.conclude_ascii(counters);
+        }
         let begun = (0..self.octets.len()).find_map(|at| Some((at, self.expected_at(at)?)));
         match begun {
             Some((at, length)) if self.octets.len() >= at + length => {
@@ -177,5 +270,35 @@ impl<'a> Arrived<'a> {
                 Outcome::Garbled { whole: false }
             }
         }
+    }
+
+    fn conclude_ascii(self, counters: &mut BusCounters) -> Outcome {
+        if self.octets.contains(&b':') {
+            counters.short_frames += 1;
+            return Outcome::Garbled { whole: false };
+        }
+        counters.noise_octets += self.octets.len() as u64;
+        match (self.damaged, self.octets.is_empty()) {
+            // One of another length may be anybody's: the answer may be still to come.
+            (Some(whole), nothing_else) => Outcome::Garbled { whole: whole && nothing_else },
+            (None, true) => Outcome::NoReply,
+            (None, false) => Outcome::Garbled { whole: false },
+        }
+    }
+}
+
+/// Octets of the longest frame that can answer this.
+pub(super) fn reply_octets(ask: &Ask, framing: Framing) -> usize {
+    match framing {
+        Framing::Rtu => rtu::OVERHEAD + ask.longest_reply(),
+        Framing::Ascii => ascii::octets_for(ask.longest_reply()),
+    }
+}
+
+/// Our question as it goes on the wire.
+pub(super) fn framed(unit: u8, ask: &Ask, framing: Framing) -> Vec<u8> {
+    match framing {
+        Framing::Rtu => rtu::frame(unit, &ask.pdu()),
+        Framing::Ascii => ascii::frame(unit, &ask.pdu()),
     }
 }

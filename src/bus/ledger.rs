@@ -1,11 +1,13 @@
 //! What a line knows of itself and its devices, and how it is published.
 
 use super::LineConfig;
+use super::diagnose::Change;
 use crate::model::status::{BusCounters, DeviceState, DeviceStatus, LineState, LineStatus};
-use crate::model::{Bad, Mono, Timestamp};
+use crate::model::{Bad, Clock, Event, EventKind, Finding, Mono, Name, Timestamp};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The load is that of the last minute, kept by the second.
 const LOAD_SECONDS: usize = 60;
@@ -13,11 +15,29 @@ const LOAD_SECONDS: usize = 60;
 pub(super) struct Ledger {
     status: LineStatus,
     publish: watch::Sender<LineStatus>,
+    events: Option<mpsc::Sender<Event>>,
+    clock: Arc<dyn Clock>,
     load: Load,
 }
 
+/// What a device is after its scan.
+pub(super) struct Asked {
+    pub state: DeviceState,
+    pub reason: Option<Bad>,
+    pub lateness: Duration,
+    /// Periods that went by without a scan.
+    pub missed: u64,
+    pub answered: Option<Timestamp>,
+    pub latency: Option<Duration>,
+    pub refused: Vec<(Name, u8)>,
+}
+
 impl Ledger {
-    pub(super) fn new(config: &LineConfig, now: Mono) -> (Ledger, watch::Receiver<LineStatus>) {
+    pub(super) fn new(
+        config: &LineConfig,
+        clock: Arc<dyn Clock>,
+        events: Option<mpsc::Sender<Event>>,
+    ) -> (Ledger, watch::Receiver<LineStatus>) {
         let devices = config.devices.iter().filter(|device| device.enabled).map(|device| DeviceStatus {
             name: device.name.clone(),
             unit: device.unit,
@@ -25,6 +45,9 @@ impl Ledger {
             reason: None,
             last_ok: None,
             lateness: Duration::ZERO,
+            latency: None,
+            refused: Vec::new(),
+            findings: Vec::new(),
             counters: BusCounters::default(),
         });
         let status = LineStatus {
@@ -33,12 +56,14 @@ impl Ledger {
             detail: None,
             load_permille: 0,
             counters: BusCounters::default(),
+            findings: Vec::new(),
             heartbeat: 0,
             devices: devices.collect(),
         };
         let publish = watch::Sender::new(status.clone());
         let receiver = publish.subscribe();
-        (Ledger { status, publish, load: Load::new(now) }, receiver)
+        let load = Load::new(clock.mono());
+        (Ledger { status, publish, events, clock, load }, receiver)
     }
 
     /// A sign of life: the owner has gone round its loop.
@@ -55,6 +80,9 @@ impl Ledger {
     pub(super) fn up(&mut self) {
         if self.status.state != LineState::Up {
             tracing::info!(line = %self.status.name, "line is up");
+            if self.status.state == LineState::Down {
+                self.tell(EventKind::LineUp, None, "the port or connection is back");
+            }
             self.status.state = LineState::Up;
             self.status.detail = None;
             self.publish();
@@ -64,6 +92,9 @@ impl Ledger {
     pub(super) fn down(&mut self, why: &str) {
         if self.status.state != LineState::Down || self.status.detail.as_deref() != Some(why) {
             tracing::warn!(line = %self.status.name, why, "line is down");
+            if self.status.state != LineState::Down {
+                self.tell(EventKind::LineDown, None, why);
+            }
             self.status.state = LineState::Down;
             self.status.detail = Some(why.to_owned());
             for device in &mut self.status.devices {
@@ -72,6 +103,37 @@ impl Ledger {
             }
             self.publish();
         }
+    }
+
+    /// The bus waits for nobody: an event that there is no room for is in the log all the same.
+    fn tell(&self, kind: EventKind, device: Option<&Name>, text: &str) {
+        if let Some(events) = &self.events {
+            let (ts, line, device) = (self.clock.utc(), self.status.name.clone(), device.cloned());
+            let _ = events.try_send(Event { ts, kind, line, device, text: text.to_owned() });
+        }
+    }
+
+    /// A finding began or ended: said once in the log, shown in the status, told as an event.
+    pub(super) fn found(&mut self, change: &Change, findings: Vec<Finding>) {
+        let line = self.status.name.clone();
+        let device = change.device.and_then(|index| self.status.devices.get_mut(index));
+        let name = device.as_ref().map(|device| device.name.clone());
+        match device {
+            Some(device) => device.findings = findings,
+            None => self.status.findings = findings,
+        }
+        let (of, kind, text) = (name.as_ref().map_or("", Name::as_str), change.kind, &change.text);
+        match (change.begins, kind.is_a_hint()) {
+            (true, false) => tracing::warn!(%line, device = of, finding = %kind, "{text}"),
+            (true, true) => tracing::info!(%line, device = of, finding = %kind, "{text}"),
+            (false, _) => tracing::info!(%line, device = of, finding = %kind, "no longer: {text}"),
+        }
+        self.tell(
+            if change.begins { EventKind::Begins(kind) } else { EventKind::Ends(kind) },
+            name.as_ref(),
+            text,
+        );
+        self.publish();
     }
 
     /// Where a transaction's counts go before they are shared out to line and device.
@@ -88,30 +150,36 @@ impl Ledger {
     }
 
     /// A device has been asked: what it is now, said once when it changes.
-    pub(super) fn asked(
-        &mut self,
-        index: usize,
-        state: DeviceState,
-        reason: Option<Bad>,
-        lateness: Duration,
-        answered: Option<Timestamp>,
-    ) {
+    pub(super) fn asked(&mut self, index: usize, asked: Asked) {
+        let Asked { state, reason, lateness, missed, answered, latency, refused } = asked;
+        self.add(Some(index), &BusCounters { periods_missed: missed, ..BusCounters::default() });
         let line = self.status.name.clone();
         let Some(device) = self.status.devices.get_mut(index) else { return };
-        if device.state != state {
-            let (name, unit) = (&device.name, device.unit);
-            match (state, reason) {
-                (DeviceState::Ok, _) => tracing::info!(%line, device = %name, unit, "device answers"),
-                (_, Some(reason)) => {
-                    tracing::warn!(%line, device = %name, unit, %reason, "device is {}", word(state))
-                }
-                (_, None) => tracing::warn!(%line, device = %name, unit, "device is {}", word(state)),
-            }
-        }
-        device.state = state;
+        let before = std::mem::replace(&mut device.state, state);
         device.reason = reason;
         device.lateness = lateness;
         device.last_ok = answered.or(device.last_ok);
+        device.latency = latency;
+        device.refused = refused;
+        if before != state {
+            let (name, unit) = (device.name.clone(), device.unit);
+            match (state, reason) {
+                (DeviceState::Ok, _) => tracing::info!(%line, device = %name, unit, "device answers"),
+                (_, Some(reason)) => {
+                    tracing::warn!(%line, device = %name, unit, %reason, "device is {}", word(state));
+                }
+                (_, None) => tracing::warn!(%line, device = %name, unit, "device is {}", word(state)),
+            }
+            if state == DeviceState::Quarantined {
+                self.tell(
+                    EventKind::DeviceLost,
+                    Some(&name),
+                    "it no longer answers; it is asked rarely until it does",
+                );
+            } else if before == DeviceState::Quarantined && state != DeviceState::LineDown {
+                self.tell(EventKind::DeviceFound, Some(&name), "it answers again");
+            }
+        }
         self.publish();
     }
 
@@ -147,6 +215,7 @@ fn sum(into: &mut BusCounters, add: &BusCounters) {
         noise_octets,
         unsolicited_octets,
         scans_lost,
+        periods_missed,
     } = add;
     into.requests += requests;
     into.replies += replies;
@@ -159,6 +228,7 @@ fn sum(into: &mut BusCounters, add: &BusCounters) {
     into.noise_octets += noise_octets;
     into.unsolicited_octets += unsolicited_octets;
     into.scans_lost += scans_lost;
+    into.periods_missed += periods_missed;
 }
 
 /// Wire time used, second by second.

@@ -25,4 +25,10 @@ pub trait Link {
 
     /// Waits until the driver takes octets or the time has come.
     fn wait_writable(&mut self, until: Mono) -> io::Result<()>;
+
+    /// Rests, whatever arrives: the driver keeps it, or drops what it has no room for.
+    fn pause(&mut self, until: Mono) -> io::Result<()> {
+        std::thread::park_timeout(until.since(self.now()));
+        Ok(())
+    }
 }

@@ -20,27 +20,38 @@
 //! A runtime's timers have a millisecond; 3.5 characters at 19 200 baud are 1.8. `ppoll` on a thread of its
 //! own is later by some hundredths. A TCP line has no such times and is a task, of which there may be many.
 
+mod device;
+mod diagnose;
 mod frames;
+mod health;
 mod job;
+mod learned;
 mod ledger;
 pub mod link;
+mod overheard;
 mod owner;
 mod plan;
 mod schedule;
+mod search;
 mod serial;
 mod serial_line;
 mod session;
+mod socket;
+mod suspects;
 mod tcp;
 mod tcp_line;
 pub mod transact;
 
+pub use learned::{DeviceMemory, HoleMemory, LimitMemory, RefusedMemory};
+pub use overheard::{Stray, StrayKind};
 pub use plan::{Block, Lessons, Terms, WireCost, function_of, plan_points};
 pub use session::{Failure, Session};
 
 use crate::modbus::Framing;
 use crate::model::status::LineStatus;
-use crate::model::{Bad, Clock, Name, Timestamp};
+use crate::model::{Bad, Clock, Event, Name, Timestamp};
 use crate::profile::{Every, Parity, Profile};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -179,37 +190,77 @@ pub struct Field {
     pub octets: Result<Vec<u8>, Bad>,
 }
 
+/// What the devices of a line have taught, by their names.
+pub type Memory = BTreeMap<String, DeviceMemory>;
+
+/// What a line needs from outside.
+pub struct Surroundings {
+    pub clock: Arc<dyn Clock>,
+    pub scans: mpsc::Sender<Scan>,
+    /// Told what changes; nobody, where nobody wants to know.
+    pub events: Option<mpsc::Sender<Event>>,
+    /// What was learned before, perhaps before a restart; it may know devices of other lines too.
+    pub memory: Memory,
+    pub stop: CancellationToken,
+}
+
+impl Surroundings {
+    pub fn new(clock: Arc<dyn Clock>, scans: mpsc::Sender<Scan>, stop: CancellationToken) -> Surroundings {
+        Surroundings { clock, scans, events: None, memory: Memory::new(), stop }
+    }
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
 /// A running line.
 #[derive(Debug)]
 pub struct Running {
     pub name: Name,
     pub status: watch::Receiver<LineStatus>,
+    /// What the devices have taught so far.
+    pub memory: watch::Receiver<Memory>,
     /// Closes when the line's owner has ended, however it ended.
     pub ended: oneshot::Receiver<()>,
 }
 
-/// Starts a line's owner: a named thread for a serial line, a task for a TCP line.
+/// Starts a line's owner, with nothing remembered and nobody to tell events to.
 pub fn start(
     config: LineConfig,
     clock: Arc<dyn Clock>,
     scans: mpsc::Sender<Scan>,
     stop: CancellationToken,
 ) -> io::Result<Running> {
-    let (owner, status) = owner::Owner::new(&config, clock, scans, stop);
+    start_in(config, Surroundings::new(clock, scans, stop))
+}
+
+/// Starts a line's owner: a named thread where frames are told apart by time or marks, a task for Modbus TCP.
+pub fn start_in(config: LineConfig, around: Surroundings) -> io::Result<Running> {
     let (ended_tx, ended) = oneshot::channel::<()>();
+    let (owner, running) = owner::Owner::new(&config, around, ended);
+    let thread = std::thread::Builder::new().name(format!("line-{}", config.name));
     match config.port {
         PortConfig::Serial(serial) => {
-            std::thread::Builder::new().name(format!("line-{}", config.name)).spawn(move || {
+            thread.spawn(move || {
                 let _ended = ended_tx;
                 serial_line::run(owner, &serial);
             })?;
         }
-        PortConfig::Tcp { address, .. } | PortConfig::RtuOverTcp { address } => {
+        PortConfig::RtuOverTcp { address } => {
+            thread.spawn(move || {
+                let _ended = ended_tx;
+                serial_line::run_over_tcp(owner, &address);
+            })?;
+        }
+        PortConfig::Tcp { address, in_flight } => {
             tokio::spawn(async move {
                 let _ended = ended_tx;
-                tcp_line::run(owner, &address).await;
+                tcp_line::run(owner, &address, usize::from(in_flight.max(1))).await;
             });
         }
     }
-    Ok(Running { name: config.name, status, ended })
+    Ok(running)
 }

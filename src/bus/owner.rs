@@ -1,140 +1,271 @@
 //! What the owner of a line decides, whatever the line is made of: whom to ask, what the answer means for
 //! the device, and which scan goes out. The two kinds of line bring only the wire.
+//!
+//! Whoever has the earliest deadline is asked next, question by question: a scan of many questions does not
+//! hold up one that must be done sooner. Devices that are read back to back take what is left, one whole
+//! scan after the other. Devices that do not answer get a fixed share of the line, and no more.
 
-use super::job::{Health, Job};
-use super::ledger::Ledger;
-use super::schedule::{Due, Next, Schedule};
-use super::transact::Outcome;
-use super::{DeviceConfig, LineConfig, Scan};
-use crate::model::status::{DeviceState, LineStatus};
-use crate::model::{Bad, Clock, Mono};
-use crate::profile::Every;
-use std::collections::BTreeSet;
+use super::device::{Device, Done, Rank, Ready};
+use super::diagnose::{Case, Doctor};
+use super::health::ProbeShare;
+use super::job::{Health, Item};
+use super::ledger::{Asked, Ledger};
+use super::plan::Block;
+use super::schedule::Periods;
+use super::transact::{Manners, Notes, Outcome, Trace};
+use super::{LineConfig, Memory, Running, Scan, Surroundings};
+use crate::modbus::ReadRequest;
+use crate::model::status::{BusCounters, DeviceState};
+use crate::model::{Bad, Clock, FindingKind, Mono};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The owner looks at the stop token, and shows a sign of life, at least this often.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
-/// How soon a port or connection that is away is tried again; each failure doubles it up to the longest.
+/// How soon a port or connection that is away is tried again; each failure doubles it.
 pub(super) const FIRST_RETRY: Duration = Duration::from_millis(250);
-pub(super) const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
 /// A device of which nothing could be asked is looked at again after this.
 const NOTHING_TO_ASK: Duration = Duration::from_secs(1);
 
-pub(super) struct Owner {
-    pub devices: Vec<Arc<DeviceConfig>>,
-    /// Points of each device that must be asked alone.
-    alone: Vec<BTreeSet<usize>>,
-    pub schedule: Schedule,
-    pub ledger: Ledger,
-    scans: mpsc::Sender<Scan>,
-    pub clock: Arc<dyn Clock>,
-    pub stop: CancellationToken,
+/// What to do next.
+pub(super) enum Next {
+    Ask(Question),
+    /// Nothing may be asked before this.
+    Wait(Mono),
+    /// Nothing is ever due, or answers are under way.
+    Nothing,
 }
 
-/// A scan under way.
-pub(super) struct Asking {
+/// A question handed out: it must come back by `heard` or `lost`.
+pub(super) struct Question {
     pub index: usize,
-    pub device: Arc<DeviceConfig>,
-    pub job: Job,
-    lateness: Duration,
-    retries: u8,
+    pub unit: u8,
+    pub request: ReadRequest,
+    pub manners: Manners,
+    item: Item,
+}
+
+/// What a question came to.
+pub(super) struct Heard {
+    pub outcome: Outcome,
+    pub trace: Trace,
+    pub counted: BusCounters,
+    pub notes: Notes,
+}
+
+pub(super) struct Owner {
+    devices: Vec<Device>,
+    share: ProbeShare,
+    doctor: Doctor,
+    pub ledger: Ledger,
+    scans: mpsc::Sender<Scan>,
+    memory: watch::Sender<Memory>,
+    pub clock: Arc<dyn Clock>,
+    pub stop: CancellationToken,
 }
 
 impl Owner {
     pub(super) fn new(
         config: &LineConfig,
-        clock: Arc<dyn Clock>,
-        scans: mpsc::Sender<Scan>,
-        stop: CancellationToken,
-    ) -> (Owner, watch::Receiver<LineStatus>) {
-        let enabled = config.devices.iter().filter(|device| device.enabled);
-        let devices: Vec<Arc<DeviceConfig>> = enabled.map(|device| Arc::new(device.clone())).collect();
-        let every: Vec<Vec<Every>> = devices.iter().map(|device| device.every.clone()).collect();
-        let (ledger, status) = Ledger::new(config, clock.mono());
-        let schedule = Schedule::new(&every, clock.mono());
-        let alone = vec![BTreeSet::new(); devices.len()];
-        (Owner { devices, alone, schedule, ledger, scans, clock, stop }, status)
+        around: Surroundings,
+        ended: oneshot::Receiver<()>,
+    ) -> (Owner, Running) {
+        let Surroundings { clock, scans, events, memory, stop } = around;
+        let now = clock.mono();
+        let enabled: Vec<_> = config.devices.iter().filter(|device| device.enabled).collect();
+        let count = enabled.len();
+        let devices = enabled.into_iter().enumerate().map(|(index, device)| {
+            let periods = Periods::new(&device.every, now, index, count);
+            let kept = memory.get(device.name.as_str());
+            let cost = config.port.wire_cost();
+            Device::new(Arc::new(device.clone()), periods, cost, config.max_probe, kept, now)
+        });
+        let devices: Vec<Device> = devices.collect();
+        let (ledger, status) = Ledger::new(config, Arc::clone(&clock), events);
+        let memory = watch::Sender::new(memory);
+        let running = Running { name: config.name.clone(), status, memory: memory.subscribe(), ended };
+        let (share, doctor) = (ProbeShare::new(now), Doctor::new(devices.len()));
+        (Owner { devices, share, doctor, ledger, scans, memory, clock, stop }, running)
     }
 
     pub(super) fn stopping(&self) -> bool {
         self.stop.is_cancelled()
     }
 
-    /// The scan that asking this device now would be, without taking its turn.
-    pub(super) fn preview(&self, index: usize, now: Mono) -> Option<(Arc<DeviceConfig>, Job)> {
-        let device = Arc::clone(self.devices.get(index)?);
-        let job = self.job(index, &device, &self.schedule.peek(index, now));
-        Some((device, job))
-    }
-
-    /// Takes the device's turn.
-    pub(super) fn begin(&mut self, index: usize, now: Mono) -> Option<Asking> {
-        let device = Arc::clone(self.devices.get(index)?);
-        let due = self.schedule.take(index, now);
-        let job = self.job(index, &device, &due);
-        Some(Asking { index, job, lateness: due.lateness, retries: device.retries, device })
-    }
-
-    fn job(&self, index: usize, device: &DeviceConfig, due: &Due) -> Job {
-        let none = BTreeSet::new();
-        let alone = self.alone.get(index).unwrap_or(&none);
-        Job::new(device.name.clone(), Arc::clone(&device.profile), &due.points, alone, due.probe)
-    }
-
-    /// What a question's outcome means for the scan.
-    pub(super) fn heard(&self, asking: &mut Asking, outcome: Outcome) {
-        let now = self.clock.utc();
-        match outcome {
-            Outcome::Data(data) => asking.job.reply(&data, now),
-            Outcome::Exception(code) => asking.job.exception(code, now),
-            Outcome::NoReply => asking.job.no_reply(),
-            // Asked again only where that helps: the answer came, and was damaged on the way.
-            Outcome::Garbled { whole: true } if asking.retries > 0 => asking.retries -= 1,
-            Outcome::Garbled { .. } => asking.job.garbled(),
+    /// Whom to ask now. `blocked` tells until when a block may not be asked.
+    pub(super) fn next(&mut self, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Next {
+        loop {
+            let now = self.clock.mono();
+            let mut best: Option<(Rank, usize, Option<usize>)> = None;
+            let mut wait: Option<Mono> = None;
+            for (index, device) in self.devices.iter().enumerate() {
+                let (rank, item) = match device.ready(now, &self.share, blocked) {
+                    Ready::Ask(rank, item) => (rank, Some(item)),
+                    Ready::Begin(rank) => (rank, None),
+                    Ready::Wait(until) => {
+                        wait = Some(wait.map_or(until, |before| before.min(until)));
+                        continue;
+                    }
+                    Ready::Nothing => continue,
+                };
+                // Among equals the one whose scan has begun, then the order of the file.
+                if best.is_none_or(|(than, _, begun)| {
+                    rank < than || rank == than && item.is_some() && begun.is_none()
+                }) {
+                    best = Some((rank, index, item));
+                }
+            }
+            match best {
+                Some((_, index, Some(item))) => match self.take(index, item) {
+                    Some(question) => return Next::Ask(question),
+                    None => return Next::Nothing,
+                },
+                Some((_, index, None)) => self.begin(index, now),
+                None => return wait.map_or(Next::Nothing, Next::Wait),
+            }
         }
     }
 
-    /// Keeps what was learned, says what the device is now, and hands the scan on.
-    pub(super) fn conclude(&mut self, asking: Asking, line_is_up: bool) {
-        let Asking { index, mut job, lateness, .. } = asking;
-        if !line_is_up {
-            job.abandon(Bad::LineDown);
+    fn begin(&mut self, index: usize, now: Mono) {
+        let utc = self.clock.utc();
+        if let Some(device) = self.devices.get_mut(index) {
+            device.begin(now, utc);
         }
-        let now = self.clock.mono();
-        if job.is_empty() {
-            // The stop came before the first question, or there is none to ask: no reading, and nothing
-            // learned. Not at once again, or the owner would go round and round.
-            self.schedule.hold(index, now.plus(NOTHING_TO_ASK));
+        self.finish(index, true);
+    }
+
+    fn take(&mut self, index: usize, item: usize) -> Option<Question> {
+        let unknown = self.devices.get(index)?.health.latency.mean().is_none();
+        let neighbours = if unknown {
+            self.devices.iter().filter_map(|d| d.health.latency.patience()).max()
+        } else {
+            None
+        };
+        let device = self.devices.get_mut(index)?;
+        let (item, manners) = device.take(item, neighbours)?;
+        Some(Question { index, unit: device.config.unit, request: item.block.request, manners, item })
+    }
+
+    /// What a question came to.
+    pub(super) fn heard(&mut self, question: Question, heard: Heard) {
+        let Heard { mut outcome, trace, counted, notes } = heard;
+        let Question { index, item, .. } = question;
+        let (now, utc) = (self.clock.mono(), self.clock.utc());
+        self.ledger.add(Some(index), &counted);
+        self.ledger.used(trace.sent, trace.ended);
+        let latency = trace.first_heard.map(|first| first.since(trace.last_octet_left));
+        self.doctor.saw(&Case { device: index, outcome: &outcome, latency, utc });
+        self.noticed(&notes);
+        if self.doctor.is_doubtful(index) && matches!(outcome, Outcome::Data(_)) {
+            outcome = Outcome::TwoAnswers;
+        }
+        let Some(device) = self.devices.get_mut(index) else { return };
+        if device.is_unanswered_probe() && matches!(outcome, Outcome::NoReply | Outcome::Garbled { .. }) {
+            self.share.spent(trace.sent, trace.ended);
+        }
+        if device.heard(item, outcome, &trace, utc, now) {
+            self.keep_memory(index);
+        }
+        self.finish(index, true);
+    }
+
+    /// What was noticed besides answers.
+    pub(super) fn noticed(&mut self, notes: &Notes) {
+        let (now, utc) = (self.clock.mono(), self.clock.utc());
+        let devices = &self.devices;
+        let of_unit = |unit: u8| devices.iter().position(|device| device.config.unit == unit);
+        self.doctor.noticed(notes, of_unit, now, utc);
+        for (unit, after) in &notes.late {
+            for device in self.devices.iter_mut().filter(|device| device.config.unit == *unit) {
+                device.health.late(*after, now);
+            }
+        }
+        self.say_what_changed();
+    }
+
+    fn say_what_changed(&mut self) {
+        let changes = self.doctor.take_changes();
+        for change in &changes {
+            let (of_line, of_device) = (self.doctor.findings(None), self.doctor.findings(change.device));
+            self.ledger.found(change, if change.device.is_none() { of_line } else { of_device });
+        }
+    }
+
+    fn keep_memory(&mut self, index: usize) {
+        let Some(device) = self.devices.get(index) else { return };
+        let (name, knows, memory) =
+            (device.config.name.to_string(), !device.knows_nothing(), device.memory());
+        self.memory.send_modify(|all| {
+            if knows {
+                all.insert(name, memory);
+            } else {
+                all.remove(&name);
+            }
+        });
+    }
+
+    /// The port went while this was asked.
+    pub(super) fn lost(&mut self, question: &Question, counted: &BusCounters) {
+        self.ledger.add(Some(question.index), counted);
+        let bad = Bad::LineDown;
+        if let Some(device) = self.devices.get_mut(question.index) {
+            device.lost(&question.item, bad);
+        }
+    }
+
+    /// The stop came while this was asked.
+    pub(super) fn cut_short(&mut self, question: &Question) {
+        if let Some(device) = self.devices.get_mut(question.index) {
+            device.cut_short();
+        }
+    }
+
+    /// So long the device wants to be let alone after an answer.
+    pub(super) fn let_rest(&mut self, index: usize, now: Mono) {
+        if let Some(device) = self.devices.get_mut(index) {
+            device.rest_until = now.plus(device.config.min_gap);
+        }
+    }
+
+    /// Hands the scan on if it is over.
+    fn finish(&mut self, index: usize, line_is_up: bool) {
+        let (now, utc) = (self.clock.mono(), self.clock.utc());
+        let Some(done) = self.devices.get_mut(index).and_then(|device| device.finished(now, utc)) else {
             return;
-        }
-        match job.verdict() {
+        };
+        self.conclude(index, done, line_is_up, now);
+    }
+
+    /// Says what the device is now, and hands the scan on.
+    fn conclude(&mut self, index: usize, done: Done, line_is_up: bool, now: Mono) {
+        let Some(device) = self.devices.get_mut(index) else { return };
+        let Done { scan, health, reason, answered, asked, lateness, missed } = done;
+        match health {
             // A line that is away says so ever more rarely, like a device that is silent: a record each
             // second that nothing can be read would crowd out the readings of others. All is forgiven when
             // it is back.
-            _ if !line_is_up => self.schedule.silent(index, now),
-            Health::Answers => self.schedule.answered(index),
-            Health::Garbled => self.schedule.garbled(index, now),
-            Health::Silent => self.schedule.silent(index, now),
+            _ if !line_is_up => device.health.silent(now),
+            // Nothing was asked, so nothing was learned. Not at once again, or the owner would go round
+            // and round.
+            _ if !asked => device.rest_until = now.plus(NOTHING_TO_ASK),
+            Health::Answers => device.health.answered(),
+            Health::Garbled => device.health.garbled(now),
+            Health::Silent => device.health.silent(now),
         }
-        if let Some(alone) = self.alone.get_mut(index) {
-            alone.append(&mut job.to_ask_alone);
-        }
-        let reason = job.reason();
+        let Some(scan) = scan else { return };
         let state = match reason {
             _ if !line_is_up => DeviceState::LineDown,
             None => DeviceState::Ok,
-            Some(_) if self.schedule.is_lost(index) => DeviceState::Quarantined,
+            Some(_) if device.health.is_lost() => DeviceState::Quarantined,
             Some(_) => DeviceState::Degraded,
         };
-        let answered = job.has_good();
-        let scan = job.scan(self.clock.utc());
-        let at = answered.then_some(scan.ts);
+        let answered = answered.then_some(scan.ts);
+        let (latency, refused) = (device.health.latency.mean(), device.refused());
         self.hand_on(index, scan);
-        self.ledger.asked(index, state, reason, lateness, at);
+        self.ledger.asked(index, Asked { state, reason, lateness, missed, answered, latency, refused });
     }
 
     /// The bus never waits for the spool: a queue that is full costs this scan, and that is counted.
@@ -144,24 +275,54 @@ impl Owner {
         }
     }
 
+    /// The port or connection is there, with what its adapter says of itself.
+    pub(super) fn up(&mut self, hints: &[(FindingKind, String)]) {
+        let now = self.clock.mono();
+        self.devices.iter_mut().for_each(|device| device.health.forgive(now));
+        self.doctor.opened(self.clock.utc(), hints);
+        self.ledger.up();
+        self.say_what_changed();
+    }
+
+    /// The port or connection has gone: scans under way end here.
+    pub(super) fn down(&mut self, why: &str) {
+        self.ledger.down(why);
+        for index in 0..self.devices.len() {
+            if let Some(device) = self.devices.get_mut(index) {
+                device.abandon(Bad::LineDown);
+            }
+            self.finish(index, false);
+        }
+    }
+
+    /// The line stops: what was read so far is handed on, what was not asked is not in it.
+    pub(super) fn stop_all(&mut self) {
+        for index in 0..self.devices.len() {
+            if let Some(device) = self.devices.get_mut(index) {
+                device.cut_off();
+            }
+            self.finish(index, true);
+        }
+    }
+
     /// While the port or connection is away: what is due says so. Returns until when there is nothing to do.
     pub(super) fn say_that_the_line_is_down(&mut self, until: Mono) -> Mono {
-        loop {
-            self.ledger.beat();
-            let now = self.clock.mono();
-            let Next::Ask(index) = self.schedule.next(now) else { break };
-            let Some(asking) = self.begin(index, now) else { break };
-            let continuous = asking.device.every.contains(&Every::Continuous);
-            self.conclude(asking, false);
-            if continuous {
-                self.schedule.hold(index, until);
+        self.ledger.beat();
+        let mut next = until;
+        for index in 0..self.devices.len() {
+            let (now, utc) = (self.clock.mono(), self.clock.utc());
+            let Some(device) = self.devices.get_mut(index) else { continue };
+            match device.ready(now, &ProbeShare::new(now), &|_, _| None) {
+                Ready::Wait(at) => next = next.min(at),
+                Ready::Nothing => {}
+                Ready::Ask(..) | Ready::Begin(_) => {
+                    device.begin(now, utc);
+                    device.abandon(Bad::LineDown);
+                    device.rest_until = until;
+                    self.finish(index, false);
+                }
             }
         }
-        let now = self.clock.mono();
-        match self.schedule.next(now) {
-            Next::Wait(next) => next.min(until),
-            Next::Ask(_) => now,
-            Next::Nothing => until,
-        }
+        next
     }
 }

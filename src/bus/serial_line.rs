@@ -1,119 +1,135 @@
-//! The thread of a serial line: opens the port, asks who is due, until it is told to stop.
+//! The thread of a line on which frames are told apart by time or by marks: a serial port, or RTU frames
+//! through a device server. Opens it, asks who is due, until it is told to stop.
 
 use super::SerialConfig;
-use super::owner::{Asking, FIRST_RETRY, LONGEST_RETRY, LOOK, Owner};
-use super::schedule::Next;
+use super::link::Link;
+use super::owner::{FIRST_RETRY, Heard, LOOK, Next, Owner, Question};
 use super::serial::SerialLink;
-use super::transact::{Conversation, Manners};
-use crate::model::Mono;
+use super::socket::SocketLink;
+use super::transact::{Conversation, Tempo};
+use crate::model::FindingKind;
 use crate::model::status::BusCounters;
 use std::io;
 use std::time::Duration;
 
-/// An open port and the conversation on it.
-struct Open {
-    link: SerialLink,
-    talk: Conversation,
+/// A port that is away is looked for at least this often: an adapter that is plugged in again is soon
+/// noticed, and a look costs little.
+const LONGEST_WAIT_FOR_PORT: Duration = Duration::from_secs(1);
+/// A connection costs the far end something.
+const LONGEST_WAIT_FOR_CONNECTION: Duration = Duration::from_secs(5);
+
+/// What an adapter says of itself.
+type Hints = Vec<(FindingKind, String)>;
+
+/// Runs a serial line until its stop token says so.
+pub(super) fn run(owner: Owner, config: &SerialConfig) {
+    let stop = owner.stop.clone();
+    let tempo = Tempo::serial(config.pace(), config.framing);
+    let name = config.port.display().to_string();
+    let open = || Ok((SerialLink::open(config)?.until(stop.clone()), Hints::new()));
+    converse_on(owner, tempo, &name, LONGEST_WAIT_FOR_PORT, open);
 }
 
-/// Runs the line until its stop token says so.
-pub(super) fn run(mut owner: Owner, config: &SerialConfig) {
+/// Runs a line of RTU frames through a device server.
+pub(super) fn run_over_tcp(owner: Owner, address: &str) {
+    let stop = owner.stop.clone();
+    let open = || Ok((SocketLink::open(address, stop.clone())?, Hints::new()));
+    converse_on(owner, Tempo::rtu_over_tcp(), address, LONGEST_WAIT_FOR_CONNECTION, open);
+}
+
+fn converse_on<L: Link>(
+    mut owner: Owner,
+    tempo: Tempo,
+    name: &str,
+    longest_wait: Duration,
+    open: impl Fn() -> io::Result<(L, Hints)>,
+) {
+    let mut talk = Conversation::new(tempo, owner.clock.mono());
     let mut retry = FIRST_RETRY;
     while !owner.stopping() {
-        match SerialLink::open(config).map(|link| link.until(owner.stop.clone())) {
-            Ok(link) => {
+        let failure = match open() {
+            Ok((mut link, hints)) => {
                 let opened = owner.clock.mono();
-                let talk = Conversation::new(config.pace(), owner.clock.mono());
-                owner.schedule.forgive(owner.clock.mono());
-                owner.ledger.up();
-                // The port is closed as soon as this returns: an adapter that is plugged in again gets
+                talk.reopened(opened);
+                owner.up(&hints);
+                // The port is closed before anything else is done: an adapter that is plugged in again gets
                 // its old name only while nobody holds the old one.
-                if let Err(error) = converse(&mut owner, Open { link, talk }) {
-                    if owner.stopping() {
-                        return;
-                    }
-                    owner.ledger.down(&format!("{}: {error}", config.port.display()));
-                    // A port that opens and goes at once must not keep us, and the journal, busy.
-                    let lasted = owner.clock.mono().since(opened) > LONGEST_RETRY;
-                    retry = if lasted { FIRST_RETRY } else { (retry * 2).min(LONGEST_RETRY) };
-                    wait_without_port(&mut owner, retry);
+                let ended = converse(&mut owner, &mut link, &mut talk);
+                drop(link);
+                // A port that opens and goes at once must not keep us, and the journal, busy.
+                if owner.clock.mono().since(opened) > longest_wait {
+                    retry = FIRST_RETRY;
+                }
+                match ended {
+                    Ok(()) => break,
+                    Err(_) if owner.stopping() => break,
+                    Err(error) => error.to_string(),
                 }
             }
-            Err(error) => {
-                owner.ledger.down(&format!("{}: {}", config.port.display(), advice(&error)));
-                wait_without_port(&mut owner, retry);
-                retry = (retry * 2).min(LONGEST_RETRY);
-            }
-        }
+            Err(_) if owner.stopping() => break,
+            Err(error) => advice(&error),
+        };
+        owner.down(&format!("{name}: {failure}"));
+        wait_without_port(&mut owner, retry);
+        retry = (retry * 2).min(longest_wait);
     }
+    owner.stop_all();
 }
 
 /// Until the port goes or the stop comes.
-fn converse(owner: &mut Owner, mut open: Open) -> io::Result<()> {
+fn converse<L: Link>(owner: &mut Owner, link: &mut L, talk: &mut Conversation) -> io::Result<()> {
     while !owner.stopping() {
         owner.ledger.beat();
-        let now = owner.clock.mono();
-        match owner.schedule.next(now) {
-            Next::Ask(index) => ask(owner, &mut open, index, now)?,
-            Next::Wait(until) => listen(owner, &mut open, until.min(now.plus(LOOK)))?,
-            Next::Nothing => listen(owner, &mut open, now.plus(LOOK))?,
+        let now = link.now();
+        let next = owner.next(&|unit, block| talk.blocked_until(unit, block.request, now));
+        match next {
+            Next::Ask(question) => ask(owner, link, talk, question)?,
+            Next::Wait(until) => {
+                let mut counted = BusCounters::default();
+                let result = talk.listen_until(link, until.min(now.plus(LOOK)), &mut counted);
+                hear_out(owner, talk, &counted);
+                result?;
+            }
+            Next::Nothing => {
+                let mut counted = BusCounters::default();
+                let result = talk.listen_until(link, now.plus(LOOK), &mut counted);
+                hear_out(owner, talk, &counted);
+                result?;
+            }
         }
     }
     Ok(())
 }
 
-fn listen(owner: &mut Owner, open: &mut Open, until: Mono) -> io::Result<()> {
+/// What came while nothing was asked.
+fn hear_out(owner: &mut Owner, talk: &mut Conversation, counted: &BusCounters) {
+    owner.ledger.add(None, counted);
+    owner.noticed(&talk.take_notes());
+}
+
+fn ask<L: Link>(
+    owner: &mut Owner,
+    link: &mut L,
+    talk: &mut Conversation,
+    question: Question,
+) -> io::Result<()> {
     let mut counted = BusCounters::default();
-    let result = open.talk.listen_until(&mut open.link, until, &mut counted);
-    owner.ledger.add(None, &counted);
-    result
-}
-
-fn ask(owner: &mut Owner, open: &mut Open, index: usize, now: Mono) -> io::Result<()> {
-    let Some((device, job)) = owner.preview(index, now) else { return Ok(()) };
-    // A question that must wait for a late answer to pass gives way to other devices'.
-    let blocked = job.next().and_then(|block| open.talk.blocked_until(device.unit, &block.request, now));
-    if let Some(until) = blocked {
-        owner.schedule.hold(index, until);
-        return Ok(());
-    }
-    let Some(mut asking) = owner.begin(index, now) else { return Ok(()) };
-    let result = carry_out(owner, open, &mut asking);
-    if result.is_err() && owner.stopping() {
-        // The stop cut it short, not the port.
-        asking.job.cut_off();
-        owner.conclude(asking, true);
-        return result;
-    }
-    owner.conclude(asking, result.is_ok());
-    result
-}
-
-/// Asks block by block until none is left.
-fn carry_out(owner: &mut Owner, open: &mut Open, asking: &mut Asking) -> io::Result<()> {
-    let (unit, device) = (asking.device.unit, asking.device.clone());
-    let manners = Manners { timeout: device.timeout, min_gap: device.min_gap };
-    while let Some(block) = asking.job.next() {
-        let request = block.request;
-        if owner.stopping() {
-            // The transaction is finished, not the scan.
-            asking.job.cut_off();
-            return Ok(());
+    match talk.transact(link, question.unit, question.request, question.manners, &mut counted) {
+        Ok((outcome, trace)) => {
+            let notes = talk.take_notes();
+            owner.heard(question, Heard { outcome, trace, counted, notes });
+            Ok(())
         }
-        if open.talk.blocked_until(unit, &request, owner.clock.mono()).is_some() {
-            // Its answer could not be told from the late one of the block before.
-            asking.job.garbled();
-            continue;
+        Err(error) => {
+            if owner.stopping() {
+                // The stop cut it short, not the port.
+                owner.cut_short(&question);
+            } else {
+                owner.lost(&question, &counted);
+            }
+            Err(error)
         }
-        let mut counted = BusCounters::default();
-        let result = open.talk.transact(&mut open.link, unit, &request, manners, &mut counted);
-        owner.ledger.add(Some(asking.index), &counted);
-        owner.ledger.beat();
-        let (outcome, trace) = result?;
-        owner.ledger.used(trace.sent, trace.ended);
-        owner.heard(asking, outcome);
     }
-    Ok(())
 }
 
 fn wait_without_port(owner: &mut Owner, span: Duration) {

@@ -2,14 +2,16 @@
 
 use super::serial::SerialLink;
 use super::serial_line::advice;
+use super::socket::SocketLink;
 use super::tcp::TcpLink;
-use super::transact::{Conversation, Manners, Outcome};
+use super::transact::{Conversation, Manners, Outcome, Tempo};
 use super::{PortConfig, SerialConfig};
-use crate::modbus::{ReadRequest, exception_sentence};
+use crate::modbus::{Ask, exception_sentence};
 use crate::model::status::BusCounters;
 use crate::model::{Clock, SystemClock};
 use std::io;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Why a question was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,8 @@ pub enum Failure {
     Port { port: String, why: String },
     #[error("no reply from unit {unit} within {} ms{hint}", patience.as_millis())]
     Silence { unit: u8, patience: Duration, hint: &'static str },
+    #[error("two different answers of unit {unit}: two devices have this unit id")]
+    TwoAnswers { unit: u8 },
     #[error("octets came, but no valid answer of unit {unit}: {hint}")]
     Garbled { unit: u8, hint: &'static str },
     #[error("unit {unit} refuses with exception {code}, {}", exception_sentence(*code))]
@@ -33,6 +37,7 @@ const NOISE: &str = "baud rate or parity may be others, A and B swapped, or two 
 #[derive(Debug)]
 enum Wire {
     Serial { link: Box<SerialLink>, talk: Conversation },
+    RtuOverTcp { link: SocketLink, talk: Conversation },
     Tcp { link: TcpLink, runtime: tokio::runtime::Runtime },
 }
 
@@ -49,9 +54,8 @@ impl Session {
     pub fn open(port: &PortConfig) -> Result<Session, Failure> {
         let (name, wire) = match port {
             PortConfig::Serial(config) => (config.port.display().to_string(), open_serial(config)),
-            PortConfig::Tcp { address, .. } | PortConfig::RtuOverTcp { address } => {
-                (address.clone(), open_tcp(address))
-            }
+            PortConfig::Tcp { address, .. } => (address.clone(), open_tcp(address)),
+            PortConfig::RtuOverTcp { address } => (address.clone(), open_rtu_over_tcp(address)),
         };
         match wire {
             Ok(wire) => Ok(Session { wire, name, counters: BusCounters::default() }),
@@ -59,12 +63,14 @@ impl Session {
         }
     }
 
-    /// The data of the answer: register octets, or packed coils.
-    pub fn read(&mut self, unit: u8, request: &ReadRequest, timeout: Duration) -> Result<Vec<u8>, Failure> {
+    /// The data of the answer: register octets, packed coils, or what the question's answer has else.
+    pub fn read(&mut self, unit: u8, ask: impl Into<Ask>, timeout: Duration) -> Result<Vec<u8>, Failure> {
+        let ask = ask.into();
         for attempt in 0..=RETRIES {
-            match self.ask(unit, request, timeout) {
+            match self.ask(unit, ask, timeout) {
                 Ok(Outcome::Data(data)) => return Ok(data),
                 Ok(Outcome::Exception(code)) => return Err(Failure::Exception { unit, code }),
+                Ok(Outcome::TwoAnswers) => return Err(Failure::TwoAnswers { unit }),
                 Ok(Outcome::NoReply) => {
                     return Err(Failure::Silence { unit, patience: timeout, hint: NOBODY });
                 }
@@ -76,23 +82,29 @@ impl Session {
         Err(Failure::Garbled { unit, hint: NOISE })
     }
 
-    fn ask(&mut self, unit: u8, request: &ReadRequest, timeout: Duration) -> io::Result<Outcome> {
+    fn ask(&mut self, unit: u8, ask: Ask, timeout: Duration) -> io::Result<Outcome> {
+        let (manners, counters) = (Manners::new(timeout), &mut self.counters);
         match &mut self.wire {
             Wire::Serial { link, talk } => {
-                let manners = Manners { timeout, min_gap: Duration::ZERO };
-                talk.transact(link.as_mut(), unit, request, manners, &mut self.counters)
-                    .map(|(outcome, _)| outcome)
+                talk.transact(link.as_mut(), unit, ask, manners, counters).map(|(outcome, _)| outcome)
             }
-            Wire::Tcp { link, runtime } => {
-                runtime.block_on(link.transact(unit, request, timeout, &mut self.counters))
+            Wire::RtuOverTcp { link, talk } => {
+                talk.transact(link, unit, ask, manners, counters).map(|(outcome, _)| outcome)
             }
+            Wire::Tcp { link, runtime } => runtime.block_on(link.transact(unit, ask, timeout, counters)),
         }
     }
 }
 
 fn open_serial(config: &SerialConfig) -> io::Result<Wire> {
     let link = Box::new(SerialLink::open(config)?);
-    Ok(Wire::Serial { talk: Conversation::new(config.pace(), SystemClock.mono()), link })
+    let tempo = Tempo::serial(config.pace(), config.framing);
+    Ok(Wire::Serial { talk: Conversation::new(tempo, SystemClock.mono()), link })
+}
+
+fn open_rtu_over_tcp(address: &str) -> io::Result<Wire> {
+    let link = SocketLink::open(address, CancellationToken::new())?;
+    Ok(Wire::RtuOverTcp { talk: Conversation::new(Tempo::rtu_over_tcp(), SystemClock.mono()), link })
 }
 
 fn open_tcp(address: &str) -> io::Result<Wire> {

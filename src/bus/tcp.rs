@@ -1,23 +1,23 @@
-//! Modbus TCP: one question in flight, told apart by its transaction number.
+//! Modbus TCP: questions and answers told apart by their transaction number.
 //!
 //! A number is not used again while an answer to it may still come: they run through all 65 536 before
 //! one comes back. An answer with another number is late; it is counted and dropped. A stream whose
 //! headers are not Modbus can't be followed: the connection is closed and made anew.
 
+use super::socket::settle;
 use super::transact::Outcome;
-use crate::modbus::mbap;
-use crate::modbus::{ReadRequest, ReplyPdu, decode_reply};
+use crate::modbus::{Ask, ReplyPdu, mbap};
 use crate::model::status::BusCounters;
 use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a connection may take to be made, name resolution included.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Octets that the far end's kernel has not acknowledged after this end the connection.
-const UNACKNOWLEDGED_MS: u32 = 10_000;
+/// How long the connection may take to accept a question of a dozen octets.
+const WRITE: Duration = Duration::from_secs(5);
 /// One read takes at most this; an ADU has 260 octets.
 const BUFFER: usize = 512;
 
@@ -33,85 +33,94 @@ impl TcpLink {
         let connecting = timeout(CONNECT, TcpStream::connect(address)).await;
         let stream = connecting
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection"))??;
-        stream.set_nodelay(true)?;
-        // A far end that has lost its power says nothing: without this the kernel would go on for a
-        // quarter of an hour before it gave the connection up.
-        rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS)?;
+        settle(&stream)?;
         // Where to begin does not matter, but a device that answers an old connection's question late
         // must not hit the new one's.
         Ok(TcpLink { stream, arrived: Vec::new(), transaction: fastrand::u16(..) })
     }
 
-    /// Asks and waits for the answer. An error means that the connection is no more.
+    /// Sends a question, and says under which number.
+    pub(super) async fn send(&mut self, unit: u8, ask: &Ask) -> io::Result<u16> {
+        self.transaction = self.transaction.wrapping_add(1);
+        let adu = mbap::encode(self.transaction, unit, &ask.pdu());
+        timeout(WRITE, self.stream.write_all(&adu))
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the connection does not take octets"))??;
+        Ok(self.transaction)
+    }
+
+    /// Waits for octets and takes them in. Nothing is lost when this is given up.
+    pub(super) async fn receive(&mut self) -> io::Result<()> {
+        let mut buffer = [0; BUFFER];
+        loop {
+            self.stream.readable().await?;
+            match self.stream.try_read(&mut buffer) {
+                Ok(0) => {
+                    let why = "the far end closed the connection";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+                }
+                Ok(n) => {
+                    self.arrived.extend_from_slice(&buffer[..n]);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The next whole ADU of what has arrived.
+    pub(super) fn next(&mut self) -> io::Result<Option<mbap::Adu>> {
+        mbap::take(&mut self.arrived).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Asks and waits for the answer, one question at a time. An error means that the connection is no more.
     pub async fn transact(
         &mut self,
         unit: u8,
-        request: &ReadRequest,
+        ask: impl Into<Ask>,
         patience: Duration,
         counters: &mut BusCounters,
     ) -> io::Result<Outcome> {
-        self.transaction = self.transaction.wrapping_add(1);
-        let adu = mbap::encode(self.transaction, unit, &request.pdu());
+        let ask = ask.into();
         let deadline = Instant::now() + patience;
-        timeout(patience, self.stream.write_all(&adu))
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the connection does not take octets"))??;
+        let transaction = self.send(unit, &ask).await?;
         counters.requests += 1;
-        let mut buffer = [0; BUFFER];
         loop {
-            if let Some(outcome) = self.next_answer(unit, request, counters)? {
-                return Ok(outcome);
+            while let Some(adu) = self.next()? {
+                if (adu.transaction, adu.unit) == (transaction, unit) {
+                    return Ok(outcome_of(&ask, &adu, counters));
+                }
+                counters.foreign_frames += 1;
             }
             // Octets that keep coming would be read for ever: a time limit only ends a wait.
-            if Instant::now() >= deadline {
-                counters.timeouts += 1;
-                return Ok(Outcome::NoReply);
-            }
-            match timeout_at(deadline, self.stream.read(&mut buffer)).await {
-                Ok(Ok(0)) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "the far end closed the connection",
-                    ));
-                }
-                Ok(Ok(n)) => self.arrived.extend_from_slice(&buffer[..n]),
-                Ok(Err(error)) => return Err(error),
-                Err(_) => {
+            let in_time = Instant::now() < deadline;
+            match if in_time { timeout_at(deadline, self.receive()).await.ok() } else { None } {
+                Some(received) => received?,
+                None => {
                     counters.timeouts += 1;
                     return Ok(Outcome::NoReply);
                 }
             }
         }
     }
+}
 
-    fn next_answer(
-        &mut self,
-        unit: u8,
-        request: &ReadRequest,
-        counters: &mut BusCounters,
-    ) -> io::Result<Option<Outcome>> {
-        let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        while let Some(adu) = mbap::take(&mut self.arrived).map_err(broken)? {
-            if adu.transaction != self.transaction || adu.unit != unit {
-                counters.foreign_frames += 1;
-                continue;
-            }
-            return Ok(Some(match decode_reply(request, &adu.pdu) {
-                Ok(ReplyPdu::Data(data)) => {
-                    counters.replies += 1;
-                    Outcome::Data(data.to_vec())
-                }
-                Ok(ReplyPdu::Exception(code)) => {
-                    counters.replies += 1;
-                    counters.exceptions += 1;
-                    Outcome::Exception(code)
-                }
-                Err(_) => {
-                    counters.foreign_frames += 1;
-                    Outcome::Garbled { whole: true }
-                }
-            }));
+/// What an answer with the right number and unit id is.
+pub(super) fn outcome_of(ask: &Ask, adu: &mbap::Adu, counters: &mut BusCounters) -> Outcome {
+    match ask.read_reply(&adu.pdu) {
+        Ok(ReplyPdu::Data(data)) => {
+            counters.replies += 1;
+            Outcome::Data(data.to_vec())
         }
-        Ok(None)
+        Ok(ReplyPdu::Exception(code)) => {
+            counters.replies += 1;
+            counters.exceptions += 1;
+            Outcome::Exception(code)
+        }
+        Err(_) => {
+            counters.foreign_frames += 1;
+            Outcome::Garbled { whole: true }
+        }
     }
 }

@@ -1,21 +1,25 @@
 //! One question, one answer: the rules by which a reply is known to belong to the request.
 //!
-//! A Modbus RTU reply carries no transaction number. These rules take its place:
+//! A reply on a serial line carries no transaction number. These rules take its place:
 //! 1. Before sending, the line is silent for 3.5 characters and what lies there is thrown away.
 //! 2. What arrives before our own last octet has left can't be the answer: it is our echo, or noise. It
 //!    has left at the earlier of *written + n characters* and an empty output queue (a peer on an unpaced
-//!    pseudo-terminal answers sooner than a wire could).
+//!    pseudo-terminal answers sooner than a wire could). A frame equal to our own is our echo unless this
+//!    line is known to have none: an echo confirms nothing.
 //! 3. Unit, function, byte count and checksum must be those of the answer to exactly this request.
 //! 4. After silence, or a frame that did not come whole, an answer may still be on its way. The same
 //!    unit, function and length are not asked again until it can't come any more; other questions are,
 //!    for rule 3 tells their answers apart. A refusal has no length to tell it by: none of this unit and
-//!    function is believed in that time.
-//! 5. The answer counts as soon as it is complete.
+//!    function is believed in that time. Closing and opening the port changes nothing of this.
+//! 5. The answer counts as soon as it is complete. In the silence that follows anyway a second answer to
+//!    the same question shows: then two devices share a unit id, and neither is believed.
 
-use super::frames::{Arrived, Verdict};
+use super::frames::{Arrived, EchoState, Verdict, framed, reply_octets};
 use super::link::Link;
-use crate::modbus::ReadRequest;
-use crate::modbus::rtu::{self, Pace};
+use super::overheard::{self, Stray, StrayKind};
+use super::suspects::Suspects;
+use crate::modbus::rtu::Pace;
+use crate::modbus::{Ask, Framing, ReplyPdu, ascii, rtu};
 use crate::model::Mono;
 use crate::model::status::BusCounters;
 use std::io;
@@ -23,22 +27,27 @@ use std::time::Duration;
 
 /// Octets of one frame may come so far apart: USB adapters deliver every 16 ms, slow meters pause.
 const FRAME_GAP: Duration = Duration::from_millis(50);
+/// In ASCII frames a second is allowed (Serial Line V1.02, 2.5.2.1); network servers cut frames likewise.
+const LOOSE_FRAME_GAP: Duration = Duration::from_millis(250);
 /// A whole reply may take so much longer than the wire needs, per octet, …
 const DRIBBLE: Duration = Duration::from_millis(25);
 /// … and in all: a line that babbles must not hold up the others, nor the stop.
 const LONGEST_DRIBBLE: Duration = Duration::from_secs(1);
-/// After no answer the same question waits at least this long for a late one to pass.
-const SHORTEST_SUSPICION: Duration = Duration::from_secs(1);
-/// … or so many times the response timeout, whichever is longer.
-const SUSPICION_TIMEOUTS: u32 = 3;
 /// A line on which it is never silent is spoken on all the same after this.
 const LONGEST_WAIT_FOR_SILENCE: Duration = Duration::from_secs(1);
 /// How much longer than the wire needs the driver may take to accept a request.
 const WRITE_PATIENCE: Duration = Duration::from_millis(500);
 /// No frame is longer; what is more is read bit by bit.
-const BUFFER: usize = 512;
+const BUFFER: usize = 520;
 /// Then the clock, and the stop, are looked at again.
-const READS_IN_A_ROW: usize = 64;
+const READS_IN_A_ROW: usize = 16;
+/// On a line that babbles octets are not read one by one as they come: this rest between two looks keeps
+/// the processor free.
+const REST: Duration = Duration::from_millis(10);
+/// Octets that nobody asked for are looked through for frames in pieces of this size.
+const MOST_OVERHEARD: usize = 512;
+/// Strays remembered between two looks at the notes.
+const MOST_NOTES: usize = 16;
 
 /// What came of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +61,8 @@ pub enum Outcome {
     Garbled {
         whole: bool,
     },
+    /// Two different answers came: two devices have this unit id.
+    TwoAnswers,
 }
 
 /// When what happened.
@@ -59,6 +70,8 @@ pub enum Outcome {
 pub struct Trace {
     pub sent: Mono,
     pub last_octet_left: Mono,
+    /// The answer's first octet; none where nothing came.
+    pub first_heard: Option<Mono>,
     pub ended: Mono,
 }
 
@@ -67,45 +80,124 @@ pub struct Trace {
 pub struct Manners {
     /// From our last octet to the reply's first.
     pub timeout: Duration,
+    /// The longest that this device may take: so long a late answer is reckoned with.
+    pub longest: Duration,
     /// Silence before the request, beyond 3.5 characters.
     pub min_gap: Duration,
 }
 
-/// A question that may still be answered late.
+impl Manners {
+    pub fn new(timeout: Duration) -> Manners {
+        Manners { timeout, longest: timeout, min_gap: Duration::ZERO }
+    }
+}
+
+/// How frames go on this line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Suspect {
+pub struct Tempo {
+    pub pace: Pace,
+    pub framing: Framing,
+    /// Between two frames.
+    pub silence: Duration,
+    /// Octets of one frame may come so far apart.
+    frame_gap: Duration,
+}
+
+impl Tempo {
+    pub fn serial(pace: Pace, framing: Framing) -> Tempo {
+        match framing {
+            Framing::Rtu => Tempo { pace, framing, silence: pace.silence(), frame_gap: FRAME_GAP },
+            // Frames have marks of their own; two characters, so that one under way is not run into.
+            Framing::Ascii => Tempo { pace, framing, silence: pace.octets(2), frame_gap: LOOSE_FRAME_GAP },
+        }
+    }
+
+    /// RTU frames through a device server: it keeps the silence on its wire itself, and the network cuts
+    /// frames as it likes. How fast its wire is nobody says; as slow as is usual is assumed.
+    pub fn rtu_over_tcp() -> Tempo {
+        let pace = Pace::new(9600, false, 1);
+        Tempo { pace, framing: Framing::Rtu, silence: Duration::ZERO, frame_gap: LOOSE_FRAME_GAP }
+    }
+}
+
+impl From<Pace> for Tempo {
+    fn from(pace: Pace) -> Tempo {
+        Tempo::serial(pace, Framing::Rtu)
+    }
+}
+
+/// What was noticed besides answers: for the diagnosis.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Valid frames that belonged to nothing we asked.
+    pub strays: Vec<Stray>,
+    /// Answers after their time: unit id, and how long they took.
+    pub late: Vec<(u8, Duration)>,
+    /// A second, different answer of this unit.
+    pub second_answer: Option<u8>,
+    /// The line would not fall silent.
+    pub babble: bool,
+    /// Our own frame came back.
+    pub echo: bool,
+    /// Octets that came while nothing was asked.
+    pub idle_octets: u64,
+}
+
+/// The last question that was answered, to know a second answer by.
+#[derive(Debug, Clone)]
+struct Answered {
     unit: u8,
-    request: (u8, usize),
-    until: Mono,
+    ask: Ask,
+    data: Vec<u8>,
 }
 
 /// The line's conversation: silence kept, answers told from what is none.
 #[derive(Debug)]
 pub struct Conversation {
-    pace: Pace,
+    tempo: Tempo,
     /// When the line was last heard or used.
     last_activity: Mono,
     /// The last device's own wish for silence after its reply.
     last_gap: Duration,
-    suspects: Vec<Suspect>,
+    suspects: Suspects,
+    echo: EchoState,
+    answered: Option<Answered>,
+    /// Octets that nobody asked for, since the line was last silent.
+    overheard: Vec<u8>,
+    notes: Notes,
 }
 
 impl Conversation {
-    pub fn new(pace: Pace, now: Mono) -> Conversation {
-        Conversation { pace, last_activity: now, last_gap: Duration::ZERO, suspects: Vec::new() }
+    pub fn new(tempo: impl Into<Tempo>, now: Mono) -> Conversation {
+        Conversation {
+            tempo: tempo.into(),
+            last_activity: now,
+            last_gap: Duration::ZERO,
+            suspects: Suspects::default(),
+            echo: EchoState::Unknown,
+            answered: None,
+            overheard: Vec::new(),
+            notes: Notes::default(),
+        }
+    }
+
+    /// The port was opened anew: another adapter may have an echo or none. What may still be answered late
+    /// is not forgotten.
+    pub fn reopened(&mut self, now: Mono) {
+        self.echo = EchoState::Unknown;
+        self.answered = None;
+        self.overheard.clear();
+        self.last_activity = self.last_activity.max(now);
     }
 
     /// Until when this question must wait because a late answer to the same one may still come.
-    pub fn blocked_until(&self, unit: u8, request: &ReadRequest, now: Mono) -> Option<Mono> {
-        let key = triple(request);
-        let same = self.suspects.iter().filter(|suspect| suspect.unit == unit && suspect.request == key);
-        same.map(|suspect| suspect.until).max().filter(|until| *until > now)
+    pub fn blocked_until(&self, unit: u8, ask: impl Into<Ask>, now: Mono) -> Option<Mono> {
+        self.suspects.blocked_until(unit, &ask.into(), now)
     }
 
-    /// Whether a refusal that comes now may be the late one of an older question, of whatever length.
-    fn refusal_in_doubt(&self, unit: u8, request: &ReadRequest) -> bool {
-        let function = request.function().code();
-        self.suspects.iter().any(|suspect| suspect.unit == unit && suspect.request.0 == function)
+    /// What was noticed since this was asked last.
+    pub fn take_notes(&mut self) -> Notes {
+        std::mem::take(&mut self.notes)
     }
 
     /// Asks and waits for the answer. An error means that the port is gone.
@@ -113,46 +205,51 @@ impl Conversation {
         &mut self,
         link: &mut L,
         unit: u8,
-        request: &ReadRequest,
+        ask: impl Into<Ask>,
         manners: Manners,
         counters: &mut BusCounters,
     ) -> io::Result<(Outcome, Trace)> {
-        if let Some(until) = self.blocked_until(unit, request, link.now()) {
+        let ask = ask.into();
+        if let Some(until) = self.suspects.blocked_until(unit, &ask, link.now()) {
             // The caller should have asked something else meanwhile; to be right comes first.
             self.listen_until(link, until, counters)?;
         }
-        self.suspects.retain(|suspect| suspect.until > link.now());
+        self.suspects.forget_old(link.now());
         self.wait_for_silence(link, manners.min_gap, counters)?;
-        let frame = rtu::frame(unit, &request.pdu());
+        let frame = framed(unit, &ask, self.tempo.framing);
         let sent = link.now();
         self.send(link, &frame)?;
         counters.requests += 1;
         // A driver that took the octets slowly has been sending them meanwhile.
-        let left = sent.plus(self.pace.octets(frame.len())).max(link.now());
+        let left = sent.plus(self.tempo.pace.octets(frame.len())).max(link.now());
         self.last_activity = left;
-        let mut trace = Trace { sent, last_octet_left: left, ended: left };
-        let outcome = self.await_answer(link, unit, request, &frame, &trace, manners, counters)?;
+        let mut trace = Trace { sent, last_octet_left: left, first_heard: None, ended: left };
+        let in_doubt = self.suspects.refusal_in_doubt(unit, &ask);
+        let arrived = Arrived::new(unit, &ask, &frame, self.tempo.framing, self.echo, in_doubt);
+        let outcome = self.await_answer(link, arrived, &ask, &mut trace, manners, counters)?;
+        let outcome = self.look_behind(link, unit, &ask, outcome, counters)?;
         trace.ended = link.now();
         self.last_gap = manners.min_gap;
-        self.suspect(unit, request, &outcome, trace, manners.timeout);
+        self.draw_conclusions(unit, &ask, &outcome, &trace, manners);
         count(&outcome, counters);
         Ok((outcome, trace))
     }
 
-    fn suspect(
-        &mut self,
-        unit: u8,
-        request: &ReadRequest,
-        outcome: &Outcome,
-        trace: Trace,
-        timeout: Duration,
-    ) {
-        let may_still_come = matches!(outcome, Outcome::NoReply | Outcome::Garbled { whole: false });
-        if may_still_come {
-            let wait = SHORTEST_SUSPICION.max(timeout.saturating_mul(SUSPICION_TIMEOUTS));
-            let reply = self.pace.octets(rtu::LONGEST);
-            let until = trace.last_octet_left.plus(wait).plus(reply);
-            self.suspects.push(Suspect { unit, request: triple(request), until });
+    fn draw_conclusions(&mut self, unit: u8, ask: &Ask, outcome: &Outcome, trace: &Trace, manners: Manners) {
+        match outcome {
+            Outcome::NoReply | Outcome::Garbled { whole: false } => {
+                let reply = self.tempo.pace.octets(match self.tempo.framing {
+                    Framing::Rtu => rtu::LONGEST,
+                    Framing::Ascii => ascii::LONGEST,
+                });
+                self.suspects.add(unit, ask, trace.last_octet_left, manners.longest, reply);
+            }
+            // A word of ours that came back stands behind all that was asked before.
+            Outcome::Data(_) if matches!(ask, Ask::Echo(_)) => self.suspects.forgive(unit),
+            Outcome::Data(_)
+            | Outcome::Exception(_)
+            | Outcome::TwoAnswers
+            | Outcome::Garbled { whole: true } => {}
         }
     }
 
@@ -163,30 +260,84 @@ impl Conversation {
         min_gap: Duration,
         counters: &mut BusCounters,
     ) -> io::Result<()> {
-        let gap = self.pace.silence().max(min_gap).max(self.last_gap);
+        let gap = self.tempo.silence.max(min_gap).max(self.last_gap);
         // A meter's own wish for silence, however long, is kept; only babble is not waited out.
         let give_up = link.now().max(self.last_activity).plus(gap).plus(LONGEST_WAIT_FOR_SILENCE);
+        let mut heard = 0;
         loop {
-            self.drain(link, counters)?;
+            heard += self.drain(link, counters)?;
             let quiet = self.last_activity.plus(gap);
             if link.now() >= quiet || link.now() >= give_up {
-                link.discard_input()?;
-                return Ok(());
+                self.notes.babble |= link.now() < quiet;
+                self.listen_in(link.now(), counters);
+                return link.discard_input();
             }
-            link.wait_readable(quiet.min(give_up))?;
+            if heard > BUFFER {
+                link.pause(link.now().plus(REST).min(give_up))?;
+            } else {
+                link.wait_readable(quiet.min(give_up))?;
+            }
         }
     }
 
-    /// Reads what nobody asked for.
-    fn drain<L: Link>(&mut self, link: &mut L, counters: &mut BusCounters) -> io::Result<()> {
-        let mut buffer = [0; BUFFER];
+    /// Reads what nobody asked for: how many octets.
+    fn drain<L: Link>(&mut self, link: &mut L, counters: &mut BusCounters) -> io::Result<usize> {
+        let (mut buffer, mut heard) = ([0; BUFFER], 0);
         // Not for ever: a peer that is not paced can write faster than we read.
         for _ in 0..READS_IN_A_ROW {
             let Some(n) = link.read(&mut buffer)? else { break };
+            let now = link.now();
+            if now.since(self.last_activity) > self.tempo.frame_gap {
+                self.listen_in(now, counters);
+            }
+            heard += n;
             counters.unsolicited_octets += n as u64;
-            self.last_activity = self.last_activity.max(link.now());
+            self.notes.idle_octets += n as u64;
+            self.overheard.extend_from_slice(&buffer[..n]);
+            if self.overheard.len() > MOST_OVERHEARD {
+                self.listen_in(now, counters);
+            }
+            self.last_activity = self.last_activity.max(now);
         }
-        Ok(())
+        Ok(heard)
+    }
+
+    /// Looks through what nobody asked for: late answers, second answers, other masters.
+    fn listen_in(&mut self, now: Mono, counters: &mut BusCounters) {
+        let octets = std::mem::take(&mut self.overheard);
+        let mut rest = octets.as_slice();
+        while let Some((range, stray)) = overheard::first(rest, self.tempo.framing) {
+            counters.foreign_frames += 1;
+            self.judge(stray, rest.get(range.clone()), now);
+            rest = rest.get(range.end..).unwrap_or_default();
+        }
+    }
+
+    fn judge(&mut self, stray: Stray, frame: Option<&[u8]>, now: Mono) {
+        if let Some(late) = self.suspects.late(&stray, now) {
+            self.notes.late.push(late);
+        } else if let (Some(answered), Some(frame)) = (&self.answered, frame)
+            && answered.unit == stray.unit
+            && let Some(data) = self.answer_in(frame, &answered.ask)
+            && data != answered.data
+        {
+            self.notes.second_answer = Some(stray.unit);
+        }
+        if self.notes.strays.len() < MOST_NOTES {
+            self.notes.strays.push(stray);
+        }
+    }
+
+    /// The data of a frame that answers this question.
+    fn answer_in(&self, frame: &[u8], ask: &Ask) -> Option<Vec<u8>> {
+        let pdu = match self.tempo.framing {
+            Framing::Rtu => rtu::unframe(frame).ok()?.1.to_vec(),
+            Framing::Ascii => ascii::unframe(frame).ok()?.1,
+        };
+        match ask.read_reply(&pdu) {
+            Ok(ReplyPdu::Data(data)) => Some(data.to_vec()),
+            Ok(ReplyPdu::Exception(_)) | Err(_) => None,
+        }
     }
 
     /// Listens while there is nothing to ask, so that a port that vanishes is noticed at once.
@@ -196,16 +347,23 @@ impl Conversation {
         until: Mono,
         counters: &mut BusCounters,
     ) -> io::Result<()> {
+        let mut heard = 0;
         while link.now() < until {
-            if link.wait_readable(until)? {
-                self.drain(link, counters)?;
+            if heard > BUFFER {
+                link.pause(link.now().plus(REST).min(until))?;
+                heard = self.drain(link, counters)?;
+            } else if link.wait_readable(until)? {
+                heard += self.drain(link, counters)?;
             }
+        }
+        if link.now().since(self.last_activity) >= self.tempo.silence {
+            self.listen_in(link.now(), counters);
         }
         Ok(())
     }
 
     fn send<L: Link>(&self, link: &mut L, frame: &[u8]) -> io::Result<()> {
-        let give_up = link.now().plus(self.pace.octets(frame.len())).plus(WRITE_PATIENCE);
+        let give_up = link.now().plus(self.tempo.pace.octets(frame.len())).plus(WRITE_PATIENCE);
         let mut rest = frame;
         while !rest.is_empty() {
             let taken = link.write(rest)?;
@@ -220,68 +378,117 @@ impl Conversation {
         Ok(())
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one transaction; they live no longer than this call"
-    )]
     fn await_answer<L: Link>(
         &mut self,
         link: &mut L,
-        unit: u8,
-        request: &ReadRequest,
-        frame: &[u8],
-        trace: &Trace,
+        mut arrived: Arrived<'_>,
+        ask: &Ask,
+        trace: &mut Trace,
         manners: Manners,
         counters: &mut BusCounters,
     ) -> io::Result<Outcome> {
-        let mut arrived = Arrived::new(unit, request, frame, self.refusal_in_doubt(unit, request));
         let mut buffer = [0; BUFFER];
         let mut all_left = link.output_is_empty();
         let first_by = trace.last_octet_left.plus(manners.timeout);
-        let reply = rtu::OVERHEAD + request.reply_pdu_octets();
-        let octets = u32::try_from(reply + frame.len()).unwrap_or(u32::MAX);
-        let whole_by =
-            first_by.plus(self.pace.octets(reply)).plus(DRIBBLE.saturating_mul(octets).min(LONGEST_DRIBBLE));
-        loop {
+        let whole_by = self.whole_by(ask, first_by);
+        let outcome = 'answer: loop {
             let heard = arrived.last_heard();
-            let gap_ends = heard.map(|at| at.plus(FRAME_GAP).plus(self.pace.octets(2)));
+            let gap_ends = heard.map(|at| at.plus(self.tempo.frame_gap).plus(self.tempo.pace.octets(2)));
             let now = link.now();
             let frame_ended = gap_ends.is_none_or(|ends| now >= ends);
             if frame_ended && (arrived.is_broken() || now >= first_by) || now >= whole_by {
-                return Ok(arrived.conclude(counters));
+                break None;
             }
-            let until = if arrived.is_broken() {
-                gap_ends.unwrap_or(first_by)
-            } else {
-                gap_ends.map_or(first_by, |ends| ends.max(first_by))
+            let until = match gap_ends {
+                Some(ends) if arrived.is_broken() => ends,
+                Some(ends) => ends.max(first_by),
+                None => first_by,
             };
-            if !link.wait_readable(until.min(whole_by))? {
+            if arrived.is_babble() {
+                link.pause(now.plus(REST).min(whole_by))?;
+            } else if !link.wait_readable(until.min(whole_by))? {
                 continue;
             }
             all_left = all_left || link.now() >= trace.last_octet_left || link.output_is_empty();
-            while let Some(n) = link.read(&mut buffer)? {
+            for _ in 0..READS_IN_A_ROW {
+                let Some(n) = link.read(&mut buffer)? else { break };
                 let now = link.now();
                 self.last_activity = self.last_activity.max(now);
                 match arrived.take(&buffer[..n], now, all_left, counters) {
-                    Verdict::Data(data) => return Ok(Outcome::Data(data)),
-                    Verdict::Exception(code) => return Ok(Outcome::Exception(code)),
+                    Verdict::Data(data) => break 'answer Some(Outcome::Data(data)),
+                    Verdict::Exception(code) => break 'answer Some(Outcome::Exception(code)),
                     Verdict::NotYet => {}
                 }
-                if now >= whole_by {
-                    break;
-                }
             }
+        };
+        trace.first_heard = arrived.first_heard();
+        self.take_over(&mut arrived, outcome.is_some(), link.now());
+        match outcome {
+            Some(outcome) => {
+                self.overheard = arrived.rest();
+                Ok(outcome)
+            }
+            None => Ok(arrived.conclude(counters)),
         }
     }
-}
 
-fn triple(request: &ReadRequest) -> (u8, usize) {
-    (request.function().code(), request.reply_data_octets())
+    /// By when the reply must be complete.
+    fn whole_by(&self, ask: &Ask, first_by: Mono) -> Mono {
+        let reply = reply_octets(ask, self.tempo.framing);
+        let octets = u32::try_from(reply).unwrap_or(u32::MAX);
+        let dribble = DRIBBLE.saturating_mul(octets).min(LONGEST_DRIBBLE);
+        first_by.plus(self.tempo.pace.octets(reply)).plus(dribble)
+    }
+
+    /// What the wait for an answer has shown besides it.
+    fn take_over(&mut self, arrived: &mut Arrived<'_>, answered: bool, now: Mono) {
+        self.notes.babble |= arrived.is_babble();
+        self.notes.echo |= arrived.echoed;
+        self.echo = match (arrived.echoed, answered, self.echo) {
+            (true, _, _) => EchoState::Heard,
+            (false, true, EchoState::Unknown) => EchoState::Absent,
+            (false, _, before) => before,
+        };
+        for stray in std::mem::take(&mut arrived.strays) {
+            self.judge(stray, None, now);
+        }
+    }
+
+    /// Rule 5: in the silence behind an answer shows whether another one follows.
+    fn look_behind<L: Link>(
+        &mut self,
+        link: &mut L,
+        unit: u8,
+        ask: &Ask,
+        outcome: Outcome,
+        counters: &mut BusCounters,
+    ) -> io::Result<Outcome> {
+        self.answered = None;
+        let Outcome::Data(data) = outcome else {
+            self.overheard.clear();
+            return Ok(outcome);
+        };
+        // What came in the same read as the answer was heard with it.
+        counters.noise_octets += self.overheard.len() as u64;
+        let mut heard = 0;
+        while link.now() < self.last_activity.plus(self.tempo.silence) && heard <= BUFFER {
+            if link.wait_readable(self.last_activity.plus(self.tempo.silence))? {
+                let before = counters.unsolicited_octets;
+                heard += self.drain(link, counters)?;
+                counters.noise_octets += counters.unsolicited_octets - before;
+                counters.unsolicited_octets = before;
+            }
+        }
+        self.answered = Some(Answered { unit, ask: *ask, data: data.clone() });
+        self.listen_in(link.now(), counters);
+        let doubtful = self.notes.second_answer == Some(unit);
+        Ok(if doubtful { Outcome::TwoAnswers } else { Outcome::Data(data) })
+    }
 }
 
 fn count(outcome: &Outcome, counters: &mut BusCounters) {
     match outcome {
-        Outcome::Data(_) => counters.replies += 1,
+        Outcome::Data(_) | Outcome::TwoAnswers => counters.replies += 1,
         Outcome::Exception(_) => {
             counters.replies += 1;
             counters.exceptions += 1;
@@ -289,4 +496,9 @@ fn count(outcome: &Outcome, counters: &mut BusCounters) {
         Outcome::NoReply => counters.timeouts += 1,
         Outcome::Garbled { .. } => {}
     }
+}
+
+/// Whether a stray frame shows another master at work.
+pub fn is_foreign_question(stray: &Stray) -> bool {
+    stray.kind == StrayKind::Request
 }

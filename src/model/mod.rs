@@ -4,6 +4,7 @@
 //! stands here; what one room can keep to itself does not.
 
 pub mod decimal;
+pub mod finding;
 pub mod name;
 pub mod quality;
 pub mod quantity;
@@ -13,6 +14,7 @@ pub mod status;
 pub mod time;
 
 pub use decimal::{Decimal, Ratio};
+pub use finding::{Event, EventKind, Finding, FindingKind};
 pub use name::Name;
 pub use quality::Bad;
 pub use reading::{Reading, Sample, Value};

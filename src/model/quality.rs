@@ -27,6 +27,8 @@ pub enum Bad {
     Stale,
     /// Not read yet since the start.
     NotYet,
+    /// Two devices answered under one unit id, and not the same.
+    TwoAnswers,
 }
 
 impl Bad {
@@ -44,6 +46,7 @@ impl Bad {
             Bad::Identity => "identity".into(),
             Bad::Stale => "stale".into(),
             Bad::NotYet => "not-yet".into(),
+            Bad::TwoAnswers => "two-answers".into(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the rooms say of themselves. Each running part owns one of these behind a
 //! `tokio::sync::watch` and `serve` reads it: nobody holds a lock across rooms.
 
-use super::{Bad, Name, Timestamp};
+use super::{Bad, Finding, Name, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub struct BusCounters {
     pub unsolicited_octets: u64,
     /// Scans that could not be handed on because the spool did not keep up.
     pub scans_lost: u64,
+    /// Periods that went by without a scan because the line was too busy.
+    pub periods_missed: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -64,6 +66,8 @@ pub struct LineStatus {
     /// Wire time used over the last minute, in tenths of a percent.
     pub load_permille: u32,
     pub counters: BusCounters,
+    /// What is wrong with the line as a whole.
+    pub findings: Vec<Finding>,
     /// Rises whenever the line's owner has gone round its loop: what the watchdog looks at.
     pub heartbeat: u64,
     pub devices: Vec<DeviceStatus>,
@@ -79,6 +83,12 @@ pub struct DeviceStatus {
     pub last_ok: Option<Timestamp>,
     /// How late the last scan began against its deadline.
     pub lateness: Duration,
+    /// How long it takes to answer, from our last octet to its first, smoothed.
+    pub latency: Option<Duration>,
+    /// Points that it refuses, and with which exception.
+    pub refused: Vec<(Name, u8)>,
+    /// What is wrong with it.
+    pub findings: Vec<Finding>,
     pub counters: BusCounters,
 }
 

@@ -15,7 +15,7 @@
 //! | 1 + n | device: length, octets |
 //! | varint | number of samples, then for each: |
 //! | 1 + n | point: length, octets |
-//! | 1 | kind: 0 number, 1 false, 2 true, 3 text, from 16 on: bad (16 no-reply, 17 exception, 18 garbled, 19 invalid, 20 out-of-range, 21 device-lost, 22 line-down, 23 line-stuck, 24 identity, 25 stale, 26 not-yet) |
+//! | 1 | kind: 0 number, 1 false, 2 true, 3 text, from 16 on: bad (16 no-reply, 17 exception, 18 garbled, 19 invalid, 20 out-of-range, 21 device-lost, 22 line-down, 23 line-stuck, 24 identity, 25 stale, 26 not-yet, 27 two-answers) |
 //! | varint, varint | of a number: mantissa, exponent |
 //! | varint + n | of a text: length, octets |
 //! | 1 | of an exception: its code |
@@ -129,6 +129,7 @@ fn put_bad(out: &mut Vec<u8>, bad: Bad) {
         Bad::Identity => 24,
         Bad::Stale => 25,
         Bad::NotYet => 26,
+        Bad::TwoAnswers => 27,
     });
     if let Bad::Exception(code) = bad {
         out.push(code);
@@ -160,6 +161,7 @@ fn take_sample(input: &mut Input<'_>) -> Result<Sample, DecodeError> {
         24 => Err(Bad::Identity),
         25 => Err(Bad::Stale),
         26 => Err(Bad::NotYet),
+        27 => Err(Bad::TwoAnswers),
         other => return Err(DecodeError::Kind(other)),
     })
 }
@@ -185,7 +187,8 @@ mod tests {
                 Just(Bad::LineStuck),
                 Just(Bad::Identity),
                 Just(Bad::Stale),
-                Just(Bad::NotYet)
+                Just(Bad::NotYet),
+                Just(Bad::TwoAnswers)
             ]
             .prop_map(Err),
         ]

@@ -86,7 +86,7 @@ fn no_value_is_wrong_on_a_real_terminal_with_replies_late_by_chance() {
         // Many units and lengths, so that few questions must wait for a late answer to pass.
         let (unit, address, count) = (dice.u8(1..=247), dice.u16(..60_000), dice.u16(1..=12));
         let request = ReadRequest::new(ReadFunction::HoldingRegisters, address, count).unwrap();
-        match session.read(unit, &request, timeout) {
+        match session.read(unit, request, timeout) {
             Ok(data) => {
                 assert_eq!(data[..2], truth(unit, address).to_be_bytes(), "unit {unit} register {address}");
                 right += 1;
@@ -265,7 +265,7 @@ fn the_wire_paces_octets_and_the_engine_keeps_silence() {
     let pace = Pace::new(9600, false, 1);
     let before: Mono = SystemClock.mono();
     for _ in 0..20 {
-        assert_eq!(session.read(1, &request, Duration::from_secs(1)).unwrap().len(), 4);
+        assert_eq!(session.read(1, request, Duration::from_secs(1)).unwrap().len(), 4);
     }
     let took = SystemClock.mono().since(before);
     let octets = pace.octets(8 + 9) + Duration::from_millis(3);

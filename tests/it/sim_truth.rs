@@ -96,9 +96,9 @@ async fn the_engine_reads_modbus_tcp() {
         let mut session = bus::Session::open(&port).unwrap();
         let request =
             linesman::modbus::ReadRequest::new(linesman::modbus::ReadFunction::InputRegisters, 0, 2).unwrap();
-        let good = session.read(5, &request, Duration::from_secs(5)).unwrap();
-        let silent = session.read(6, &request, Duration::from_millis(50)).is_err();
-        let again = session.read(5, &request, Duration::from_secs(5)).unwrap();
+        let good = session.read(5, request, Duration::from_secs(5)).unwrap();
+        let silent = session.read(6, request, Duration::from_millis(50)).is_err();
+        let again = session.read(5, request, Duration::from_secs(5)).unwrap();
         (good.len(), silent, again.len())
     });
     assert_eq!(session.await.unwrap(), (4, true, 4));

@@ -37,6 +37,14 @@ pub struct Block {
 }
 
 impl Block {
+    /// A block from one address to another, both read; `None` where no one request can ask for that.
+    pub(super) fn over(table: Table, first: u16, last: u16, mut points: Vec<usize>) -> Option<Block> {
+        points.sort_unstable();
+        let count = last.checked_sub(first)?.checked_add(1)?;
+        let request = ReadRequest::new(function_of(table), first, count).ok()?;
+        Some(Block { request, points })
+    }
+
     /// The octets of one of its points, as they stand in the reply's data; a coil is one octet, 0 or 1.
     pub fn octets_of(&self, point: &Point, data: &[u8]) -> Option<Vec<u8>> {
         let from = usize::from(point.address.checked_sub(self.request.address())?);

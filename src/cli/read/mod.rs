@@ -112,7 +112,7 @@ fn ask(arguments: &Arguments, question: &Question) -> Result<Answers, Failure> {
     let mut blocks: Vec<Block> = plan(&all);
     blocks.reverse();
     while let Some(block) = blocks.pop() {
-        match session.read(arguments.unit, &block.request, arguments.timeout) {
+        match session.read(arguments.unit, block.request, arguments.timeout) {
             Ok(data) => answers.take(&question.profile, &block, &data),
             Err(Failure::Exception { code: 2 | 3, .. }) if block.points.len() > 1 => {
                 // One of them is to blame: each is asked by itself.
@@ -123,6 +123,7 @@ fn ask(arguments: &Arguments, question: &Question) -> Result<Answers, Failure> {
                     Failure::Exception { code, .. } => Bad::Exception(*code),
                     Failure::Silence { .. } => Bad::NoReply,
                     Failure::Garbled { .. } => Bad::Garbled,
+                    Failure::TwoAnswers { .. } => Bad::TwoAnswers,
                     Failure::Port { .. } => Bad::LineDown,
                 };
                 block.points.iter().for_each(|point| answers.samples[*point] = Err(bad));

@@ -155,4 +155,9 @@ impl Link for VirtualLink {
         self.now = self.now.max(until);
         Ok(())
     }
+
+    fn pause(&mut self, until: Mono) -> io::Result<()> {
+        self.now = self.now.max(until);
+        Ok(())
+    }
 }

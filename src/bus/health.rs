@@ -1,0 +1,255 @@
+//! How a device is: whether it answers, how fast, and when one that is silent is looked for again. Pure.
+
+use super::DeviceConfig;
+use crate::model::Mono;
+use std::time::Duration;
+
+/// The first probe of a silent device comes after this; then twice as long each time.
+const FIRST_PROBE: Duration = Duration::from_secs(1);
+/// Silent scans in a row after which a device counts as lost.
+const LOST_AFTER: u32 = 2;
+/// Scans in a row with nothing but garbage, after which more of them count as silence.
+const GARBLED_SCANS: u32 = 3;
+/// Probes of a device that never answered are as short as its neighbours' answers allow, but each so-manieth is
+/// as patient as the configuration says: it may be slower than all of them.
+const PATIENT_PROBE: u32 = 8;
+/// The share of the line that probes may take, as its inverse: 3 %.
+const SHARE: u32 = 33;
+
+/// How long a device takes to answer: from our last octet to its first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Latency {
+    mean: Option<Duration>,
+    deviation: Duration,
+    /// The slowest of late, fading.
+    slowest: Duration,
+}
+
+/// What the driver, the adapter and the scheduler may add to what was measured.
+const SLACK: Duration = Duration::from_millis(20);
+
+impl Latency {
+    /// Smoothed as RFC 6298 does it for TCP.
+    pub(super) fn add(&mut self, sample: Duration) {
+        match self.mean {
+            None => (self.mean, self.deviation) = (Some(sample), sample / 2),
+            Some(mean) => {
+                self.deviation = (self.deviation * 3 + mean.abs_diff(sample)) / 4;
+                self.mean = Some((mean * 7 + sample) / 8);
+            }
+        }
+        self.slowest = sample.max(self.slowest - self.slowest / 64);
+    }
+
+    pub(super) fn mean(&self) -> Option<Duration> {
+        self.mean
+    }
+
+    /// How long an answer is worth waiting for; `None` while nothing is known.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let mean = self.mean?;
+        Some((mean + self.deviation * 4).max(self.slowest * 2) + SLACK)
+    }
+}
+
+/// One device's health.
+#[derive(Debug, Clone)]
+pub(super) struct Health {
+    /// Scans in a row that nothing answered.
+    silent: u32,
+    /// Scans in a row in which octets came, but no valid answer.
+    garbled: u32,
+    /// Whether it has answered since the start, or since its line was away.
+    known: bool,
+    /// Not before this, whatever is due.
+    pub(super) not_before: Mono,
+    pub(super) latency: Latency,
+    max_probe: Duration,
+}
+
+impl Health {
+    pub(super) fn new(now: Mono, max_probe: Duration) -> Health {
+        Health {
+            silent: 0,
+            garbled: 0,
+            known: false,
+            not_before: now,
+            latency: Latency::default(),
+            max_probe,
+        }
+    }
+
+    /// It has answered its last scan: worth asking again when one question goes unanswered.
+    pub(super) fn is_good(&self) -> bool {
+        self.known && self.silent == 0
+    }
+
+    /// It is silent: one short question decides whether it is back.
+    pub(super) fn is_probed(&self) -> bool {
+        self.silent > 0
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.silent >= LOST_AFTER
+    }
+
+    /// The device answered, be it with a refusal.
+    pub(super) fn answered(&mut self) {
+        (self.silent, self.garbled, self.known) = (0, 0, true);
+    }
+
+    /// Nothing came at all: asked again after an interval that doubles.
+    pub(super) fn silent(&mut self, now: Mono) {
+        let wait = FIRST_PROBE.saturating_mul(1 << self.silent.min(16)).min(self.max_probe);
+        self.silent = self.silent.saturating_add(1);
+        self.not_before = now.plus(wait);
+    }
+
+    /// Octets came, but no valid answer. One such scan may be a burst of noise; several are as good as
+    /// silence, and cost as much.
+    pub(super) fn garbled(&mut self, now: Mono) {
+        self.garbled = self.garbled.saturating_add(1);
+        if self.garbled >= GARBLED_SCANS {
+            self.silent(now);
+        }
+    }
+
+    /// An answer came after its time: the device lives, and is slower than was thought.
+    pub(super) fn late(&mut self, after: Duration, now: Mono) {
+        self.latency.add(after);
+        self.not_before = self.not_before.min(now);
+    }
+
+    /// After the line was away: nobody is held back for it.
+    pub(super) fn forgive(&mut self, now: Mono) {
+        (self.silent, self.garbled) = (0, 0);
+        self.not_before = now;
+    }
+
+    /// How long to wait for a reply's first octet. A device that nobody knows yet is given what suffices for
+    /// its neighbours on the line, so that a dead one does not cost them more than a moment; its full time
+    /// where there are none to go by, where the owner said that it is a slow one, and now and then. (Should
+    /// its answer come after that, it is known from then on: see [`Health::late`].)
+    pub(super) fn patience(&self, config: &DeviceConfig, neighbours: Option<Duration>) -> Duration {
+        let shortest = config.min_timeout.min(config.timeout);
+        let slow = config.timeout > super::TIMEOUT;
+        let patient = if slow {
+            self.silent.is_multiple_of(2)
+        } else {
+            self.silent % PATIENT_PROBE == PATIENT_PROBE - 1
+        };
+        let adapted = match (self.latency.patience(), neighbours) {
+            (Some(own), _) => own,
+            (None, Some(neighbours)) if !patient => neighbours,
+            (None, _) => config.timeout,
+        };
+        adapted.clamp(shortest, config.timeout)
+    }
+}
+
+/// The share of the line that may be spent on devices that do not answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ProbeShare {
+    free_at: Mono,
+}
+
+impl ProbeShare {
+    pub(super) fn new(now: Mono) -> ProbeShare {
+        ProbeShare { free_at: now }
+    }
+
+    /// From when on the next probe may be sent.
+    pub(super) fn free_at(&self) -> Mono {
+        self.free_at
+    }
+
+    /// A probe has taken this long and nobody answered.
+    pub(super) fn spent(&mut self, from: Mono, to: Mono) {
+        self.free_at = from.plus(to.since(from).saturating_mul(SHARE + 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::plan::tests::profile;
+    use crate::profile::Every;
+    use std::sync::Arc;
+
+    const MS: u64 = 1_000_000;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn config() -> DeviceConfig {
+        DeviceConfig::new("a".parse().unwrap(), 1, Arc::new(profile(vec![])), Every::Continuous)
+    }
+
+    #[test]
+    fn a_silent_device_is_probed_after_intervals_that_double_up_to_the_longest() {
+        let mut health = Health::new(Mono(0), Duration::from_secs(25));
+        let waits: Vec<u64> = (0..8)
+            .map(|_| {
+                health.silent(Mono(0));
+                health.not_before.0 / 1_000_000_000
+            })
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 25, 25, 25]);
+        assert!(health.is_lost());
+        health.answered();
+        assert!(health.is_good());
+    }
+
+    #[test]
+    fn a_device_that_answers_nothing_but_garbage_is_probed_rarely_in_the_end() {
+        let mut health = Health::new(Mono(0), Duration::from_secs(25));
+        for scan in 0..4 {
+            assert!(!health.is_lost(), "{scan}");
+            health.garbled(Mono(0));
+        }
+        assert!(health.is_lost());
+    }
+
+    #[test]
+    fn patience_follows_the_device_within_its_bounds() {
+        let (config, mut health) = (config(), Health::new(Mono(0), Duration::from_secs(25)));
+        assert_eq!(health.patience(&config, None), config.timeout, "nobody is known");
+        assert_eq!(health.patience(&config, Some(ms(5))), config.min_timeout, "neighbours are quick");
+        assert_eq!(health.patience(&config, Some(ms(300))), ms(300));
+        for _ in 0..50 {
+            health.latency.add(ms(60));
+        }
+        assert_eq!(health.patience(&config, None), ms(140), "twice the slowest, and some slack");
+        health.late(ms(700), Mono(0));
+        assert_eq!(health.patience(&config, None), config.timeout);
+    }
+
+    #[test]
+    fn each_eighth_probe_of_an_unknown_device_is_patient() {
+        let (config, mut health) = (config(), Health::new(Mono(0), Duration::from_secs(25)));
+        let waits: Vec<bool> = (0..17)
+            .map(|_| {
+                let patient = health.patience(&config, Some(ms(5))) == config.timeout;
+                health.silent(Mono(0));
+                patient
+            })
+            .collect();
+        let patient: Vec<usize> = (0..17).filter(|n| waits[*n]).collect();
+        assert_eq!(patient, [7, 15]);
+    }
+
+    #[test]
+    fn probes_take_three_percent_of_the_line_at_most() {
+        let mut share = ProbeShare::new(Mono(0));
+        let (mut now, mut spent) = (Mono(0), 0);
+        while now.0 < 100_000 * MS {
+            now = now.max(share.free_at());
+            let took = 100 * MS + now.0 % (400 * MS);
+            share.spent(now, Mono(now.0 + took));
+            spent += took;
+            now = Mono(now.0 + took);
+        }
+        assert!(spent * 100 <= share.free_at().0 * 3, "{spent} of {now:?}");
+    }
+}

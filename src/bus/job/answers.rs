@@ -1,0 +1,196 @@
+//! What came of a question, and what is asked again for it.
+
+use super::{Effects, Item, Job, Why};
+use crate::bus::search::{Lesson, Search};
+use crate::model::{Bad, Mono, Timestamp};
+use std::time::Duration;
+
+/// Exceptions that may be one register's fault: illegal data address, illegal data value.
+const ONE_REGISTERS_FAULT: [u8; 2] = [2, 3];
+/// The server is busy with something long.
+const BUSY: u8 = 6;
+/// A gateway says that nobody answers behind it: path unavailable, target failed to respond.
+const NOBODY_BEHIND_THE_GATEWAY: [u8; 2] = [10, 11];
+const BUSY_RETRIES: u8 = 3;
+/// The first pause for a busy device; each further one is twice as long.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+impl Job {
+    pub(in crate::bus) fn data(&mut self, item: &Item, data: &[u8], at: Timestamp) -> Effects {
+        self.heard(at);
+        for index in &item.block.points {
+            let octets = self.profile.points.get(*index).and_then(|point| item.block.octets_of(point, data));
+            self.fields.insert(*index, octets.ok_or(Bad::Garbled));
+        }
+        let mut effects = Effects { answered: item.block.points.clone(), ..Effects::default() };
+        if let (Why::Search, Some(search)) = (item.why, &mut self.search) {
+            let progress = search.answered();
+            effects.lessons = progress.lessons;
+            if !progress.again.is_empty() {
+                effects.again.push((progress.again, 0));
+            }
+            self.go_on_searching();
+        }
+        effects
+    }
+
+    pub(in crate::bus) fn exception(
+        &mut self,
+        mut item: Item,
+        code: u8,
+        at: Timestamp,
+        now: Mono,
+    ) -> Effects {
+        let bad = Bad::Exception(code);
+        if NOBODY_BEHIND_THE_GATEWAY.contains(&code) {
+            // The gateway's word for silence.
+            return self.unanswered(item, bad);
+        }
+        self.heard(at);
+        if code == BUSY && item.tries < BUSY_RETRIES {
+            item.not_before = now.plus(BUSY_PAUSE.saturating_mul(1 << item.tries));
+            item.tries += 1;
+            self.items.push_front(item);
+            return Effects::default();
+        }
+        let mut effects = Effects::default();
+        match item.why {
+            Why::Search if ONE_REGISTERS_FAULT.contains(&code) => {
+                if let Some(search) = &mut self.search {
+                    let progress = search.refused(code);
+                    for lesson in &progress.lessons {
+                        if let Lesson::Refused { points, code } = lesson {
+                            points.iter().for_each(|point| {
+                                drop(self.fields.insert(*point, Err(Bad::Exception(*code))))
+                            });
+                        }
+                    }
+                    effects.lessons = progress.lessons;
+                }
+                self.go_on_searching();
+            }
+            Why::Search => {
+                self.give_the_search_up(bad);
+                effects.refused.push((item.block.points, code));
+            }
+            Why::Plan | Why::Probe if ONE_REGISTERS_FAULT.contains(&code) => {
+                match Search::new(&self.profile, &item.block, code) {
+                    Some(search) if self.search.is_none() => {
+                        self.search = Some(search);
+                        self.go_on_searching();
+                    }
+                    // One search at a time: this block's comes in its turn.
+                    Some(_) => self.items.push_back(item),
+                    None => {
+                        self.set(&item.block.points, bad);
+                        effects.lessons.push(Lesson::Refused { points: item.block.points, code });
+                    }
+                }
+            }
+            Why::Plan | Why::Probe => {
+                self.set(&item.block.points, bad);
+                effects.refused.push((item.block.points, code));
+            }
+        }
+        effects
+    }
+
+    /// The next question of the search, if it has one, is asked first.
+    fn go_on_searching(&mut self) {
+        match self.search.as_ref().and_then(Search::block) {
+            Some(block) => {
+                self.items.push_front(Item { block, tries: 0, not_before: Mono(0), why: Why::Search })
+            }
+            None => self.search = None,
+        }
+    }
+
+    pub(super) fn give_the_search_up(&mut self, bad: Bad) {
+        if let Some(search) = self.search.take() {
+            self.set_where_nothing_is(&search.unasked(), bad);
+        }
+    }
+
+    /// Nothing came.
+    pub(in crate::bus) fn no_reply(&mut self, item: Item) -> Effects {
+        self.unanswered(item, Bad::NoReply)
+    }
+
+    /// Octets came, but not the answer. Where they were no whole frame the answer may still be on its way.
+    pub(in crate::bus) fn garbled(&mut self, mut item: Item, whole: bool) -> Effects {
+        self.garbled = true;
+        if whole && item.tries < self.manner.retries && !self.is_hopeless() {
+            self.outstanding = self.outstanding.saturating_sub(1);
+            self.failures += 1;
+            item.tries += 1;
+            self.items.push_front(item);
+            return Effects::default();
+        }
+        self.unanswered(item, Bad::Garbled)
+    }
+
+    /// Two devices answered, and who is right nobody knows.
+    pub(in crate::bus) fn doubtful(&mut self, item: &Item, at: Timestamp) {
+        self.heard(at);
+        if item.why == Why::Search {
+            self.give_the_search_up(Bad::TwoAnswers);
+        }
+        self.set(&item.block.points, Bad::TwoAnswers);
+    }
+
+    fn unanswered(&mut self, mut item: Item, bad: Bad) -> Effects {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.failures += 1;
+        let worth_it = item.tries < self.manner.retries && (self.manner.known || self.answered);
+        let mut effects = Effects::default();
+        if worth_it && !self.is_hopeless() {
+            item.tries += 1;
+            match self.in_parts(&item) {
+                Some(parts) => effects.again.extend(parts.into_iter().map(|points| (points, item.tries))),
+                None => self.items.push_front(item),
+            }
+            return effects;
+        }
+        if item.why == Why::Search {
+            self.give_the_search_up(bad);
+        }
+        self.set_where_nothing_is(&item.block.points, bad);
+        if self.is_hopeless() || !self.manner.known && !self.answered {
+            self.abandon(if self.manner.probe { Bad::DeviceLost } else { bad });
+        }
+        effects
+    }
+
+    /// So many questions in a row went unanswered that the next would as well.
+    fn is_hopeless(&self) -> bool {
+        let known = self.manner.known || self.answered;
+        let most =
+            if known { 2 * (u32::from(self.manner.retries) + 1) } else { u32::from(self.manner.retries) + 1 };
+        self.failures >= most
+    }
+
+    /// The points of a block in two halves, which no late answer to the whole can be taken for.
+    fn in_parts(&self, item: &Item) -> Option<[Vec<usize>; 2]> {
+        if item.why != Why::Plan {
+            return None;
+        }
+        let mut points: Vec<(u16, usize)> = item
+            .block
+            .points
+            .iter()
+            .filter_map(|index| Some((self.profile.points.get(*index)?.address, *index)))
+            .collect();
+        points.sort_unstable();
+        let (first, last) = (points.first()?.0, points.last()?.0);
+        let half = u32::from(first) + (u32::from(last) - u32::from(first)).div_ceil(2);
+        let part = |upper: bool| -> Vec<usize> {
+            points
+                .iter()
+                .filter(|(at, _)| (u32::from(*at) >= half) == upper)
+                .map(|(_, index)| *index)
+                .collect()
+        };
+        let (lower, upper) = (part(false), part(true));
+        (!lower.is_empty() && !upper.is_empty()).then_some([lower, upper])
+    }
+}

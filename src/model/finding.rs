@@ -1,0 +1,89 @@
+//! What is wrong on a line, in words that an electrician can act on; and events, which tell of a change.
+
+use super::{Name, Timestamp};
+use std::fmt;
+
+/// A kind of trouble. Its [`word`](FindingKind::word) is what status and payloads show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FindingKind {
+    /// No octets at all.
+    Silence,
+    /// Octets, but never a valid frame.
+    NoValidFrame,
+    /// Two devices under one unit id.
+    TwoAnswers,
+    AnotherMaster,
+    /// The adapter hears itself.
+    Echo,
+    /// Octets without end.
+    Babble,
+    /// More damaged answers than this device usually has.
+    ErrorsRising,
+    /// Answers later than it used to.
+    Slower,
+    /// The adapter holds octets back.
+    LatencyTimer,
+    /// Another program has the port open as well.
+    SharedPort,
+}
+
+impl FindingKind {
+    pub const fn word(self) -> &'static str {
+        match self {
+            FindingKind::Silence => "silence",
+            FindingKind::NoValidFrame => "no-valid-frame",
+            FindingKind::TwoAnswers => "two-answers",
+            FindingKind::AnotherMaster => "another-master",
+            FindingKind::Echo => "echo",
+            FindingKind::Babble => "babble",
+            FindingKind::ErrorsRising => "errors-rising",
+            FindingKind::Slower => "slower",
+            FindingKind::LatencyTimer => "latency-timer",
+            FindingKind::SharedPort => "shared-port",
+        }
+    }
+
+    /// Worth knowing, but nothing is wrong for it.
+    pub const fn is_a_hint(self) -> bool {
+        matches!(self, FindingKind::Echo | FindingKind::LatencyTimer)
+    }
+}
+
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Something that is wrong now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub kind: FindingKind,
+    pub since: Timestamp,
+    /// What it is, and what to do.
+    pub text: String,
+}
+
+/// What has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    LineDown,
+    LineUp,
+    DeviceLost,
+    DeviceFound,
+    /// A finding began.
+    Begins(FindingKind),
+    /// A finding is over.
+    Ends(FindingKind),
+}
+
+/// Something that changed on a line, told once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub ts: Timestamp,
+    pub kind: EventKind,
+    pub line: Name,
+    /// None where it concerns the whole line.
+    pub device: Option<Name>,
+    pub text: String,
+}
