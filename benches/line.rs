@@ -6,7 +6,9 @@
 
 #![allow(clippy::print_stdout)] // a bench prints figures
 
-use linesman::bus::{self, DeviceConfig, LineConfig, PortConfig, SerialConfig, plan_points};
+use linesman::bus::{
+    self, Block, DeviceConfig, Lessons, LineConfig, PortConfig, SerialConfig, Terms, WireCost, plan_points,
+};
 use linesman::modbus::rtu::Pace;
 use linesman::model::SystemClock;
 use linesman::profile::{self, Every, Profile};
@@ -27,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let text = profile::builtin_text(PROFILE).ok_or("no such profile")?;
     let profile = profile::parse(PROFILE, PROFILE, text).map_err(|problems| problems.to_string())?;
     let profile = Arc::new(profile);
-    let blocks = plan_points(&profile, &(0..profile.points.len()).collect::<Vec<_>>()).len();
+    let blocks = plan(&profile, Pace::new(9600, false, 1)).len();
     println!(
         "{METERS} × {PROFILE}: {blocks} requests each, turnaround {TURNAROUND:?}, 8N1, {MEASURE:?} each"
     );
@@ -62,10 +64,15 @@ fn measure(profile: &Arc<Profile>, baud: u32) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn cycle_by_formula(profile: &Profile, pace: Pace) -> Duration {
+fn plan(profile: &Profile, pace: Pace) -> Vec<Block> {
     let all: Vec<usize> = (0..profile.points.len()).collect();
+    let terms = Terms { cost: WireCost::rtu(pace), turnaround: TURNAROUND, lessons: &Lessons::default() };
+    plan_points(profile, &all, &terms)
+}
+
+fn cycle_by_formula(profile: &Profile, pace: Pace) -> Duration {
     let one = |octets: usize| pace.octets(8 + 5 + octets) + pace.silence() + TURNAROUND;
-    let blocks = plan_points(profile, &all);
+    let blocks = plan(profile, pace);
     blocks.iter().map(|block| one(block.request.reply_data_octets())).sum::<Duration>() * u32::from(METERS)
 }
 

@@ -34,7 +34,7 @@ mod tcp;
 mod tcp_line;
 pub mod transact;
 
-pub use plan::{Block, function_of, plan_points};
+pub use plan::{Block, Lessons, Terms, WireCost, function_of, plan_points};
 pub use session::{Failure, Session};
 
 use crate::modbus::Framing;
@@ -106,6 +106,20 @@ impl SerialConfig {
             parity: Parity::None,
             stop_bits: 1,
             framing: Framing::Rtu,
+        }
+    }
+}
+
+impl PortConfig {
+    /// How long a read takes on this line.
+    pub fn wire_cost(&self) -> WireCost {
+        let serial = match self {
+            PortConfig::Serial(serial) => serial,
+            PortConfig::Tcp { .. } | PortConfig::RtuOverTcp { .. } => return WireCost::tcp(),
+        };
+        match serial.framing {
+            Framing::Rtu => WireCost::rtu(serial.pace()),
+            Framing::Ascii => WireCost::ascii(serial.pace()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The simulator is the oracle of other tests: here it is held against what reads it.
 
-use linesman::bus::{self, Field, Scan, plan_points};
+use linesman::bus::{self, Field, Lessons, Scan, Terms, WireCost, plan_points};
 use linesman::model::{Name, Timestamp, Value};
 use linesman::sim::{Faults, Meter};
 use linesman::{normalize, profile};
@@ -19,7 +19,9 @@ fn read(meter: &mut Meter, at: Timestamp) -> Scan {
     let profile = Arc::clone(meter.profile());
     let all: Vec<usize> = (0..profile.points.len()).collect();
     let mut fields = Vec::new();
-    for block in plan_points(&profile, &all) {
+    let lessons = Lessons::default();
+    let terms = Terms { cost: WireCost::tcp(), turnaround: Duration::ZERO, lessons: &lessons };
+    for block in plan_points(&profile, &all, &terms) {
         let reply = meter.answer(&block.request.pdu(), at);
         let decoded = linesman::modbus::decode_reply(&block.request, &reply).unwrap();
         let linesman::modbus::ReplyPdu::Data(data) = decoded else {

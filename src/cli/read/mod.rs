@@ -4,13 +4,16 @@ mod question;
 mod show;
 
 use super::{Exit, complain};
-use crate::bus::{self, Block, Failure, PortConfig, SerialConfig, Session, plan_points};
+use crate::bus::{self, Block, Failure, Lessons, PortConfig, SerialConfig, Session, Terms, plan_points};
 use crate::config;
 use crate::model::{Bad, Sample};
 use crate::normalize;
 use crate::profile::{self, Parity, Profile};
 use question::Question;
 use std::time::Duration;
+
+/// Most meters answer within this; it decides how wide a gap between registers is read over.
+const USUAL_TURNAROUND: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["profile", "holding", "input", "coil", "discrete"])))]
@@ -103,16 +106,17 @@ fn ask(arguments: &Arguments, question: &Question) -> Result<Answers, Failure> {
     let all: Vec<usize> = (0..points).collect();
     let mut answers =
         Answers { samples: vec![Err(Bad::NotYet); points], octets: vec![None; points], failures: Vec::new() };
-    let mut blocks: Vec<Block> = plan_points(&question.profile, &all);
+    let terms =
+        Terms { cost: question.port.wire_cost(), turnaround: USUAL_TURNAROUND, lessons: &Lessons::default() };
+    let plan = |points: &[usize]| plan_points(&question.profile, points, &terms);
+    let mut blocks: Vec<Block> = plan(&all);
     blocks.reverse();
     while let Some(block) = blocks.pop() {
         match session.read(arguments.unit, &block.request, arguments.timeout) {
             Ok(data) => answers.take(&question.profile, &block, &data),
             Err(Failure::Exception { code: 2 | 3, .. }) if block.points.len() > 1 => {
                 // One of them is to blame: each is asked by itself.
-                blocks.extend(
-                    block.points.iter().rev().flat_map(|point| plan_points(&question.profile, &[*point])),
-                );
+                blocks.extend(block.points.iter().rev().flat_map(|point| plan(&[*point])));
             }
             Err(failure) => {
                 let bad = match &failure {
