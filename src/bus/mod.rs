@@ -24,6 +24,7 @@ mod frames;
 mod job;
 mod ledger;
 pub mod link;
+mod load;
 mod owner;
 mod plan;
 mod schedule;
@@ -34,6 +35,7 @@ mod tcp;
 mod tcp_line;
 pub mod transact;
 
+pub use load::{ASSUMED_TURNAROUND, Asked, Continuous, LineLoad, Remedy, Unmet};
 pub use plan::{Block, Lessons, Terms, WireCost, function_of, plan_points};
 pub use session::{Failure, Session};
 
