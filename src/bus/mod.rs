@@ -28,6 +28,7 @@ mod job;
 mod learned;
 mod ledger;
 pub mod link;
+mod load;
 mod overheard;
 mod owner;
 mod plan;
@@ -43,6 +44,7 @@ mod tcp_line;
 pub mod transact;
 
 pub use learned::{DeviceMemory, HoleMemory, LimitMemory, RefusedMemory};
+pub use load::{ASSUMED_TURNAROUND, Asked, Continuous, LineLoad, Remedy, Unmet};
 pub use overheard::{Stray, StrayKind};
 pub use plan::{Block, Lessons, Terms, WireCost, function_of, plan_points};
 pub use session::{Failure, Session};

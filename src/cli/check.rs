@@ -1,8 +1,10 @@
 //! `linesman check`: all that is wrong with a configuration and its profiles; opens no port and no socket.
 
+use super::plan::is_full;
 use super::{ConfigArguments, Exit};
-use crate::bus::{DeviceConfig, LineConfig, PortConfig};
+use crate::bus::{ASSUMED_TURNAROUND, DeviceConfig, LineConfig, LineLoad, PortConfig};
 use crate::config::{self, Config, Overlays};
+use crate::modbus::Framing;
 use crate::profile::{Every, Parity};
 use crate::upstream::{self, Kind};
 use std::collections::BTreeMap;
@@ -20,9 +22,12 @@ pub(super) fn main(arguments: Arguments) -> Exit {
     let overlays = Overlays::from_environment(arguments.from.set);
     match config::load(&arguments.from.config, &overlays) {
         Ok(config) => {
-            let warned =
-                config.warnings.iter().try_for_each(|w| writeln!(io::stderr().lock(), "warning: {w}"));
-            let said = io::stdout().lock().write_all(summary(&config).as_bytes());
+            let loads: Vec<LineLoad> =
+                config.lines.iter().map(|line| LineLoad::of(line, ASSUMED_TURNAROUND)).collect();
+            let doubts = config.warnings.iter().map(ToString::to_string);
+            let mut doubts = doubts.chain(loads.iter().filter_map(heavy));
+            let warned = doubts.try_for_each(|w| writeln!(io::stderr().lock(), "warning: {w}"));
+            let said = io::stdout().lock().write_all(summary(&config, &loads).as_bytes());
             if warned.and(said).is_ok() { Exit::Done } else { Exit::Io }
         }
         Err(problems) => {
@@ -36,11 +41,24 @@ pub(super) fn main(arguments: Arguments) -> Exit {
     }
 }
 
+/// A line that is asked for more than it can carry well.
+fn heavy(load: &LineLoad) -> Option<String> {
+    let percent = load.periodic * 100.0;
+    let what = if !load.unmet.is_empty() {
+        "and some periods cannot be kept"
+    } else if is_full(load) {
+        "which leaves little for retries and another meter"
+    } else {
+        return None;
+    };
+    Some(format!("line {}: load {percent:.0} %, {what}: `linesman plan` says what would help", load.name))
+}
+
 /// What the configuration comes to, for somebody who wants to see that it was understood.
-fn summary(config: &Config) -> String {
+fn summary(config: &Config, loads: &[LineLoad]) -> String {
     let mut text = format!("gateway {}, configuration {}\n", config.gateway, config.hash);
-    for line in &config.lines {
-        text.push_str(&line_summary(line));
+    for (line, load) in config.lines.iter().zip(loads) {
+        text.push_str(&line_summary(line, load));
     }
     for (n, wire) in config.wire.iter().enumerate() {
         let head = if n == 0 { "on the wire, counted from 0:\n" } else { "" };
@@ -69,25 +87,35 @@ fn summary(config: &Config) -> String {
     text
 }
 
-fn line_summary(line: &LineConfig) -> String {
-    let port = match &line.port {
+/// What a line is made of, in few words.
+pub(super) fn port(line: &LineConfig) -> String {
+    match &line.port {
         PortConfig::Serial(serial) => {
             let parity = match serial.parity {
                 Parity::None => 'N',
                 Parity::Even => 'E',
                 Parity::Odd => 'O',
             };
-            format!("{}, {} 8{parity}{}", serial.port.display(), serial.baud, serial.stop_bits)
+            let (port, bits) = (serial.port.display(), serial.data_bits);
+            let framing = if serial.framing == Framing::Ascii { ", ASCII" } else { "" };
+            format!("{port}, {} {bits}{parity}{}{framing}", serial.baud, serial.stop_bits)
         }
         PortConfig::Tcp { address, .. } => format!("tcp {address}"),
         PortConfig::RtuOverTcp { address } => format!("RTU over tcp {address}"),
-    };
-    let mut text = format!("line {}: {port}\n", line.name);
+    }
+}
+
+fn line_summary(line: &LineConfig, load: &LineLoad) -> String {
+    let mut text = format!("line {}: {}\n", line.name, port(line));
     for device in &line.devices {
         let off = if device.enabled { "" } else { ", not enabled" };
         let (name, unit, profile) = (&device.name, device.unit, &device.profile.name);
         let _ = writeln!(text, "  {name}: unit {unit}, {profile}, {}{off}", periods(device));
     }
+    let _ = match load.continuous {
+        Some(_) => writeln!(text, "  load 100 % by design, {:.0} % of it periodic", load.periodic * 100.0),
+        None => writeln!(text, "  load {:.0} %", load.periodic * 100.0),
+    };
     text
 }
 
@@ -119,7 +147,7 @@ fn target(upstream: &upstream::Config) -> String {
     }
 }
 
-fn many(n: usize, what: &str) -> String {
+pub(super) fn many(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod plan;
 mod profiles;
 mod read;
 mod run;
@@ -61,6 +62,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Say all that is wrong with a configuration; opens no port and no socket.
     Check(check::Arguments),
+    /// Every request of every line, its wire time, the line's load, and periods that can't be kept; opens nothing.
+    Plan(plan::Arguments),
     /// Ask one device once.
     Read(read::Arguments),
     /// Be a meter (or several), made from profiles and paced like a wire.
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::main(arguments),
         Command::Demo(arguments) => demo::main(arguments),
         Command::Check(arguments) => check::main(arguments),
+        Command::Plan(arguments) => plan::main(arguments),
         Command::Read(arguments) => read::main(arguments),
         Command::Simulate(arguments) => simulate::main(arguments),
         Command::Profiles(arguments) => profiles::main(arguments),

@@ -1,3 +1,5 @@
+//! A scan against devices of every mood.
+
 use super::*;
 use crate::bus::plan::tests::{point, profile};
 use crate::profile::{Format, Table};

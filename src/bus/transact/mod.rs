@@ -14,21 +14,20 @@
 //! 5. The answer counts as soon as it is complete. In the silence that follows anyway a second answer to
 //!    the same question shows: then two devices share a unit id, and neither is believed.
 
+mod listen;
+mod words;
+
+pub use words::{Manners, Notes, Outcome, Tempo, Trace};
+
 use super::frames::{Arrived, EchoState, Verdict, framed, reply_octets};
 use super::link::Link;
-use super::overheard::{self, Stray, StrayKind};
 use super::suspects::Suspects;
-use crate::modbus::rtu::Pace;
-use crate::modbus::{Ask, Framing, ReplyPdu, ascii, rtu};
+use crate::modbus::{Ask, Framing, ascii, rtu};
 use crate::model::Mono;
 use crate::model::status::BusCounters;
 use std::io;
 use std::time::Duration;
 
-/// Octets of one frame may come so far apart: USB adapters deliver every 16 ms, slow meters pause.
-const FRAME_GAP: Duration = Duration::from_millis(50);
-/// In ASCII frames a second is allowed (Serial Line V1.02, 2.5.2.1); network servers cut frames likewise.
-const LOOSE_FRAME_GAP: Duration = Duration::from_millis(250);
 /// A whole reply may take so much longer than the wire needs, per octet, …
 const DRIBBLE: Duration = Duration::from_millis(25);
 /// … and in all: a line that babbles must not hold up the others, nor the stop.
@@ -44,104 +43,6 @@ const READS_IN_A_ROW: usize = 16;
 /// On a line that babbles octets are not read one by one as they come: this rest between two looks keeps
 /// the processor free.
 const REST: Duration = Duration::from_millis(10);
-/// Octets that nobody asked for are looked through for frames in pieces of this size.
-const MOST_OVERHEARD: usize = 512;
-/// Strays remembered between two looks at the notes.
-const MOST_NOTES: usize = 16;
-
-/// What came of a question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The data of the reply.
-    Data(Vec<u8>),
-    Exception(u8),
-    NoReply,
-    /// Octets came, but not the answer; `whole` when they were as many as an answer has, so that
-    /// nothing more is on its way and the question may be asked again at once.
-    Garbled {
-        whole: bool,
-    },
-    /// Two different answers came: two devices have this unit id.
-    TwoAnswers,
-}
-
-/// When what happened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Trace {
-    pub sent: Mono,
-    pub last_octet_left: Mono,
-    /// The answer's first octet; none where nothing came.
-    pub first_heard: Option<Mono>,
-    pub ended: Mono,
-}
-
-/// How patiently a device is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Manners {
-    /// From our last octet to the reply's first.
-    pub timeout: Duration,
-    /// The longest that this device may take: so long a late answer is reckoned with.
-    pub longest: Duration,
-    /// Silence before the request, beyond 3.5 characters.
-    pub min_gap: Duration,
-}
-
-impl Manners {
-    pub fn new(timeout: Duration) -> Manners {
-        Manners { timeout, longest: timeout, min_gap: Duration::ZERO }
-    }
-}
-
-/// How frames go on this line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tempo {
-    pub pace: Pace,
-    pub framing: Framing,
-    /// Between two frames.
-    pub silence: Duration,
-    /// Octets of one frame may come so far apart.
-    frame_gap: Duration,
-}
-
-impl Tempo {
-    pub fn serial(pace: Pace, framing: Framing) -> Tempo {
-        match framing {
-            Framing::Rtu => Tempo { pace, framing, silence: pace.silence(), frame_gap: FRAME_GAP },
-            // Frames have marks of their own; two characters, so that one under way is not run into.
-            Framing::Ascii => Tempo { pace, framing, silence: pace.octets(2), frame_gap: LOOSE_FRAME_GAP },
-        }
-    }
-
-    /// RTU frames through a device server: it keeps the silence on its wire itself, and the network cuts
-    /// frames as it likes. How fast its wire is nobody says; as slow as is usual is assumed.
-    pub fn rtu_over_tcp() -> Tempo {
-        let pace = Pace::new(9600, false, 1);
-        Tempo { pace, framing: Framing::Rtu, silence: Duration::ZERO, frame_gap: LOOSE_FRAME_GAP }
-    }
-}
-
-impl From<Pace> for Tempo {
-    fn from(pace: Pace) -> Tempo {
-        Tempo::serial(pace, Framing::Rtu)
-    }
-}
-
-/// What was noticed besides answers: for the diagnosis.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Notes {
-    /// Valid frames that belonged to nothing we asked.
-    pub strays: Vec<Stray>,
-    /// Answers after their time: unit id, and how long they took.
-    pub late: Vec<(u8, Duration)>,
-    /// A second, different answer of this unit.
-    pub second_answer: Option<u8>,
-    /// The line would not fall silent.
-    pub babble: bool,
-    /// Our own frame came back.
-    pub echo: bool,
-    /// Octets that came while nothing was asked.
-    pub idle_octets: u64,
-}
 
 /// The last question that was answered, to know a second answer by.
 #[derive(Debug, Clone)]
@@ -280,88 +181,6 @@ impl Conversation {
         }
     }
 
-    /// Reads what nobody asked for: how many octets.
-    fn drain<L: Link>(&mut self, link: &mut L, counters: &mut BusCounters) -> io::Result<usize> {
-        let (mut buffer, mut heard) = ([0; BUFFER], 0);
-        // Not for ever: a peer that is not paced can write faster than we read.
-        for _ in 0..READS_IN_A_ROW {
-            let Some(n) = link.read(&mut buffer)? else { break };
-            let now = link.now();
-            if now.since(self.last_activity) > self.tempo.frame_gap {
-                self.listen_in(now, counters);
-            }
-            heard += n;
-            counters.unsolicited_octets += n as u64;
-            self.notes.idle_octets += n as u64;
-            self.overheard.extend_from_slice(&buffer[..n]);
-            if self.overheard.len() > MOST_OVERHEARD {
-                self.listen_in(now, counters);
-            }
-            self.last_activity = self.last_activity.max(now);
-        }
-        Ok(heard)
-    }
-
-    /// Looks through what nobody asked for: late answers, second answers, other masters.
-    fn listen_in(&mut self, now: Mono, counters: &mut BusCounters) {
-        let octets = std::mem::take(&mut self.overheard);
-        let mut rest = octets.as_slice();
-        while let Some((range, stray)) = overheard::first(rest, self.tempo.framing) {
-            counters.foreign_frames += 1;
-            self.judge(stray, rest.get(range.clone()), now);
-            rest = rest.get(range.end..).unwrap_or_default();
-        }
-    }
-
-    fn judge(&mut self, stray: Stray, frame: Option<&[u8]>, now: Mono) {
-        if let Some(late) = self.suspects.late(&stray, now) {
-            self.notes.late.push(late);
-        } else if let (Some(answered), Some(frame)) = (&self.answered, frame)
-            && answered.unit == stray.unit
-            && let Some(data) = self.answer_in(frame, &answered.ask)
-            && data != answered.data
-        {
-            self.notes.second_answer = Some(stray.unit);
-        }
-        if self.notes.strays.len() < MOST_NOTES {
-            self.notes.strays.push(stray);
-        }
-    }
-
-    /// The data of a frame that answers this question.
-    fn answer_in(&self, frame: &[u8], ask: &Ask) -> Option<Vec<u8>> {
-        let pdu = match self.tempo.framing {
-            Framing::Rtu => rtu::unframe(frame).ok()?.1.to_vec(),
-            Framing::Ascii => ascii::unframe(frame).ok()?.1,
-        };
-        match ask.read_reply(&pdu) {
-            Ok(ReplyPdu::Data(data)) => Some(data.to_vec()),
-            Ok(ReplyPdu::Exception(_)) | Err(_) => None,
-        }
-    }
-
-    /// Listens while there is nothing to ask, so that a port that vanishes is noticed at once.
-    pub fn listen_until<L: Link>(
-        &mut self,
-        link: &mut L,
-        until: Mono,
-        counters: &mut BusCounters,
-    ) -> io::Result<()> {
-        let mut heard = 0;
-        while link.now() < until {
-            if heard > BUFFER {
-                link.pause(link.now().plus(REST).min(until))?;
-                heard = self.drain(link, counters)?;
-            } else if link.wait_readable(until)? {
-                heard += self.drain(link, counters)?;
-            }
-        }
-        if link.now().since(self.last_activity) >= self.tempo.silence {
-            self.listen_in(link.now(), counters);
-        }
-        Ok(())
-    }
-
     fn send<L: Link>(&self, link: &mut L, frame: &[u8]) -> io::Result<()> {
         let give_up = link.now().plus(self.tempo.pace.octets(frame.len())).plus(WRITE_PATIENCE);
         let mut rest = frame;
@@ -453,37 +272,6 @@ impl Conversation {
             self.judge(stray, None, now);
         }
     }
-
-    /// Rule 5: in the silence behind an answer shows whether another one follows.
-    fn look_behind<L: Link>(
-        &mut self,
-        link: &mut L,
-        unit: u8,
-        ask: &Ask,
-        outcome: Outcome,
-        counters: &mut BusCounters,
-    ) -> io::Result<Outcome> {
-        self.answered = None;
-        let Outcome::Data(data) = outcome else {
-            self.overheard.clear();
-            return Ok(outcome);
-        };
-        // What came in the same read as the answer was heard with it.
-        counters.noise_octets += self.overheard.len() as u64;
-        let mut heard = 0;
-        while link.now() < self.last_activity.plus(self.tempo.silence) && heard <= BUFFER {
-            if link.wait_readable(self.last_activity.plus(self.tempo.silence))? {
-                let before = counters.unsolicited_octets;
-                heard += self.drain(link, counters)?;
-                counters.noise_octets += counters.unsolicited_octets - before;
-                counters.unsolicited_octets = before;
-            }
-        }
-        self.answered = Some(Answered { unit, ask: *ask, data: data.clone() });
-        self.listen_in(link.now(), counters);
-        let doubtful = self.notes.second_answer == Some(unit);
-        Ok(if doubtful { Outcome::TwoAnswers } else { Outcome::Data(data) })
-    }
 }
 
 fn count(outcome: &Outcome, counters: &mut BusCounters) {
@@ -496,9 +284,4 @@ fn count(outcome: &Outcome, counters: &mut BusCounters) {
         Outcome::NoReply => counters.timeouts += 1,
         Outcome::Garbled { .. } => {}
     }
-}
-
-/// Whether a stray frame shows another master at work.
-pub fn is_foreign_question(stray: &Stray) -> bool {
-    stray.kind == StrayKind::Request
 }
