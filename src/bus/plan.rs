@@ -137,7 +137,6 @@ pub(crate) mod tests {
     use crate::model::{Decimal, Ratio};
     use crate::profile::{Format, Order};
     use proptest::prelude::*;
-    use std::time::Duration;
 
     pub(crate) fn point(name: &str, table: Table, address: u16, format: Format) -> Point {
         Point {
@@ -173,7 +172,7 @@ pub(crate) mod tests {
             sources: vec![],
             serial: None,
             unit_id: None,
-            habits: Habits { max_registers: 20, align: 1, holes: vec![], min_gap: Duration::ZERO },
+            habits: Habits { max_registers: 20, ..Habits::default() },
             identify: vec![],
             points,
         }

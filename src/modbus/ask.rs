@@ -168,9 +168,9 @@ pub(super) const fn within_limit(octets: usize) -> ReplyLength {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ReadFunction, encode_data_reply, encode_exception, encode_server_id};
     use super::*;
-    use crate::modbus::encode_identification;
+    use crate::modbus::{ReadFunction, encode_data_reply, encode_exception};
+    use crate::modbus::{encode_identification, encode_server_id};
     use proptest::prelude::*;
 
     fn asks() -> impl Strategy<Value = Ask> {
