@@ -12,8 +12,8 @@ use linesman::bus::{
 use linesman::modbus::rtu::Pace;
 use linesman::model::SystemClock;
 use linesman::profile::{self, Every, Profile};
+use linesman::sim::Meter;
 use linesman::sim::wire::{self, Statistics, WireConfig};
-use linesman::sim::{Faults, Meter};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,13 +78,8 @@ fn cycle_by_formula(profile: &Profile, pace: Pace) -> Duration {
 
 /// The time from each scan of the last meter to the next one, and what the wire saw.
 fn run(profile: &Arc<Profile>, baud: u32) -> Result<(Vec<Duration>, Statistics), Box<dyn Error>> {
-    let wire = wire::start(WireConfig {
-        meters: (1..=METERS).map(|unit| Meter::new(Arc::clone(profile), unit, 1)).collect(),
-        baud,
-        path: None,
-        turnaround: TURNAROUND,
-        faults: Faults::new(Vec::new(), 1),
-    })?;
+    let meters = (1..=METERS).map(|unit| Meter::new(Arc::clone(profile), unit, 1)).collect();
+    let wire = wire::start(WireConfig { turnaround: TURNAROUND, ..WireConfig::new(meters, baud) })?;
     let device = |unit: u8| -> Result<DeviceConfig, Box<dyn Error>> {
         let name = format!("m{unit}").parse()?;
         let device = DeviceConfig::new(name, unit, Arc::clone(profile), Every::Continuous);

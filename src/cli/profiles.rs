@@ -151,6 +151,15 @@ fn facts(profile: &Profile) -> String {
     if !habits.min_gap.is_zero() {
         let _ = write!(text, ", {} apart", span(habits.min_gap));
     }
+    if let Some(least) = habits.min_timeout {
+        let _ = write!(text, ", waiting at least {}", span(least));
+    }
+    if let Some(most) = habits.timeout {
+        let _ = write!(text, ", waiting at most {}", span(most));
+    }
+    if habits.diagnostics {
+        let _ = write!(text, ", answers function 08");
+    }
     for hole in &habits.holes {
         let _ = write!(text, ", never {}", range(hole));
     }

@@ -3,7 +3,7 @@
 use super::DEFAULT_EVERY;
 use super::build::{Ground, Once, duration, name, whole};
 use crate::bus::{self, DeviceConfig};
-use crate::profile::format::every;
+use crate::profile::format::{TIMEOUTS, every};
 use crate::profile::yaml::table::ScalarRule;
 use crate::profile::yaml::{Node, Report, Scalar, nearest, scalar};
 use crate::profile::{self, Every, Problems, Profile};
@@ -11,9 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Meters of the field answer in 5 to 500 ms; beyond this a line stands still.
-const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 
 /// The profiles that devices name, each read once.
 #[derive(Debug)]
@@ -114,6 +111,22 @@ fn device(
         let message = format!("`min_gap` is below what the profile says the meter needs: {least}ms is kept");
         ground.warnings.push(report.problem(&at.place, message, None));
     }
+    let (timeout, min_timeout) = timeouts(node, &profile, report);
+    Some(DeviceConfig {
+        name: name(node)?,
+        unit: 0,
+        enabled: node.get("enabled").and_then(|n| scalar::flag(n.scalar()?)).unwrap_or(true),
+        timeout,
+        min_timeout,
+        retries: whole(node, "retries").unwrap_or(bus::RETRIES),
+        min_gap: min_gap.max(profile.habits.min_gap),
+        every,
+        profile,
+    })
+}
+
+/// The longest and the shortest wait for a reply: the configuration wins over the profile.
+fn timeouts(node: &Node, profile: &Profile, report: &mut Report<'_>) -> (Duration, Duration) {
     for key in ["timeout", "min_timeout"] {
         if let (Some(timeout), Some(at)) = (duration(node, key), node.get(key))
             && !TIMEOUTS.contains(&timeout)
@@ -121,24 +134,16 @@ fn device(
             report.at(&at.place, format!("`{key}`: expected 10ms to 60s, found {}", at.found()));
         }
     }
-    let timeout = duration(node, "timeout").unwrap_or(bus::TIMEOUT);
-    if let (Some(least), Some(at)) = (duration(node, "min_timeout"), node.get("min_timeout"))
+    let given = duration(node, "min_timeout");
+    let timeout = duration(node, "timeout").or(profile.habits.timeout).unwrap_or(bus::TIMEOUT);
+    if let (Some(least), Some(at)) = (given, node.get("min_timeout"))
         && least > timeout
     {
         let message = format!("`min_timeout`: expected at most `timeout`, found {}", at.found());
         report.at(&at.place, message);
     }
-    Some(DeviceConfig {
-        name: name(node)?,
-        unit: 0,
-        enabled: node.get("enabled").and_then(|n| scalar::flag(n.scalar()?)).unwrap_or(true),
-        timeout,
-        min_timeout: duration(node, "min_timeout").unwrap_or(bus::MIN_TIMEOUT).min(timeout),
-        retries: whole(node, "retries").unwrap_or(bus::RETRIES),
-        min_gap: min_gap.max(profile.habits.min_gap),
-        every,
-        profile,
-    })
+    let min_timeout = given.or(profile.habits.min_timeout).unwrap_or(bus::MIN_TIMEOUT);
+    (timeout, min_timeout.min(timeout))
 }
 
 pub(super) static UNIT_ID: ScalarRule = ScalarRule {

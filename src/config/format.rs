@@ -135,11 +135,15 @@ static DEVICE: Table = Table {
         .required(),
         Key::new("every", Kind::Scalar(&EVERY), "how often it is read"),
         Key::new("enabled", Kind::Flag, "false: known, but not asked; true unless given"),
-        Key::new("timeout", Kind::Scalar(&DURATION), "longest wait for a reply; 1s unless given"),
+        Key::new(
+            "timeout",
+            Kind::Scalar(&DURATION),
+            "longest wait for a reply; the profile's, or 1s unless given",
+        ),
         Key::new(
             "min_timeout",
             Kind::Scalar(&DURATION),
-            "shortest wait for a reply, which adapts to the device; 100ms unless given",
+            "shortest wait for a reply, which adapts to the device; the profile's, or 100ms unless given",
         ),
         Key::new(
             "retries",

@@ -173,6 +173,25 @@ http: { listen: \"127.0.0.1:8580\" }
     }
 
     #[test]
+    fn a_timeout_is_the_configurations_else_the_profiles() {
+        let dir = tempfile::tempdir().unwrap();
+        let meter = METER.replace("min_gap: 20ms", "timeout: 3s, min_timeout: 400ms");
+        std::fs::write(dir.path().join("x1.yaml"), meter).unwrap();
+        let text = GOOD
+            .replace("unit: 1 }", "unit: 1, timeout: 5s, min_timeout: 200ms }")
+            .replace("unit: 255,", "unit: 255, timeout: 300ms,");
+        let parsed = parse("linesman.yaml", &text, &Overlays::default(), dir.path(), &[]);
+        let config = parsed.map_err(|problems| problems.to_string()).unwrap();
+        let bounds = config.lines.iter().flat_map(|line| &line.devices);
+        let ms = |span: Duration| span.as_millis();
+        let bounds: Vec<_> = bounds.map(|device| (ms(device.min_timeout), ms(device.timeout))).collect();
+        assert_eq!(bounds, [(200, 5000), (400, 3000), (300, 300)]);
+        let wrong = text.replace("unit: 2,", "unit: 2, min_timeout: 4s,");
+        let said = parse("linesman.yaml", &wrong, &Overlays::default(), dir.path(), &[]).unwrap_err();
+        assert!(said.to_string().contains("`min_timeout`: expected at most `timeout`"), "{said}");
+    }
+
+    #[test]
     fn the_hash_hears_meaning_not_form() {
         let hash = |text: &str| load_text(text, &Overlays::default()).unwrap().hash;
         let reformed = GOOD

@@ -169,9 +169,8 @@ pub(super) const fn within_limit(octets: usize) -> ReplyLength {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modbus::{
-        ReadFunction, encode_data_reply, encode_exception, encode_identification, encode_server_id,
-    };
+    use crate::modbus::{ReadFunction, encode_data_reply, encode_exception};
+    use crate::modbus::{encode_identification, encode_server_id};
     use proptest::prelude::*;
 
     fn asks() -> impl Strategy<Value = Ask> {

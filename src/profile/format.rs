@@ -2,9 +2,11 @@
 
 use super::yaml::scalar::{self, DECIMAL, DURATION, RATIO, TEXT};
 use super::yaml::table::{Key, Kind, ScalarRule, Table, Word};
-use super::{Every, Format};
+use super::{Every, Format, address};
 use crate::model::quantity;
 use crate::profile::yaml::{Scalar, nearest};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 const ADDRESS: Kind = Kind::Whole { least: 0, most: 65_535 };
 const ONE_PLACE: &[&str] = &["holding", "input", "coil", "discrete", "register"];
@@ -73,6 +75,21 @@ static MODBUS: Table = Table {
             "addresses that must not be read, not even in passing",
         ),
         Key::new("min_gap", Kind::Scalar(&DURATION), "silence that the meter needs before the next request"),
+        Key::new(
+            "diagnostics",
+            Kind::Flag,
+            "true: it answers function 08, Return Query Data; false unless said otherwise",
+        ),
+        Key::new(
+            "timeout",
+            Kind::Scalar(&TIMEOUT),
+            "longest wait for a reply, unless the configuration says otherwise",
+        ),
+        Key::new(
+            "min_timeout",
+            Kind::Scalar(&TIMEOUT),
+            "shortest wait for a reply, unless the configuration says otherwise",
+        ),
     ],
     exactly_one: &[],
 };
@@ -206,7 +223,7 @@ static TYPE: ScalarRule = ScalarRule {
 };
 static REGISTER: ScalarRule = ScalarRule {
     expected: "5 or 6 digits as in manuals (40001, 400001)",
-    check: |s| register(s).map(|_| ()),
+    check: |s| address::register(s).map(|_| ()),
     types: &["integer", "string"],
     pattern: Some("^[0134][0-9]{4,5}$"),
     words: None,
@@ -214,7 +231,7 @@ static REGISTER: ScalarRule = ScalarRule {
 };
 static HOLE: ScalarRule = ScalarRule {
     expected: "an address or a range of them (\"108-199\")",
-    check: |s| hole(s).map(|_| ()),
+    check: |s| address::hole(s).map(|_| ()),
     types: &["string", "integer"],
     pattern: Some("^[0-9]+( *- *[0-9]+)?$"),
     words: None,
@@ -248,6 +265,16 @@ static INVALID: ScalarRule = ScalarRule {
     words: None,
     limits: None,
 };
+/// Meters of the field answer in 5 to 500 ms; beyond this a line stands still.
+pub const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+static TIMEOUT: ScalarRule = ScalarRule {
+    expected: "a duration from 10ms to 60s",
+    check: timeout,
+    types: &["string"],
+    pattern: Some("^[0-9]+([.][0-9]+)?(ms|s|m)$"),
+    words: None,
+    limits: None,
+};
 /// How often something is read.
 pub static EVERY: ScalarRule = ScalarRule {
     expected: "a duration (500ms, 10s, 5m, 1h) or `continuous`",
@@ -257,6 +284,10 @@ pub static EVERY: ScalarRule = ScalarRule {
     words: None,
     limits: None,
 };
+
+fn timeout(scalar: &Scalar) -> Result<(), String> {
+    if TIMEOUTS.contains(&scalar::duration(scalar)?) { Ok(()) } else { Err(String::new()) }
+}
 
 /// YAML's own spelling is `.nan`; people write `nan`.
 pub(super) fn is_nan(scalar: &Scalar) -> bool {
@@ -336,49 +367,6 @@ static COMMON: &[(&str, &str)] = &[
     ("string", "string:8"),
     ("bcd", "bcd16"),
 ];
-
-/// The first digit names the table, the rest counts from one.
-pub(super) fn register(scalar: &Scalar) -> Result<(super::Table, u16), String> {
-    let text = scalar.text.as_str();
-    if !matches!(text.len(), 5 | 6) || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(
-            "zero-based addresses as on the wire stand after `holding:`, `input:`, `coil:`, `discrete:`"
-                .to_owned(),
-        );
-    }
-    let (table, number) = text.split_at(1);
-    let table =
-        match table {
-            "0" => super::Table::Coil,
-            "1" => super::Table::DiscreteInput,
-            "3" => super::Table::InputRegister,
-            "4" => super::Table::HoldingRegister,
-            _ => return Err(
-                "the first digit is 0 (coil), 1 (discrete input), 3 (input register) or 4 (holding register)"
-                    .to_owned(),
-            ),
-        };
-    let number: u32 = number.parse().map_err(|_| String::new())?;
-    let address =
-        number.checked_sub(1).ok_or_else(|| "registers in this notation count from 1".to_owned())?;
-    u16::try_from(address)
-        .map(|address| (table, address))
-        .map_err(|_| "the last register is 65536".to_owned())
-}
-
-/// `108-199`, or one address.
-pub(super) fn hole(scalar: &Scalar) -> Result<std::ops::RangeInclusive<u16>, String> {
-    let (first, last) = scalar.text.split_once('-').unwrap_or((&scalar.text, &scalar.text));
-    let address = |text: &str| {
-        let plain = Scalar { text: text.trim().to_owned(), plain: true };
-        scalar::whole(&plain).ok().and_then(|n| u16::try_from(n).ok())
-    };
-    match (address(first), address(last)) {
-        (Some(first), Some(last)) if first <= last => Ok(first..=last),
-        (Some(first), Some(last)) => Err(format!("write \"{last}-{first}\"")),
-        (Some(_) | None, Some(_) | None) => Err(String::new()),
-    }
-}
 
 /// A period, or `continuous`.
 pub fn every(scalar: &Scalar) -> Result<Every, String> {

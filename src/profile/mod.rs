@@ -14,6 +14,7 @@
 //! [`mod@format`] is the table of keys, [`yaml`] the tools, [`library`] finds. Who adds a profile adds a
 //! file in `profiles/`; the format is described there.
 
+mod address;
 pub mod format;
 pub mod library;
 mod point;
@@ -204,6 +205,11 @@ pub struct Habits {
     pub holes: Vec<RangeInclusive<u16>>,
     /// Silence the meter needs between its reply and the next request, beyond 3.5 characters.
     pub min_gap: Duration,
+    /// It answers function 08, Return Query Data.
+    pub diagnostics: bool,
+    /// The longest and the shortest wait for its reply, where this model needs other bounds than most.
+    pub timeout: Option<Duration>,
+    pub min_timeout: Option<Duration>,
 }
 
 /// One fact that tells this model from others: all must hold.

@@ -1,5 +1,6 @@
 //! One point of a profile: address, format, and how its number becomes a value in the canonical unit.
 
+use super::address;
 use super::format;
 use super::read::{given_orders, scalar_of, text, whole};
 use super::yaml::{Entry, Node, Place, Report, nearest, scalar};
@@ -66,7 +67,7 @@ fn location(node: &Node) -> Option<(Table, u16)> {
         ("discrete", Table::DiscreteInput),
     ];
     if let Some(register) = scalar_of(node, "register") {
-        return format::register(register).ok();
+        return address::register(register).ok();
     }
     let (key, table) = tables.into_iter().find(|(key, _)| node.get(key).is_some())?;
     whole(node.get(key)?).map(|address| (table, address))

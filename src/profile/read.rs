@@ -1,6 +1,7 @@
 //! A profile's text to a [`Profile`], with everything that is wrong with it.
 
-use super::format::{self, PROFILE};
+use super::address;
+use super::format::PROFILE;
 use super::yaml::{Entry, Node, Place, Problems, Report, Scalar, node, scalar, walk};
 use super::{FactorySerial, Fingerprint, Habits, Order, Parity, Point, Profile, Table, point};
 use std::collections::BTreeMap;
@@ -37,6 +38,12 @@ fn build(name: &str, root: &Node, report: &mut Report<'_>) -> Profile {
             );
             report.at(at, message);
         }
+    }
+    let shortest = root.get("modbus").and_then(|modbus| modbus.get("min_timeout"));
+    if let (Some(least), Some(most), Some(at)) = (habits.min_timeout, habits.timeout, shortest)
+        && least > most
+    {
+        report.at(&at.place, format!("`min_timeout`: expected at most `timeout`, found {}", at.found()));
     }
     let orders = orders(root.get("modbus"));
     let points = points(root.get("points"), orders, &habits, report);
@@ -95,8 +102,20 @@ fn orders(modbus: Option<&Node>) -> (Order, Order) {
 impl Default for Habits {
     /// The limits of the protocol itself (Application Protocol V1.1b3, 6.3).
     fn default() -> Habits {
-        Habits { max_registers: 125, align: 1, holes: Vec::new(), min_gap: Duration::ZERO }
+        Habits {
+            max_registers: 125,
+            align: 1,
+            holes: Vec::new(),
+            min_gap: Duration::ZERO,
+            diagnostics: false,
+            timeout: None,
+            min_timeout: None,
+        }
     }
+}
+
+fn duration(node: &Node, key: &str) -> Option<Duration> {
+    scalar_of(node, key).and_then(|scalar| scalar::duration(scalar).ok())
 }
 
 type Hole = (RangeInclusive<u16>, Place);
@@ -106,7 +125,7 @@ fn habits(modbus: Option<&Node>) -> (Habits, Vec<Hole>) {
     let Some(modbus) = modbus else { return (plain, Vec::new()) };
     let mut holes: Vec<Hole> = Vec::new();
     for item in modbus.get("holes").map(Node::items).unwrap_or_default() {
-        let hole = item.scalar().and_then(|scalar| format::hole(scalar).ok());
+        let hole = item.scalar().and_then(|scalar| address::hole(scalar).ok());
         holes.extend(hole.map(|hole| (hole, item.place.clone())));
     }
     holes.sort_by_key(|(hole, _)| *hole.start());
@@ -114,7 +133,10 @@ fn habits(modbus: Option<&Node>) -> (Habits, Vec<Hole>) {
         max_registers: modbus.get("max_registers").and_then(whole).unwrap_or(plain.max_registers),
         align: modbus.get("align").and_then(whole).unwrap_or(plain.align),
         holes: holes.iter().map(|(hole, _)| hole.clone()).collect(),
-        min_gap: scalar_of(modbus, "min_gap").and_then(|s| scalar::duration(s).ok()).unwrap_or(plain.min_gap),
+        min_gap: duration(modbus, "min_gap").unwrap_or(plain.min_gap),
+        diagnostics: scalar_of(modbus, "diagnostics").and_then(scalar::flag).unwrap_or(plain.diagnostics),
+        timeout: duration(modbus, "timeout"),
+        min_timeout: duration(modbus, "min_timeout"),
     };
     (habits, holes)
 }
@@ -236,7 +258,7 @@ pub fn notation(text: &str) -> Vec<(String, String, Table, u16)> {
     let points = root.get("points").map(Node::entries).unwrap_or_default();
     let wire = |entry: &Entry| {
         let given = scalar_of(&entry.value, "register")?;
-        let (table, address) = format::register(given).ok()?;
+        let (table, address) = address::register(given).ok()?;
         Some((entry.key.clone(), given.text.clone(), table, address))
     };
     points.iter().filter_map(wire).collect()
@@ -255,7 +277,7 @@ kind: energy-meter
 sources: ["manual"]
 serial: { baud: 9600, parity: even }
 unit_id: 1
-modbus: { word_order: little, max_registers: 80, holes: ["108-199", 300], min_gap: 5ms }
+modbus: { word_order: little, max_registers: 80, holes: ["108-199", 300], min_gap: 5ms, diagnostics: true, timeout: 2s, min_timeout: 300ms }
 identify: [ { holding: 0xFC02, equals: 112 } ]
 points:
   power:  { input: 52, type: s32, quantity: active-power, unit: kW, scale: 0.1, resolution: 0.1, range: [-10, 10] }
@@ -278,6 +300,9 @@ points:
         assert_eq!(p.serial, Some(FactorySerial { baud: 9600, parity: Parity::Even, stop_bits: 1 }));
         assert_eq!(p.habits.holes, [108..=199, 300..=300]);
         assert_eq!(p.habits.min_gap, Duration::from_millis(5));
+        assert!(p.habits.diagnostics);
+        assert_eq!(p.habits.timeout, Some(Duration::from_secs(2)));
+        assert_eq!(p.habits.min_timeout, Some(Duration::from_millis(300)));
         let [power, temp, heat, state, alarm, relay, serial] = p.points.as_slice() else { panic!() };
         assert_eq!(power.scale, "100".parse().unwrap());
         assert_eq!((power.unit.as_str(), power.resolution), ("W", Some(d("100"))));
@@ -292,5 +317,25 @@ points:
         assert_eq!((alarm.format, alarm.bit), (Format::Bits, Some(3)));
         assert_eq!((relay.table, relay.format), (Table::Coil, Format::Bool));
         assert_eq!((serial.format, serial.word_order), (Format::Text(8), Order::Big));
+    }
+
+    #[test]
+    fn bounds_of_a_timeout_are_within_reason_and_in_order() {
+        let problems = |modbus: &str| {
+            let text = GOOD.replace("diagnostics: true, timeout: 2s, min_timeout: 300ms", modbus);
+            parse("acme", "acme.yaml", &text).map_err(|e| e.to_string())
+        };
+        assert!(problems("timeout: 60s, min_timeout: 10ms").is_ok());
+        for (modbus, told) in [
+            ("timeout: 61s", "`timeout`: expected a duration from 10ms to 60s, found `61s`"),
+            ("min_timeout: 9ms", "`min_timeout`: expected a duration from 10ms to 60s, found `9ms`"),
+            ("timeout: 1s, min_timeout: 2s", "`min_timeout`: expected at most `timeout`, found `2s`"),
+            ("diagnostics: maybe", "`diagnostics`: expected true or false"),
+        ] {
+            let said = problems(modbus).unwrap_err();
+            assert!(said.contains(told), "{modbus}: {said}");
+        }
+        let plain = problems("align: 1").unwrap().habits;
+        assert_eq!((plain.diagnostics, plain.timeout, plain.min_timeout), (false, None, None));
     }
 }

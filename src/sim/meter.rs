@@ -1,15 +1,18 @@
 //! One simulated meter: its registers at a given second, its truth, and its answers.
 
+use super::identity;
 use super::values::{mixed, plausible};
-use crate::modbus::{ReadFunction, ReadRequest, encode_data_reply, encode_exception};
+use crate::modbus::{Ask, ReadFunction, ReadRequest, encode_data_reply, encode_exception};
 use crate::model::{Decimal, Name, Timestamp, Value};
 use crate::profile::{Format, Order, Point, Profile, Sentinel, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const ILLEGAL_ADDRESS: u8 = 2;
+pub(super) const ILLEGAL_FUNCTION: u8 = 1;
+pub(super) const ILLEGAL_ADDRESS: u8 = 2;
 const ILLEGAL_VALUE: u8 = 3;
-const ILLEGAL_FUNCTION: u8 = 1;
+/// What makes a twin's values others than its sister's.
+const OTHER_VALUES: u64 = 0x5EED;
 /// How long one set of values lasts.
 const STEP_MS: i64 = 1000;
 
@@ -49,6 +52,21 @@ impl Meter {
         &self.profile
     }
 
+    /// A second meter with the same profile and unit id, and other values.
+    pub(super) fn twin(&self) -> Meter {
+        Meter::new(Arc::clone(&self.profile), self.unit, self.seed.wrapping_add(OTHER_VALUES))
+    }
+
+    /// The last two registers in a row that it has, as a request: what another master asks.
+    pub(super) fn last_two_registers(&self) -> Option<ReadRequest> {
+        let functions = [ReadFunction::HoldingRegisters, ReadFunction::InputRegisters];
+        functions.into_iter().find_map(|function| {
+            let (first, last) = self.areas.get(&table_of(function))?;
+            let address = u16::try_from(last.checked_sub(1)?.max(*first)).ok()?;
+            ReadRequest::new(function, address, 2).ok()
+        })
+    }
+
     /// The moment at which the values of `at` came to be.
     pub fn step_began(at: Timestamp) -> Timestamp {
         Timestamp(at.0.div_euclid(STEP_MS) * STEP_MS)
@@ -67,9 +85,12 @@ impl Meter {
     /// The reply PDU to a request PDU.
     pub fn answer(&mut self, pdu: &[u8], at: Timestamp) -> Vec<u8> {
         let function = pdu.first().copied().unwrap_or(0);
-        let request = match ReadRequest::decode(pdu) {
-            Ok(request) => request,
+        let ask = match Ask::decode(pdu) {
+            Ok(ask) => ask,
             Err(error) => return encode_exception(function, u8::from(error.exception())).to_vec(),
+        };
+        let Ask::Read(request) = ask else {
+            return identity::answer(&self.profile, &ask).unwrap_or_default();
         };
         match self.data(&request, at) {
             Ok(data) => encode_data_reply(&request, &data),

@@ -1,33 +1,25 @@
 //! Meters on one pseudo-terminal, at the pace of a real line.
 
-use super::fault::Faults;
+use super::bench::Bench;
+use super::faults::Faults;
 use super::meter::Meter;
 use super::pty::Pty;
-use crate::modbus::rtu::{self, Pace};
-use crate::modbus::{ReadFunction, ReadRequest, encode_exception};
-use crate::model::{Clock, Mono, SystemClock};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use crate::modbus::Framing;
+use crate::modbus::rtu::Pace;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// A read request on the wire: unit id, PDU of five octets, checksum.
-const REQUEST: usize = 8;
-/// The thread looks at its stop token this often.
-const LOOK: Duration = Duration::from_millis(100);
-/// More than this is no request.
-const MOST: usize = 512;
-
 /// What to simulate.
 #[derive(Debug, Clone)]
 pub struct WireConfig {
     pub meters: Vec<Meter>,
-    pub baud: u32,
+    /// Baud rate and bits of a character. A pseudo-terminal itself has neither, nor parity.
+    pub pace: Pace,
+    pub framing: Framing,
     /// A symlink to the terminal is put here.
     pub path: Option<PathBuf>,
     /// From a request's last octet to the reply's first.
@@ -35,14 +27,31 @@ pub struct WireConfig {
     pub faults: Faults,
 }
 
+impl WireConfig {
+    /// RTU, 8N1, with nothing wrong, meters that answer at once, and no name of its own.
+    pub fn new(meters: Vec<Meter>, baud: u32) -> WireConfig {
+        WireConfig {
+            meters,
+            pace: Pace::new(baud, false, 1),
+            framing: Framing::Rtu,
+            path: None,
+            turnaround: Duration::ZERO,
+            faults: Faults::none(),
+        }
+    }
+}
+
 /// What the wire has seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
     pub requests: u64,
-    /// Replies sent, refusals among them.
+    /// Requests that were answered, refusals among them.
     pub replies: u64,
     /// The shortest silence before a request, from the second one on.
     pub shortest_silence: Option<Duration>,
+    /// Requests that certainly began less than 3.5 characters after the last octet on the wire, whoever
+    /// sent that (RTU only).
+    pub too_soon: u64,
     /// Frames that were no request of a function we know.
     pub not_understood: u64,
 }
@@ -94,194 +103,5 @@ impl Drop for Wire {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-    }
-}
-
-struct Bench {
-    config: WireConfig,
-    pace: Pace,
-    pty: Pty,
-    clock: Arc<dyn Clock>,
-    started: Mono,
-    heard: Vec<u8>,
-    /// When the octets heard so far have all passed the wire.
-    passed: Mono,
-    /// When the wire was last in use.
-    last_used: Option<Mono>,
-    seen: Statistics,
-    publish: watch::Sender<Statistics>,
-    stop: CancellationToken,
-}
-
-impl Bench {
-    fn new(
-        config: WireConfig,
-        pty: Pty,
-        publish: watch::Sender<Statistics>,
-        stop: CancellationToken,
-    ) -> Bench {
-        let clock = Arc::new(SystemClock);
-        let now = clock.mono();
-        Bench {
-            pace: Pace::new(config.baud, false, 1),
-            config,
-            pty,
-            clock,
-            started: now,
-            heard: Vec::new(),
-            passed: now,
-            last_used: None,
-            seen: Statistics::default(),
-            publish,
-            stop,
-        }
-    }
-
-    fn run(&mut self) -> io::Result<()> {
-        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-        while !self.stop.is_cancelled() {
-            let now = self.clock.mono();
-            if !self.wait_readable(now.plus(LOOK))? {
-                self.forget_what_is_no_request();
-                continue;
-            }
-            self.listen()?;
-            while let Some(request) = self.whole_request() {
-                self.serve(&request)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn listen(&mut self) -> io::Result<()> {
-        let mut buffer = [0; MOST];
-        match rustix::io::read(&self.pty.master, &mut buffer) {
-            Ok(n) => {
-                let now = self.clock.mono();
-                if self.heard.is_empty() {
-                    self.note_silence(now);
-                    self.passed = now;
-                }
-                // Written at once, but an octet takes its time on a wire.
-                self.passed = self.passed.max(now).plus(self.pace.octets(n));
-                self.last_used = Some(self.passed);
-                self.heard.extend_from_slice(&buffer[..n]);
-                self.heard.truncate(MOST);
-                Ok(())
-            }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn note_silence(&mut self, now: Mono) {
-        if let Some(last) = self.last_used {
-            let silence = now.since(last);
-            self.seen.shortest_silence = Some(self.seen.shortest_silence.map_or(silence, |s| s.min(silence)));
-        }
-    }
-
-    /// A request by its length and checksum, as a server on a wire knows it by the silence after it.
-    fn whole_request(&mut self) -> Option<Vec<u8>> {
-        let known = self.heard.get(1).is_some_and(|code| ReadFunction::from_code(*code).is_some());
-        let length = if known { REQUEST } else { self.heard.len() };
-        let frame = self.heard.get(..length)?;
-        if rtu::unframe(frame).is_ok() {
-            return Some(self.heard.drain(..length).collect());
-        }
-        None
-    }
-
-    fn forget_what_is_no_request(&mut self) {
-        if !self.heard.is_empty() {
-            self.heard.clear();
-            self.seen.not_understood += 1;
-            self.publish.send_replace(self.seen);
-        }
-    }
-
-    fn serve(&mut self, request: &[u8]) -> io::Result<()> {
-        self.seen.requests += 1;
-        let reply = self.reply(request);
-        self.wait_until(self.passed)?;
-        if self.config.faults.echoes() {
-            self.send(request, self.clock.mono())?;
-        }
-        if let Some((octets, delay)) = reply {
-            let begin = self.passed.plus(self.config.turnaround).plus(delay);
-            self.wait_until(begin)?;
-            self.send(&octets, begin)?;
-            self.seen.replies += 1;
-        }
-        self.publish.send_replace(self.seen);
-        Ok(())
-    }
-
-    /// The reply's octets as they will be on the wire, and how much later than usual.
-    fn reply(&mut self, request: &[u8]) -> Option<(Vec<u8>, Duration)> {
-        let (unit, pdu) = rtu::unframe(request).ok()?;
-        let since_start = self.clock.mono().since(self.started);
-        let faults = &mut self.config.faults;
-        let meter = self.config.meters.iter_mut().find(|meter| meter.unit() == unit)?;
-        if faults.is_silent(unit, since_start) {
-            return None;
-        }
-        let refused =
-            ReadRequest::decode(pdu).ok().and_then(|r| faults.refuses(unit, r.address(), r.count()));
-        let answer = match refused {
-            Some(code) => encode_exception(pdu.first().copied().unwrap_or(0), code).to_vec(),
-            None => meter.answer(pdu, self.clock.utc()),
-        };
-        let mut octets = rtu::frame(unit, &answer);
-        if faults.breaks_checksum(unit)
-            && let Some(last) = octets.last_mut()
-        {
-            *last ^= 0x5A;
-        }
-        let mut whole = faults.noise(unit);
-        whole.append(&mut octets);
-        Some((whole, faults.lateness(unit)))
-    }
-
-    /// Octet by octet: each is there when its last bit has passed.
-    fn send(&mut self, octets: &[u8], begin: Mono) -> io::Result<()> {
-        for (index, octet) in octets.iter().enumerate() {
-            self.wait_until(begin.plus(self.pace.octets(index + 1)))?;
-            // Before the write: the gateway may have read the octet before this thread runs again.
-            self.last_used = Some(self.clock.mono());
-            match rustix::io::write(&self.pty.master, std::slice::from_ref(octet)) {
-                Ok(_) | Err(Errno::AGAIN) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    fn wait_until(&self, until: Mono) -> io::Result<()> {
-        while self.clock.mono() < until && !self.stop.is_cancelled() {
-            let span = until.since(self.clock.mono()).min(LOOK);
-            match poll(&mut [], Some(&timespec(span))) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    fn wait_readable(&self, until: Mono) -> io::Result<bool> {
-        let timeout = timespec(until.since(self.clock.mono()));
-        match poll(&mut [PollFd::new(&self.pty.master, PollFlags::IN)], Some(&timeout)) {
-            Ok(n) => Ok(n > 0),
-            // As if something were there: reading finds out.
-            Err(Errno::INTR) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-fn timespec(span: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(span.subsec_nanos()),
     }
 }

@@ -3,7 +3,7 @@
 use linesman::bus::{self, DeviceConfig, LineConfig, PortConfig, SerialConfig};
 use linesman::model::SystemClock;
 use linesman::profile::{self, Every};
-use linesman::sim::{Faults, wire};
+use linesman::sim::wire;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,7 @@ const END: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_line_stops_although_it_waits_for_a_device_that_may_take_an_hour() {
-    let faults = Faults::new(Vec::new(), 1);
-    let (meters, turnaround) = (Vec::new(), Duration::ZERO);
-    let wire = wire::start(wire::WireConfig { meters, baud: 9600, path: None, turnaround, faults }).unwrap();
+    let wire = wire::start(wire::WireConfig::new(Vec::new(), 9600)).unwrap();
     let port = wire.path().to_owned();
     let profile = profile::find("xy-md02-sht20", Path::new("."), &[]).unwrap();
     let every = Every::Period(Duration::from_millis(10));

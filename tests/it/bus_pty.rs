@@ -6,8 +6,8 @@ use linesman::modbus::{ReadFunction, ReadRequest};
 use linesman::model::status::{DeviceState, LineState, LineStatus};
 use linesman::model::{Bad, Clock, Mono, SystemClock};
 use linesman::profile::{self, Every, Profile};
+use linesman::sim::Meter;
 use linesman::sim::wire::{self, Wire, WireConfig};
-use linesman::sim::{Faults, Meter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -111,8 +111,7 @@ fn device(name: &str, unit: u8, every: Duration) -> DeviceConfig {
 fn meters(path: &Path, units: &[u8]) -> Wire {
     let meters = units.iter().map(|unit| Meter::new(profile(), *unit, 1)).collect();
     let (path, turnaround) = (Some(path.to_owned()), Duration::from_millis(2));
-    wire::start(WireConfig { meters, baud: 115_200, path, turnaround, faults: Faults::new(vec![], 1) })
-        .unwrap()
+    wire::start(WireConfig { path, turnaround, ..WireConfig::new(meters, 115_200) }).unwrap()
 }
 
 struct Line {
@@ -255,9 +254,8 @@ fn the_wire_paces_octets_and_the_engine_keeps_silence() {
     let path = dir.path().join("rs485");
     let wire = {
         let meters = vec![Meter::new(profile(), 1, 1)];
-        let faults = Faults::new(vec![], 1);
-        let turnaround = Duration::from_millis(3);
-        wire::start(WireConfig { meters, baud: 9600, path: Some(path.clone()), turnaround, faults }).unwrap()
+        let (path, turnaround) = (Some(path.clone()), Duration::from_millis(3));
+        wire::start(WireConfig { path, turnaround, ..WireConfig::new(meters, 9600) }).unwrap()
     };
     let config = SerialConfig { baud: 9600, ..serial(&path) };
     let mut session = Session::open(&PortConfig::Serial(config)).unwrap();

@@ -22,6 +22,7 @@ mod profile_library;
 mod profiles;
 mod readme;
 mod sim_truth;
+mod sim_wire;
 mod spool_folder;
 mod unit_file;
 mod upstream_delivery;

@@ -172,7 +172,7 @@ fn a_case(points: usize, reach: u16) -> impl Strategy<Value = Case> {
             lessons.alone.retain(|point| *point < points.len());
             let mut profile = profile(points);
             let holes = holes.into_iter().map(|(first, more)| first..=first + more).collect();
-            profile.habits = Habits { max_registers, align, holes, min_gap: Duration::ZERO };
+            profile.habits = Habits { max_registers, align, holes, ..profile.habits };
             Case { profile, lessons, cost, turnaround: Duration::from_millis(ms) }
         },
     )

@@ -40,7 +40,15 @@ pub(crate) fn profile(points: Vec<Point>) -> Profile {
         sources: vec![],
         serial: None,
         unit_id: None,
-        habits: Habits { max_registers: 20, align: 1, holes: vec![], min_gap: Duration::ZERO },
+        habits: Habits {
+            max_registers: 20,
+            align: 1,
+            holes: vec![],
+            min_gap: Duration::ZERO,
+            diagnostics: false,
+            timeout: None,
+            min_timeout: None,
+        },
         identify: vec![],
         points,
     }

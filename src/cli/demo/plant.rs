@@ -77,11 +77,10 @@ impl Plant {
                 on_this_wire.push(simulated);
             }
             wires.push(sim::wire::start(WireConfig {
-                meters: on_this_wire,
-                baud: BAUD,
                 path: Some(dir.join(line)),
                 turnaround: TURNAROUND,
                 faults: Faults::new(faults_of(installed), 1),
+                ..WireConfig::new(on_this_wire, BAUD)
             })?);
         }
         Ok(Plant { wires, meters, truth: dir.join(TRUTH), since })
