@@ -41,8 +41,15 @@ pub struct Statistics {
     pub requests: u64,
     /// Replies sent, refusals among them.
     pub replies: u64,
-    /// The shortest silence before a request, from the second one on.
+    /// The shortest silence before a request, from the second one on: from just before the last octet was
+    /// put on the line to when the request was seen there. So it is never too short; it may be too long by
+    /// what the terminal takes to hand the request over and this thread to wake up.
     pub shortest_silence: Option<Duration>,
+    /// How many of them were shorter than 3.5 characters.
+    pub short_silences: u64,
+    /// How much later than on a wire the replies' last octets were on the line, in all: this machine's own
+    /// part of a cycle that is longer than it should be.
+    pub lateness: Duration,
     /// Frames that were no request of a function we know.
     pub not_understood: u64,
 }
@@ -177,6 +184,7 @@ impl Bench {
     fn note_silence(&mut self, now: Mono) {
         if let Some(last) = self.last_used {
             let silence = now.since(last);
+            self.seen.short_silences += u64::from(silence < self.pace.silence());
             self.seen.shortest_silence = Some(self.seen.shortest_silence.map_or(silence, |s| s.min(silence)));
         }
     }
@@ -248,7 +256,11 @@ impl Bench {
         for (index, octet) in octets.iter().enumerate() {
             self.wait_until(begin.plus(self.pace.octets(index + 1)))?;
             // Before the write: the gateway may have read the octet before this thread runs again.
-            self.last_used = Some(self.clock.mono());
+            let now = self.clock.mono();
+            self.last_used = Some(now);
+            if index + 1 == octets.len() {
+                self.seen.lateness += now.since(begin.plus(self.pace.octets(octets.len())));
+            }
             match rustix::io::write(&self.pty.master, std::slice::from_ref(octet)) {
                 Ok(_) | Err(Errno::AGAIN) => {}
                 Err(error) => return Err(error.into()),
@@ -283,5 +295,47 @@ fn timespec(span: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(span.subsec_nanos()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile;
+    use std::fs::File;
+    use std::io::{Read, Write};
+
+    /// Asks for one register and reads the whole answer.
+    fn ask(line: &mut File) {
+        line.write_all(&rtu::frame(1, &[4, 0, 0, 0, 1])).unwrap();
+        line.read_exact(&mut [0; 7]).unwrap();
+    }
+
+    #[test]
+    fn a_request_that_follows_too_soon_is_counted() {
+        let meter = Meter::new(profile::find("eastron-sdm120", Path::new("."), &[]).unwrap(), 1, 1);
+        let faults = Faults::new(vec![], 1);
+        let turnaround = Duration::ZERO;
+        let wire =
+            start(WireConfig { meters: vec![meter], baud: 600, path: None, turnaround, faults }).unwrap();
+        let mut line = File::options().read(true).write(true).open(wire.path()).unwrap();
+        ask(&mut line);
+        let silence = Pace::new(600, false, 1).silence();
+        std::thread::sleep(silence * 2);
+        ask(&mut line);
+        // At once: within the 58 ms of 3.5 characters.
+        ask(&mut line);
+        ask(&mut line);
+        let mut seen = wire.statistics();
+        for _ in 0..1000 {
+            // What was seen is told after the reply is out.
+            if seen.replies == 4 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            seen = wire.statistics();
+        }
+        assert_eq!((seen.replies, seen.short_silences), (4, 2), "{seen:?}");
+        assert!(seen.shortest_silence.unwrap() < silence);
     }
 }
