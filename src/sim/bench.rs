@@ -220,7 +220,11 @@ impl Bench {
             passed += handed_over.len();
             self.waiter.until(begin.plus(self.pace.octets(passed)));
             // Before the write: the gateway may have read the octet before this thread runs again.
-            self.last_used = Some(LastUse { at: self.waiter.now(), by_master: false });
+            let now = self.waiter.now();
+            self.last_used = Some(LastUse { at: now, by_master: false });
+            if passed == octets.len() {
+                self.seen.lateness += now.since(begin.plus(self.pace.octets(passed)));
+            }
             match rustix::io::write(&self.pty.master, handed_over) {
                 Ok(_) | Err(Errno::AGAIN) => {}
                 Err(error) => return Err(error.into()),

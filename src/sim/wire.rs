@@ -52,6 +52,9 @@ pub struct Statistics {
     /// Requests that certainly began less than 3.5 characters after the last octet on the wire, whoever
     /// sent that (RTU only).
     pub too_soon: u64,
+    /// How much later than on a wire the replies' last octets were on the line, in all: this machine's own
+    /// part of a cycle that is longer than it should be.
+    pub lateness: Duration,
     /// Frames that were no request of a function we know.
     pub not_understood: u64,
 }
