@@ -44,6 +44,7 @@ pub(super) struct Arguments {
     /// Parity: a bit more a character, unless none.
     #[arg(long, value_enum, default_value_t = ParityWord::None)]
     parity: ParityWord,
+    /// Stop bits.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     stop_bits: u8,
     /// What a meter takes from the request's end to its answer's begin; 15 on a line and 0 on TCP unless

@@ -149,7 +149,7 @@ fn serial(node: &Node) -> Option<FactorySerial> {
     })
 }
 
-/// The words of [`format::PARITIES`].
+/// The words of [`super::format::PARITIES`].
 pub fn parity(word: &str) -> Option<Parity> {
     match word {
         "none" => Some(Parity::None),

@@ -32,6 +32,10 @@ impl Kept {
         command.spawn().map(Kept)
     }
 
+    pub fn of(child: Child) -> Kept {
+        Kept(child)
+    }
+
     pub fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();

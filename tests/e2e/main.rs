@@ -10,4 +10,5 @@ mod inbox;
 mod meter;
 mod outage;
 mod service;
+mod simulated;
 mod sudden_death;
