@@ -82,6 +82,15 @@ fn periods_that_coincide_now_and_then_are_planned_together_then() {
 }
 
 #[test]
+fn the_time_to_the_next_one_runs_over_the_end_of_the_round() {
+    // A round is six seconds: the first alone at 1 and 5 s, then at 7 s; with the second at 2 and 4; all at 0 and 3.
+    let load =
+        LineLoad::of(&serial(9600, vec![device(1, &[every(1000), every(2000), every(3000)])]), TURNAROUND);
+    let asked: Vec<_> = load.requests.iter().map(|asked| (asked.request.count(), asked.every)).collect();
+    assert_eq!(asked, [(1, every(2000)), (2, every(2000)), (3, every(3000))]);
+}
+
+#[test]
 fn periods_that_hardly_ever_coincide_are_followed_for_a_while() {
     let periods = [every(997), every(1009), every(86_399_999)];
     let load = LineLoad::of(&serial(9600, vec![device(1, &periods)]), TURNAROUND);
@@ -264,7 +273,8 @@ fn a_line() -> impl Strategy<Value = LineConfig> {
     let meter = proptest::collection::vec(group, 1..3).prop_map(|groups| groups.concat());
     let port = (proptest::sample::select(vec![1200u32, 9600, 19_200, 115_200]), 0u8..4);
     (proptest::collection::vec(meter, 1..5), port).prop_map(|(meters, (baud, kind))| {
-        let devices: Vec<_> = (1u8..).zip(&meters).map(|(unit, periods)| device(unit, periods)).collect();
+        let mut devices: Vec<_> = (1u8..).zip(&meters).map(|(unit, periods)| device(unit, periods)).collect();
+        devices[0].min_gap = ms(60);
         let mut line = if kind == 0 { tcp(1, devices) } else { serial(baud, devices) };
         if let (PortConfig::Serial(serial), 1) = (&mut line.port, kind) {
             serial.framing = Framing::Ascii;
