@@ -11,7 +11,8 @@
 //! - **Polling waits for nobody.** A scan that the queue behind has no room for is dropped and counted.
 //!
 //! # How it is cut
-//! [`plan_points`] (points → blocks) and `schedule` (who is next) are pure. `job` is one scan of one device
+//! [`plan_points`] (points → the cheapest blocks), [`LineLoad`] (what a configuration asks of its line) and
+//! `schedule` (who is next) are pure. `job` is one scan of one device
 //! as a state without I/O. `transact` is one question and its answer over a [`Link`](link::Link), which tests
 //! replace by a wire and a clock of their own. `serial_line` is the thread of a serial line, `tcp_line` the
 //! task of a TCP line; `owner` is what both decide alike; `ledger` is what they publish.

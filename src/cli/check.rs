@@ -19,26 +19,29 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn main(arguments: Arguments) -> Exit {
-    let overlays = Overlays::from_environment(arguments.from.set);
-    match config::load(&arguments.from.config, &overlays) {
-        Ok(config) => {
-            let loads: Vec<LineLoad> =
-                config.lines.iter().map(|line| LineLoad::of(line, ASSUMED_TURNAROUND)).collect();
-            let doubts = config.warnings.iter().map(ToString::to_string);
-            let mut doubts = doubts.chain(loads.iter().filter_map(heavy));
-            let warned = doubts.try_for_each(|w| writeln!(io::stderr().lock(), "warning: {w}"));
-            let said = io::stdout().lock().write_all(summary(&config, &loads).as_bytes());
-            if warned.and(said).is_ok() { Exit::Done } else { Exit::Io }
+    let config = match load(arguments.from) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let loads: Vec<LineLoad> =
+        config.lines.iter().map(|line| LineLoad::of(line, ASSUMED_TURNAROUND)).collect();
+    let doubts = config.warnings.iter().map(ToString::to_string);
+    let mut doubts = doubts.chain(loads.iter().filter_map(heavy));
+    let warned = doubts.try_for_each(|w| writeln!(io::stderr().lock(), "warning: {w}"));
+    let said = io::stdout().lock().write_all(summary(&config, &loads).as_bytes());
+    if warned.and(said).is_ok() { Exit::Done } else { Exit::Io }
+}
+
+/// The configuration, or all that is wrong with it on standard error.
+pub(super) fn load(from: ConfigArguments) -> Result<Config, Exit> {
+    let overlays = Overlays::from_environment(from.set);
+    config::load(&from.config, &overlays).map_err(|problems| {
+        let count = many(problems.len(), "problem");
+        match writeln!(io::stderr().lock(), "{problems}\n{count}") {
+            Ok(()) => Exit::Config,
+            Err(_) => Exit::Io,
         }
-        Err(problems) => {
-            let count = problems.len();
-            let plural = if count == 1 { "problem" } else { "problems" };
-            match writeln!(io::stderr().lock(), "{problems}\n{count} {plural}") {
-                Ok(()) => Exit::Config,
-                Err(_) => Exit::Io,
-            }
-        }
-    }
+    })
 }
 
 /// A line that is asked for more than it can carry well.

@@ -1,9 +1,8 @@
 //! `linesman plan`: every request of every line, what it takes of the wire, and which periods can't be kept.
 
-use super::check::{port, span};
+use super::check::{load, many, port, span};
 use super::{ConfigArguments, Exit, complain, say};
 use crate::bus::{ASSUMED_TURNAROUND, Asked, LineConfig, LineLoad, PortConfig, Remedy, Unmet};
-use crate::config::{self, Overlays};
 use crate::profile::Every;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
@@ -26,13 +25,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn main(arguments: Arguments) -> Exit {
-    let overlays = Overlays::from_environment(arguments.from.set);
-    let config = match config::load(&arguments.from.config, &overlays) {
+    let config = match load(arguments.from) {
         Ok(config) => config,
-        Err(problems) => {
-            complain(&problems);
-            return Exit::Config;
-        }
+        Err(exit) => return exit,
     };
     let turnaround = arguments.turnaround.map_or(ASSUMED_TURNAROUND, Duration::from_millis);
     let loads: Vec<LineLoad> = config.lines.iter().map(|line| LineLoad::of(line, turnaround)).collect();
@@ -55,17 +50,20 @@ pub(super) fn main(arguments: Arguments) -> Exit {
 fn page(line: &LineConfig, load: &LineLoad) -> String {
     let mut text = format!("line {}: {}\n", line.name, port(line));
     if let PortConfig::RtuOverTcp { .. } = line.port {
-        text.push_str("  without the wire behind the device server, whose baud rate only that knows\n");
+        text.push_str("  not counted: the wire behind the device server, whose baud rate is not known\n");
     }
     let _ = writeln!(text, "{}\n{}", requests(load), verdict(load));
     for unmet in &load.unmet {
-        let points = super::check::many(unmet.points.len(), "point");
+        let points = many(unmet.points.len(), "point");
         let _ = writeln!(text, "  {}: {points} cannot be read every {}", unmet.device, span(unmet.every));
     }
     if let Some(remedy) = &load.remedy {
-        text.push_str("  what would do, each by itself:\n");
-        for way in ways(remedy, line) {
+        text.push_str("  what would do, each by itself, with 5 % to spare:\n");
+        for way in ways(remedy) {
             let _ = writeln!(text, "  - {way}");
+        }
+        if let Some(no) = no_baud(remedy, line) {
+            let _ = writeln!(text, "  {no}");
         }
     }
     text
@@ -120,23 +118,22 @@ fn every(every: Every) -> String {
 fn verdict(load: &LineLoad) -> String {
     let periodic = format!("load {:.1} %", load.periodic * 100.0);
     let judged = if load.unmet.is_empty() {
-        let full = if is_full(load) { ", with little air for retries and another meter" } else { "" };
-        format!("every period can be kept{full}")
+        let full = if is_full(load) { "\nthat leaves little for retries, or for another meter" } else { "" };
+        let late = load.late.filter(|late| !late.is_zero()).map(|late| {
+            format!("\nwhen everything is due at once, a scan comes up to {:.0} ms late", millis(late).ceil())
+        });
+        format!("every period can be kept{}{full}", late.unwrap_or_default())
     } else if load.periodic > 1.0 {
         "more than the line can carry".to_owned()
     } else {
-        "some requests take too long for what is due beside them".to_owned()
+        "some requests take longer than other points can wait".to_owned()
     };
     let Some(continuous) = load.continuous else { return format!("{periodic}: {judged}") };
     let round = match continuous.cycle {
-        Some(cycle) => format!("every device is read anew after {:.0} ms", millis(cycle)),
+        Some(cycle) => format!("load 100 % by design: a new scan every {:.0} ms", millis(cycle)),
         None => "the periodic points leave no time for the continuous ones".to_owned(),
     };
-    if load.periodic > 0.0 {
-        format!("load 100 % by design, {:.1} % of it periodic: {judged}; {round}", load.periodic * 100.0)
-    } else {
-        format!("load 100 % by design: {round}")
-    }
+    if load.periodic > 0.0 { format!("{round}\nperiodic {periodic}: {judged}") } else { round }
 }
 
 pub(super) fn is_full(load: &LineLoad) -> bool {
@@ -144,28 +141,31 @@ pub(super) fn is_full(load: &LineLoad) -> bool {
 }
 
 /// What somebody can do, each by itself.
-fn ways(remedy: &Remedy, line: &LineConfig) -> Vec<String> {
+fn ways(remedy: &Remedy) -> Vec<String> {
     let mut ways = vec![format!("`every: {}` for these points", span(remedy.every))];
-    match (remedy.baud, &line.port) {
-        (Some(baud), _) => ways.push(format!("{baud} baud, on the line and in all its meters")),
-        (None, PortConfig::Serial(_)) => ways.push("no standard baud rate would".to_owned()),
-        (None, PortConfig::Tcp { .. } | PortConfig::RtuOverTcp { .. }) => {}
+    if let Some(baud) = remedy.baud {
+        ways.push(format!("{baud} baud, on the line and in all its meters"));
     }
     if let Some(in_flight) = remedy.in_flight {
         ways.push(format!("`in_flight: {in_flight}`, if the endpoint takes so many questions at once"));
     }
     if let Some(points) = remedy.points {
-        let points = super::check::many(points, "point");
-        ways.push(format!("at most {points} a device as often as now, the others at {}", span(remedy.every)));
+        ways.push(format!("fewer of these points: at most {points} a device"));
     }
     ways
+}
+
+fn no_baud(remedy: &Remedy, line: &LineConfig) -> Option<&'static str> {
+    let serial = matches!(line.port, PortConfig::Serial(_));
+    (serial && remedy.baud.is_none()).then_some("no standard baud rate would")
 }
 
 fn assumption(turnaround: Duration, given: bool) -> String {
     let said = if given { "as told" } else { "assumed; --turnaround sets it" };
     format!(
-        "Counted: requests and replies, the silences between them, `min_gap`, and {} from a request's end\n\
-         to its reply ({said}). Not counted: retries, refusals, probes of silent devices.",
+        "Counted: requests and replies, the silences between them, `min_gap`, and {}\n\
+         from a request's end to its reply ({said}).\n\
+         Not counted: retries, refusals, probes of silent devices.",
         span(turnaround)
     )
 }
@@ -236,13 +236,16 @@ fn request_json(asked: &Asked) -> Request<'_> {
 }
 
 fn points_json<'a>(unmet: &'a Unmet, remedy: Option<&Remedy>, line: &LineConfig) -> Vec<Point<'a>> {
-    let advice = remedy.map(|remedy| ways(remedy, line).join("; or ")).unwrap_or_default();
+    let advice = remedy.map(|remedy| {
+        let no = no_baud(remedy, line).map(|no| format!("; {no}")).unwrap_or_default();
+        ways(remedy).join("; or ") + &no
+    });
     let one = |point: &'a crate::model::Name| Point {
         device: unmet.device.as_str(),
         point: point.as_str(),
         every_ms: unmet.every.as_millis(),
         possible_ms: unmet.possible.as_millis(),
-        advice: advice.clone(),
+        advice: advice.clone().unwrap_or_default(),
     };
     unmet.points.iter().map(one).collect()
 }

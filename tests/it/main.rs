@@ -11,6 +11,7 @@ mod bus_patience;
 mod bus_pty;
 mod bus_wire;
 mod cli_check;
+mod cli_plan;
 mod common;
 mod config_golden;
 mod config_mutations;

@@ -28,11 +28,16 @@ pub(super) struct Scans {
     at: Vec<Duration>,
 }
 
-/// What is due at the same period, as the test of feasibility sees it.
+/// The points of a device that share a period, as the test of feasibility sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Task {
     pub(super) period: Duration,
+    /// By when it must be done: what is planned together with faster points goes with them.
+    pub(super) deadline: Duration,
+    /// What it costs each period, …
     pub(super) cost: Duration,
+    /// … and by itself.
+    pub(super) scan: Duration,
     /// The longest request: so long the line can't be taken from it.
     pub(super) longest: Duration,
 }
@@ -192,20 +197,20 @@ impl<'a> Demand<'a> {
     /// For the test of feasibility. Points that are due only together with faster ones cost what they add to those;
     /// others cost a scan of their own. Continuous points have no deadline, but a request is a request.
     pub(super) fn tasks(&self) -> Vec<Task> {
-        let (mut tasks, mut faster, mut cost_of_faster) = (Vec::new(), Vec::new(), Duration::ZERO);
+        let (mut tasks, mut faster, mut cost_of_faster) = (Vec::<Task>::new(), Vec::new(), Duration::ZERO);
         for (period, points) in &self.periods {
-            let rides_along =
-                self.periods.range(..*period).all(|(shorter, _)| is_multiple(*period, *shorter));
+            let with = tasks.iter().find(|task| is_multiple(*period, task.period)).map(|task| task.deadline);
+            let always = self.periods.range(..*period).all(|(shorter, _)| is_multiple(*period, *shorter));
             faster.extend(points);
-            let (together, longest) = self.scan(&faster);
-            let cost =
-                if rides_along { together.saturating_sub(cost_of_faster) } else { self.scan(points).0 };
-            tasks.push(Task { period: *period, cost, longest });
+            let ((together, longest), (scan, _)) = (self.scan(&faster), self.scan(points));
+            let cost = if always { together.saturating_sub(cost_of_faster) } else { scan };
+            tasks.push(Task { period: *period, deadline: with.unwrap_or(*period), cost, scan, longest });
             cost_of_faster = together;
         }
         if !self.continuous.is_empty() {
-            let longest = self.scan(&self.continuous).1;
-            tasks.push(Task { period: Duration::MAX, cost: Duration::ZERO, longest });
+            let (scan, longest) = self.scan(&self.continuous);
+            let never = Duration::MAX;
+            tasks.push(Task { period: never, deadline: never, cost: Duration::ZERO, scan, longest });
         }
         tasks
     }

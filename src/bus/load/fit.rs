@@ -1,21 +1,29 @@
-//! Whether a line can keep every period, and what would make it.
+//! Whether a line can keep every period, how late a scan may come, and what would make the line carry it all.
 //!
 //! # The test
 //! Requests are asked by earliest deadline, and no request is broken off for a more urgent one. For such tasks
 //! Jeffay, Stanat and Martel (*On non-preemptive scheduling of periodic and sporadic tasks*, RTSS 1991) show
 //! that all deadlines are kept, whatever the phases, when
 //! 1. the load is at most 1, and
-//! 2. for every span L shorter than the longest period: what is due within L, `Σ ⌊L / period⌋ · cost`, and the one
-//!    request of a slower task that may just have begun fit into L.
+//! 2. for every span L: what is due within L, and the one request of something less urgent that may just have
+//!    begun, fit into L.
 //!
 //! A scan of several requests may be parted between them, so what may just have begun is one request, not a scan.
-//! With several questions under way at once there is no such test; there the load must be at most 1 and the
-//! longest request shorter than the shortest period.
+//!
+//! Condition 2 takes the worst phases there are: everything is due at once, and the longest request has just begun.
+//! Devices start apart from each other, so a line seldom sees that, and a scan that comes late once keeps its
+//! period all the same. So a period **can't be kept** when condition 1 fails, or when 2 fails for a scan with nothing
+//! else beside it: it and the longest request of something slower take longer than its period. By how much 2 fails
+//! otherwise is the most that a scan may **come late**.
+//!
+//! With several questions under way at once there is no such test: there the load must be at most 1 and every
+//! request shorter than its period.
 
 use super::demand::{Demand, Task};
 use super::{Asked, Continuous, Remedy, Unmet};
 use crate::bus::{PortConfig, SerialConfig};
 use crate::profile::Every;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -25,8 +33,7 @@ const ROOMY: f64 = 0.95;
 const BAUDS: [u32; 8] = [1200, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200];
 /// The most that the configuration takes.
 const MOST_IN_FLIGHT: u16 = 16;
-/// Spans that condition 2 looks at. It has to look no further than a request's length divided by the time that is
-/// left over, so that only lines within a hair of being full need more; condition 1 decides on those.
+/// Spans that are looked at. There are more only on a line within a hair of being full, and the worst are the first.
 const MOST_SPANS: usize = 20_000;
 
 pub(super) struct Line<'a> {
@@ -128,53 +135,92 @@ impl<'a> Line<'a> {
     }
 
     fn fits(&self) -> bool {
-        let load = self.load();
-        let tasks = self.demands.iter().flat_map(Demand::tasks);
-        load <= 1.0 && if self.lanes == 1 { in_time(tasks, load) } else { none_too_long(tasks) }
+        let tasks: Vec<Task> = self.demands.iter().flat_map(Demand::tasks).collect();
+        let in_time = if self.lanes == 1 { each_fits(&tasks) } else { none_too_long(&tasks) };
+        in_time && self.load() <= 1.0
+    }
+
+    /// The most that a scan may come late, where one question is asked at a time and the load can be carried.
+    pub(super) fn late(&self) -> Option<Duration> {
+        let tasks: Vec<Task> = self.demands.iter().flat_map(Demand::tasks).collect();
+        if self.lanes == 1 { lateness(&tasks) } else { None }
     }
 }
 
-/// Condition 2 for one question at a time.
-fn in_time(tasks: impl Iterator<Item = Task>, load: f64) -> bool {
-    let mut periods: BTreeMap<Duration, Task> = BTreeMap::new();
+/// Each scan by itself fits into its period, when the longest request of something slower has just begun.
+fn each_fits(tasks: &[Task]) -> bool {
+    let mut slowest_first: Vec<&Task> = tasks.iter().collect();
+    slowest_first.sort_unstable_by_key(|task| Reverse(task.period));
+    let mut begun = Duration::ZERO;
+    slowest_first.chunk_by(|a, b| a.period == b.period).all(|same| {
+        let fit = same.iter().all(|task| task.scan.saturating_add(begun) <= task.period);
+        begun = same.iter().map(|task| task.longest).fold(begun, Duration::max);
+        fit
+    })
+}
+
+fn none_too_long(tasks: &[Task]) -> bool {
+    tasks.iter().all(|task| task.longest <= task.period)
+}
+
+/// By how much condition 2 fails at the worst: a scan that is due at the end of a span L comes so much later.
+/// `None` when the load can't be carried.
+pub(super) fn lateness(tasks: &[Task]) -> Option<Duration> {
+    let mut alike: BTreeMap<(Duration, Duration), Task> = BTreeMap::new();
     for task in tasks {
-        let same = periods.entry(task.period).or_insert(Task { cost: Duration::ZERO, ..task });
+        let same =
+            alike.entry((task.period, task.deadline)).or_insert(Task { cost: Duration::ZERO, ..*task });
         same.cost = same.cost.saturating_add(task.cost);
         same.longest = same.longest.max(task.longest);
     }
-    let tasks: Vec<Task> = periods.into_values().collect();
-    let Some(slowest) = tasks.last() else { return true };
+    let tasks: Vec<Task> = alike.into_values().collect();
+    let late = spans(&tasks, enough(&tasks)?).map(|span| {
+        let due =
+            tasks.iter().map(|task| task.due_within(span)).fold(Duration::ZERO, Duration::saturating_add);
+        let begun = tasks.iter().filter(|task| task.deadline > span).map(|task| task.longest).max();
+        due.saturating_add(begun.unwrap_or_default()).saturating_sub(span)
+    });
+    Some(late.max().unwrap_or_default())
+}
+
+/// In any longer span the time that is left over is enough for what is due before its period ends and for the
+/// longest request.
+fn enough(tasks: &[Task]) -> Option<Duration> {
     let longest = tasks.iter().map(|task| task.longest).max().unwrap_or_default();
-    // Beyond this, even with the longest request in the way, the time left over is enough.
-    let enough = Duration::try_from_secs_f64(longest.as_secs_f64() / (1.0 - load)).unwrap_or(Duration::MAX);
-    let last = slowest.period.min(enough);
-    spans(&tasks, last).all(|span| {
-        let due = |task: &Task| task.cost.saturating_mul(whole(span, task.period));
-        let due = tasks.iter().map(due).fold(Duration::ZERO, Duration::saturating_add);
-        let begun = tasks.iter().filter(|task| task.period > span).map(|task| task.longest).max();
-        due.saturating_add(begun.unwrap_or_default()) <= span
-    })
+    let load: f64 = tasks.iter().map(Task::share).sum();
+    let early = tasks.iter().map(|task| (task.period - task.deadline).as_secs_f64() * task.share());
+    let seconds = (longest.as_secs_f64() + early.sum::<f64>()) / (1.0 - load);
+    // Below zero where the load is above 1, infinite where it is 1.
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// The spans at whose end something is due, up to the last.
 fn spans(tasks: &[Task], last: Duration) -> impl Iterator<Item = Duration> {
     let next = move |now: Duration| {
-        let due =
-            tasks.iter().map(|task| task.period.saturating_mul(whole(now, task.period).saturating_add(1)));
-        due.min().filter(|next| *next > now && *next <= last)
+        let due = tasks.iter().map(|task| task.deadline_after(now)).min();
+        due.filter(|next| *next > now && *next <= last)
     };
     std::iter::successors(next(Duration::ZERO), move |now| next(*now)).take(MOST_SPANS)
 }
 
-fn whole(span: Duration, period: Duration) -> u32 {
-    u32::try_from(span.as_nanos() / period.as_nanos().max(1)).unwrap_or(u32::MAX)
-}
+impl Task {
+    fn share(&self) -> f64 {
+        self.cost.div_duration_f64(self.period)
+    }
 
-fn none_too_long(tasks: impl Iterator<Item = Task>) -> bool {
-    let (shortest, longest) = tasks.fold((Duration::MAX, Duration::ZERO), |(shortest, longest), task| {
-        (shortest.min(task.period), longest.max(task.longest))
-    });
-    longest <= shortest
+    /// How many times it must have been done by the end of a span that began with it.
+    fn times_within(&self, span: Duration) -> u32 {
+        let Some(more) = span.checked_sub(self.deadline) else { return 0 };
+        u32::try_from(more.as_nanos() / self.period.as_nanos().max(1) + 1).unwrap_or(u32::MAX)
+    }
+
+    fn due_within(&self, span: Duration) -> Duration {
+        self.cost.saturating_mul(self.times_within(span))
+    }
+
+    fn deadline_after(&self, now: Duration) -> Duration {
+        self.deadline.saturating_add(self.period.saturating_mul(self.times_within(now)))
+    }
 }
 
 /// Periods that a person would write: two digits and noughts, from 10 ms to eleven days.

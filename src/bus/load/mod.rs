@@ -32,6 +32,9 @@ pub struct LineLoad {
     /// The part of the line's time that periodic points need; above 1 they can't have it.
     pub periodic: f64,
     pub continuous: Option<Continuous>,
+    /// The most that a scan may come late, when everything is due at once. `None` where that is not known: the line can't
+    /// carry its load, or several questions are under way.
+    pub late: Option<Duration>,
     /// By device in the configuration's order, then by function and address.
     pub requests: Vec<Asked>,
     /// Points whose period can't be kept, by device and period.
@@ -103,7 +106,8 @@ impl LineLoad {
             None => (Vec::new(), None),
         };
         let requests = asked.requests(continuous);
-        LineLoad { name: line.name.clone(), periodic, continuous, requests, unmet, remedy }
+        let late = asked.late();
+        LineLoad { name: line.name.clone(), periodic, continuous, late, requests, unmet, remedy }
     }
 
     /// The part of its time that the line is busy: with continuous points, all of it.
