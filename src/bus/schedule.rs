@@ -16,6 +16,9 @@ const TOLERANCE: Duration = Duration::from_millis(100);
 struct Group {
     every: Every,
     next: Mono,
+    /// The second turn comes so much after the first, then a period after each: the slow points of all
+    /// devices would else fall due in the same second for ever.
+    second: Option<Duration>,
     points: Vec<usize>,
 }
 
@@ -47,13 +50,17 @@ impl Periods {
         for (point, every) in every.iter().enumerate() {
             match groups.iter_mut().find(|group| group.every == *every) {
                 Some(group) => group.points.push(point),
-                None => groups.push(Group { every: *every, next: start, points: vec![point] }),
+                None => groups.push(Group { every: *every, next: start, second: None, points: vec![point] }),
             }
         }
         let shortest = groups.iter().filter_map(|group| period(group.every)).min().unwrap_or_default();
-        let (index, count) = (u32::try_from(index).unwrap_or(u32::MAX), u32::try_from(count.max(1)));
-        let first = start.plus(shortest.min(STAGGER).mul_f64(f64::from(index)) / count.unwrap_or(u32::MAX));
-        groups.iter_mut().for_each(|group| group.next = first);
+        let (index, count) =
+            (u32::try_from(index).unwrap_or(u32::MAX), u32::try_from(count.max(1)).unwrap_or(u32::MAX));
+        let first = start.plus(shortest.min(STAGGER).saturating_mul(index) / count);
+        for group in &mut groups {
+            group.next = first;
+            group.second = period(group.every).and_then(|every| second(every, shortest, index, count));
+        }
         Periods { groups }
     }
 
@@ -89,7 +96,11 @@ impl Periods {
             }
             due.points.extend_from_slice(&group.points);
             if let Some(every) = period(group.every) {
-                let (next, missed) = following(group.next, every, now);
+                let (next, missed) = match group.second.take() {
+                    // Late by more than that already: the phase is what it is.
+                    Some(second) if group.next.plus(second) > now => (group.next.plus(second), 0),
+                    Some(_) | None => following(group.next, every, now),
+                };
                 group.next = next;
                 due.missed = due.missed.saturating_add(missed);
                 due.deadline = Some(due.deadline.map_or(next, |deadline| deadline.min(next)));
@@ -98,6 +109,18 @@ impl Periods {
         due.points.sort_unstable();
         due
     }
+}
+
+/// Where the slow points of this device have their place among those of the others: spread over their period,
+/// in step with the quick ones, so that they go on being read together.
+fn second(every: Duration, shortest: Duration, index: u32, count: u32) -> Option<Duration> {
+    let (every, shortest) = (every.as_nanos(), shortest.as_nanos());
+    if shortest == 0 || every <= shortest || !every.is_multiple_of(shortest) {
+        return None;
+    }
+    let place = every.saturating_mul(u128::from(index) + 1) / u128::from(count);
+    let in_step = (place / shortest).max(1) * shortest;
+    Some(Duration::from_nanos(u64::try_from(in_step).ok()?))
 }
 
 fn period(every: Every) -> Option<Duration> {
@@ -149,6 +172,25 @@ mod tests {
         assert_eq!((both.points, both.deadline), (vec![0, 1], Some(Mono(100 * MS))));
         assert_eq!(periods.take(Mono(100 * MS)).points, [0]);
         assert_eq!(periods.take(Mono(1000 * MS)).points, [0, 1]);
+    }
+
+    #[test]
+    fn slow_points_of_several_devices_do_not_fall_due_in_one_second() {
+        let minutes: Vec<u64> = (0..4)
+            .map(|index| {
+                let mut periods = Periods::new(&[every(1000), every(60_000)], Mono(0), index, 4);
+                let mut now = periods.next_periodic().unwrap();
+                let began = now;
+                assert_eq!(periods.take(now).points, [0, 1], "all of them at the start");
+                loop {
+                    now = periods.next_periodic().unwrap();
+                    if periods.take(now).points.len() == 2 {
+                        return now.since(began).as_secs();
+                    }
+                }
+            })
+            .collect();
+        assert_eq!(minutes, [15, 30, 45, 60]);
     }
 
     #[test]
