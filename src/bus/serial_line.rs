@@ -2,6 +2,7 @@
 
 use super::SerialConfig;
 use super::owner::{Asking, FIRST_RETRY, LONGEST_RETRY, LOOK, Owner};
+use super::port::{Port, advice};
 use super::schedule::Next;
 use super::serial::SerialLink;
 use super::transact::{Conversation, Manners};
@@ -18,9 +19,10 @@ struct Open {
 
 /// Runs the line until its stop token says so.
 pub(super) fn run(mut owner: Owner, config: &SerialConfig) {
+    let mut port = Port::new(config);
     let mut retry = FIRST_RETRY;
     while !owner.stopping() {
-        match SerialLink::open(config).map(|link| link.until(owner.stop.clone())) {
+        match port.open().map(|link| link.until(owner.stop.clone())) {
             Ok(link) => {
                 let opened = owner.clock.mono();
                 let talk = Conversation::new(config.pace(), owner.clock.mono());
@@ -36,12 +38,12 @@ pub(super) fn run(mut owner: Owner, config: &SerialConfig) {
                     // A port that opens and goes at once must not keep us, and the journal, busy.
                     let lasted = owner.clock.mono().since(opened) > LONGEST_RETRY;
                     retry = if lasted { FIRST_RETRY } else { (retry * 2).min(LONGEST_RETRY) };
-                    wait_without_port(&mut owner, retry);
+                    wait_without_port(&mut owner, &port, retry);
                 }
             }
             Err(error) => {
                 owner.ledger.down(&format!("{}: {}", config.port.display(), advice(&error)));
-                wait_without_port(&mut owner, retry);
+                wait_without_port(&mut owner, &port, retry);
                 retry = (retry * 2).min(LONGEST_RETRY);
             }
         }
@@ -116,27 +118,17 @@ fn carry_out(owner: &mut Owner, open: &mut Open, asking: &mut Asking) -> io::Res
     Ok(())
 }
 
-fn wait_without_port(owner: &mut Owner, span: Duration) {
+/// Until it is time to try again, or worth it.
+fn wait_without_port(owner: &mut Owner, port: &Port, span: Duration) {
     let until = owner.clock.mono().plus(span);
+    let soonest = owner.clock.mono().plus(FIRST_RETRY);
     while owner.clock.mono() < until && !owner.stopping() {
+        if owner.clock.mono() >= soonest && port.has_news() {
+            return;
+        }
         let next = owner.say_that_the_line_is_down(until);
         let wait = next.since(owner.clock.mono()).min(LOOK);
         // Nobody unparks this thread: it is a sleep that a later version may cut short.
         std::thread::park_timeout(wait.max(Duration::from_millis(1)));
-    }
-}
-
-/// What to do about a port that can't be opened.
-#[expect(clippy::wildcard_enum_match_arm, reason = "an open set; only these have advice of their own")]
-pub(super) fn advice(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            format!("{error}: is the adapter plugged in? `ls -l /dev/serial/by-id` shows those that are")
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("{error}: the user must be in the port's group, mostly `dialout`")
-        }
-        io::ErrorKind::ResourceBusy => format!("{error}: another program uses the port"),
-        _ => error.to_string(),
     }
 }
