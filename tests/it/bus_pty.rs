@@ -191,16 +191,6 @@ fn a_port_that_vanishes_is_let_go_and_opened_again_when_its_path_is_back() {
 }
 
 #[test]
-fn a_port_that_another_program_holds_is_said_to_be_in_use() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("rs485");
-    let _wire = meters(&path, &[1]);
-    let _first = Session::open(&PortConfig::Serial(serial(&path))).unwrap();
-    let second = Session::open(&PortConfig::Serial(serial(&path))).unwrap_err().to_string();
-    assert!(second.contains("another program uses the port"), "{second}");
-}
-
-#[test]
 fn a_dead_device_costs_few_questions_and_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("rs485");
