@@ -187,7 +187,6 @@ fn gone_away() -> io::Error {
 }
 
 /// An adapter that was pulled out, or a driver that gave up.
-#[expect(clippy::wildcard_enum_match_arm, reason = "an open set; these are how drivers say that it is gone")]
 fn lost(errno: Errno) -> io::Error {
     match errno {
         Errno::IO | Errno::NXIO | Errno::NODEV => {
@@ -310,5 +309,65 @@ impl Transmitter for Line<'_> {
             (true, Ok(true)) => Left::All,
             (true, Err(_)) => Left::Perhaps,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::{Rs485Config, Rs485Mode};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    /// A port that takes some milliseconds to send, and the meters' end of it.
+    fn slow_port() -> (OwnedFd, SerialLink) {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let mut link = SerialLink::open(&SerialConfig::new(name, 9600)).unwrap();
+        let delay_before = Duration::from_millis(5);
+        link.turn = Turn::new(&Rs485Config { delay_before, ..Rs485Config::new(Rs485Mode::Kernel) });
+        (master, link)
+    }
+
+    const FRAME: [u8; 8] = [1, 3, 0, 0, 0, 2, 0xC4, 0x0B];
+
+    #[test]
+    fn a_write_lasts_until_the_last_octet_has_left_where_the_transmitter_is_turned_on_for_it() {
+        let (master, mut link) = slow_port();
+        let before = link.now();
+        assert_eq!(link.write(&FRAME).unwrap(), FRAME.len());
+        let took = link.now().since(before);
+        assert!(took >= link.pace.octets(8) + Duration::from_millis(5), "{took:?}");
+        let mut sent = [0; 8];
+        assert_eq!(rustix::io::read(&master, &mut sent).unwrap(), 8);
+        assert_eq!(sent, FRAME);
+    }
+
+    #[test]
+    fn what_is_heard_meanwhile_is_our_echo_or_nothing() {
+        let (master, mut link) = slow_port();
+        let mut buffer = [0; 5];
+        rustix::io::write(&master, &FRAME).unwrap();
+        link.write(&FRAME).unwrap();
+        let now = link.now();
+        assert!(link.wait_readable(now).unwrap());
+        assert_eq!(link.read(&mut buffer).unwrap(), Some(5));
+        assert_eq!(link.read(&mut buffer).unwrap(), Some(3));
+        assert_eq!((link.read(&mut buffer).unwrap(), &buffer[..3]), (None, &FRAME[5..]));
+        // As the answer to an older question would look.
+        rustix::io::write(&master, &[1, 3, 4, 0, 0, 0, 0, 0xFA, 0x33]).unwrap();
+        link.write(&FRAME).unwrap();
+        let now = link.now();
+        assert!(!link.wait_readable(now).unwrap());
+        assert_eq!(link.read(&mut buffer).unwrap(), None);
+    }
+
+    #[test]
+    fn a_port_that_has_hung_up_and_has_nothing_more_to_say_is_gone() {
+        let (_master, mut link) = slow_port();
+        assert_eq!(link.receive(&mut [0; 4]).unwrap(), None);
+        link.hung_up = true;
+        assert!(link.receive(&mut [0; 4]).is_err());
     }
 }

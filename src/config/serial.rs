@@ -83,10 +83,8 @@ mod tests {
         );
         let config = parse("linesman.yaml", &text, &Overlays::default(), Path::new("."), &[]);
         let config = config.unwrap_or_else(|problems| panic!("{problems}"));
-        match config.lines[0].port.clone() {
-            PortConfig::Serial(serial) => serial,
-            other => panic!("{other:?}"),
-        }
+        let PortConfig::Serial(serial) = config.lines[0].port.clone() else { panic!("{:?}", config.lines) };
+        serial
     }
 
     #[test]

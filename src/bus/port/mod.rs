@@ -53,7 +53,7 @@ struct Sight {
 struct DeviceFile {
     file: (u64, u64),
     device: u64,
-    changed: (i64, i64),
+    changed: (i128, i128),
 }
 
 /// Where an open port stands in the kernel's books.
@@ -152,7 +152,8 @@ fn device_file(stat: &Stat) -> DeviceFile {
     DeviceFile {
         file: (stat.st_dev, stat.st_ino),
         device: stat.st_rdev,
-        changed: (i64::from(stat.st_ctime), i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+        // As wide as any platform has them.
+        changed: (i128::from(stat.st_ctime), i128::from(stat.st_ctime_nsec)),
     }
 }
 

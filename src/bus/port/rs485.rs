@@ -89,10 +89,6 @@ pub(super) fn by_kernel(port: impl AsFd, config: &Rs485Config) -> io::Result<Opt
     Ok(differences(asked, got))
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "an open set; these are how drivers say that they have none"
-)]
 fn no_mode(why: &str, errno: Errno) -> io::Error {
     let advice = match errno {
         Errno::NOTTY | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS => {
