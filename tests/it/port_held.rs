@@ -6,6 +6,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that must happen; never what is measured.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that does not outlive its test.
 struct Kept(Child);
@@ -65,4 +70,18 @@ fn a_port_that_is_opened_twice_by_one_program_is_said_to_be() {
     let _first = Port::new(&config(&pty.name)).open().unwrap();
     let error = Port::new(&config(&pty.name)).open().unwrap_err().to_string();
     assert!(error.contains("in use by this program itself"), "{error}");
+}
+
+#[test]
+fn a_simulator_at_the_other_end_is_no_reason_for_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rs485");
+    let arguments = ["simulate", "--profile", "xy-md02-sht20@1", "--pty", path.to_str().unwrap()];
+    let _meters = Kept::spawn(Command::new(env!("CARGO_BIN_EXE_linesman")).args(arguments));
+    let end = Instant::now() + PATIENCE;
+    while !path.exists() {
+        assert!(Instant::now() < end, "no simulated meters");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    assert_eq!(Port::new(&config(&path)).open().unwrap().remarks(), [""; 0]);
 }

@@ -12,8 +12,8 @@ use std::path::Path;
 
 /// The character devices of pseudo-terminals, which exist once in each mounted `devpts`.
 const UNIX98_PTY_SLAVES: std::ops::RangeInclusive<u32> = 136..=143;
-/// A process' own name is never longer.
-const SPARE_NAME: usize = 64;
+/// What a process calls itself is not longer; another kernel's might be.
+const LONGEST_NAME: usize = 64;
 
 /// A process that has the port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +54,8 @@ pub(super) fn in_use(proc: &Path, port: &Path, device: &Stat) -> String {
 /// The sentence for a port that others have open too, without a lock that would have stopped us.
 pub(super) fn also_open(proc: &Path, device: &Stat) -> Option<String> {
     let ourselves = std::process::id();
-    let by: Vec<Holder> =
-        with_descriptor(proc, device).into_iter().filter(|holder| holder.pid != ourselves).collect();
+    let mut by = with_descriptor(proc, device);
+    by.retain(|holder| holder.pid != ourselves && !is_at_the_other_end(proc, holder.pid, device));
     let others = (!by.is_empty()).then(|| list(&by))?;
     Some(format!(
         "also open in {others}, which does not lock it: two that talk on one line garble each other{}",
@@ -117,6 +117,13 @@ fn has_open(process: &Path, device: &Stat) -> bool {
     })
 }
 
+/// Who made a pseudo-terminal holds our end too, so that it lives on between two openings: a simulated meter.
+fn is_at_the_other_end(proc: &Path, pid: u32, device: &Stat) -> bool {
+    let Ok(descriptors) = fs::read_dir(proc.join(pid.to_string()).join("fd")) else { return false };
+    let mut targets = descriptors.flatten().filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    UNIX98_PTY_SLAVES.contains(&major(device.st_rdev)) && targets.any(|target| target.ends_with("ptmx"))
+}
+
 fn same(file: &fs::Metadata, device: &Stat) -> bool {
     let number: Dev = device.st_rdev;
     let same_file = (file.dev(), file.ino()) == (device.st_dev, device.st_ino);
@@ -126,7 +133,7 @@ fn same(file: &fs::Metadata, device: &Stat) -> bool {
 
 fn holder(proc: &Path, pid: u32) -> Holder {
     let name = fs::read_to_string(proc.join(pid.to_string()).join("comm")).ok();
-    let name = name.map(|name| name.trim().chars().take(SPARE_NAME).collect::<String>());
+    let name = name.map(|name| name.trim().chars().take(LONGEST_NAME).collect::<String>());
     Holder { pid, name: name.filter(|name| !name.is_empty()) }
 }
 
