@@ -40,8 +40,9 @@ fn a_port_that_another_process_has_locked_is_in_use_by_its_name_and_number() {
     let arguments = ["read", name, "--unit", "1", "--holding", "0", "--timeout", "60s"];
     let holder = Kept::spawn(Command::new(env!("CARGO_BIN_EXE_linesman")).args(arguments));
     // It asks, so it has the port. Without an end that is open, there would be nothing to wait for.
-    let _open = pty.other_end();
+    let open = pty.other_end();
     poll(&mut [PollFd::new(&pty.master, PollFlags::IN)], None).unwrap();
+    drop(open);
     let mut port = Port::new(&config(&pty.name));
     let error = port.open().unwrap_err();
     let wanted = format!("in use by linesman (process {})", holder.0.id());
