@@ -172,8 +172,15 @@ mod tests {
         let port = Path::new("/dev/ttyUSB0");
         let said = in_use(folder.path(), port, &device);
         assert_eq!(said, "in use by cat (process 77), mbpoll (process 4321)");
-        let locks =
-            lock(&device, "POSIX", 78) + &lock(&device, "-> FLOCK", 78) + &lock(&device, "FLOCK", 4321);
+        let mut elsewhere = device;
+        elsewhere.st_ino += 1;
+        let locks = [
+            lock(&elsewhere, "FLOCK", 78),
+            lock(&device, "POSIX", 78),
+            lock(&device, "-> FLOCK", 78),
+            lock(&device, "FLOCK", 4321),
+        ]
+        .concat();
         fs::write(folder.path().join("locks"), locks).unwrap();
         assert_eq!(in_use(folder.path(), port, &device), "in use by mbpoll (process 4321)");
     }
