@@ -56,7 +56,9 @@ fn quicken(
     if before.flags & LOW_LATENCY != 0 {
         return Ok(());
     }
-    set(SerialStruct { flags: before.flags | LOW_LATENCY, ..before })
+    set(SerialStruct { flags: before.flags | LOW_LATENCY, ..before })?;
+    // Most USB drivers say yes to whatever they do not know.
+    if get()?.flags & LOW_LATENCY == 0 { Err(Errno::OPNOTSUPP) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -113,6 +115,9 @@ mod tests {
         let none = |wish| tune_with(wish, || Err(Errno::NOTTY), |_| Err(Errno::NOTTY));
         none(LowLatency::Auto).unwrap();
         none(LowLatency::Off).unwrap();
+        let deaf = |wish| tune_with(wish, || Ok(SerialStruct::default()), |_| Ok(()));
+        deaf(LowLatency::Auto).unwrap();
+        assert!(deaf(LowLatency::On).is_err());
         let error = none(LowLatency::On).unwrap_err().to_string();
         assert!(error.contains("does not offer low latency (TIOCSSERIAL: "), "{error}");
     }
