@@ -29,11 +29,12 @@ fn serial(port: &Path) -> SerialConfig {
 
 /// A pseudo-terminal: the meters' end, the name of the other, and that other held open.
 fn pty() -> (OwnedFd, PathBuf, OwnedFd) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let name = PathBuf::from(ptsname(&master, Vec::new()).unwrap().into_string().unwrap());
-    let slave = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let slave =
+        rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
     let mut settings = tcgetattr(&slave).unwrap();
     settings.make_raw();
     tcsetattr(&slave, OptionalActions::Now, &settings).unwrap();
