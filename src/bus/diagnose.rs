@@ -280,7 +280,7 @@ impl Doctor {
     /// The port was opened: what its adapter says of itself.
     pub(super) fn opened(&mut self, utc: Timestamp, hints: &[(FindingKind, String)]) {
         self.heard = false;
-        for kind in [FindingKind::Echo, FindingKind::LatencyTimer, FindingKind::SharedPort] {
+        for kind in [FindingKind::Echo, FindingKind::LatencyTimer, FindingKind::Port] {
             match hints.iter().find(|(of, _)| *of == kind) {
                 Some((_, text)) => self.begins(None, kind, utc, text),
                 None => self.ends(None, kind),

@@ -33,6 +33,7 @@ mod load;
 mod overheard;
 mod owner;
 mod plan;
+mod port;
 mod schedule;
 mod search;
 mod serial;
@@ -48,6 +49,10 @@ pub use learned::{DeviceMemory, HoleMemory, LimitMemory, RefusedMemory};
 pub use load::{ASSUMED_TURNAROUND, Asked, Continuous, LineLoad, Remedy, Unmet};
 pub use overheard::{Stray, StrayKind};
 pub use plan::{Block, Lessons, Terms, WireCost, function_of, plan_points};
+pub use port::Port;
+pub use port::rs485::{LONGEST_DELAY, Rs485Config, Rs485Mode};
+pub use port::tune::LowLatency;
+pub use serial::SerialLink;
 pub use session::{Failure, Session};
 
 use crate::modbus::Framing;
@@ -108,10 +113,13 @@ pub struct SerialConfig {
     pub parity: Parity,
     pub stop_bits: u8,
     pub framing: Framing,
+    /// How the transmitter is turned on and off, where the hardware does not do it by itself.
+    pub rs485: Option<Rs485Config>,
+    pub low_latency: LowLatency,
 }
 
 impl SerialConfig {
-    /// RTU, 8N1.
+    /// RTU, 8N1; the driver's RS-485 mode as it is.
     pub fn new(port: impl Into<PathBuf>, baud: u32) -> SerialConfig {
         SerialConfig {
             port: port.into(),
@@ -120,6 +128,8 @@ impl SerialConfig {
             parity: Parity::None,
             stop_bits: 1,
             framing: Framing::Rtu,
+            rs485: None,
+            low_latency: LowLatency::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::SerialConfig;
 use super::link::Link;
 use super::owner::{FIRST_RETRY, Heard, LOOK, Next, Owner, Question};
+use super::port::{Port, advice};
 use super::serial::SerialLink;
 use super::socket::SocketLink;
 use super::transact::{Conversation, Tempo};
@@ -11,6 +12,7 @@ use crate::model::FindingKind;
 use crate::model::status::BusCounters;
 use std::io;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// A port that is away is looked for at least this often: an adapter that is plugged in again is soon
 /// noticed, and a look costs little.
@@ -18,36 +20,76 @@ const LONGEST_WAIT_FOR_PORT: Duration = Duration::from_secs(1);
 /// A connection costs the far end something.
 const LONGEST_WAIT_FOR_CONNECTION: Duration = Duration::from_secs(5);
 
+/// An adapter holds octets back for so many milliseconds at the most, or it costs the line a good part.
+const GOOD_LATENCY_TIMER: u32 = 4;
+
 /// What an adapter says of itself.
 type Hints = Vec<(FindingKind, String)>;
 
+/// How a line's port or connection is opened.
+trait Door {
+    type Link: Link;
+
+    fn open(&mut self, stop: &CancellationToken) -> io::Result<(Self::Link, Hints)>;
+
+    /// Whether trying again could go otherwise than it last did: then nobody waits any longer.
+    fn has_news(&self) -> bool {
+        false
+    }
+}
+
+impl Door for Port {
+    type Link = SerialLink;
+
+    fn open(&mut self, stop: &CancellationToken) -> io::Result<(SerialLink, Hints)> {
+        let link = Port::open(self)?;
+        let mut hints = Hints::new();
+        if !link.remarks().is_empty() {
+            hints.push((FindingKind::Port, link.remarks().join("; ")));
+        }
+        if let Some(ms) = link.latency_timer().filter(|ms| *ms > GOOD_LATENCY_TIMER) {
+            let text = format!(
+                "the adapter's latency timer is {ms} ms: each answer comes that much later; the udev rule that is shipped sets it to 1"
+            );
+            hints.push((FindingKind::LatencyTimer, text));
+        }
+        Ok((link.until(stop.clone()), hints))
+    }
+
+    fn has_news(&self) -> bool {
+        Port::has_news(self)
+    }
+}
+
+/// A device server's address.
+struct Server(String);
+
+impl Door for Server {
+    type Link = SocketLink;
+
+    fn open(&mut self, stop: &CancellationToken) -> io::Result<(SocketLink, Hints)> {
+        Ok((SocketLink::open(&self.0, stop.clone())?, Hints::new()))
+    }
+}
+
 /// Runs a serial line until its stop token says so.
 pub(super) fn run(owner: Owner, config: &SerialConfig) {
-    let stop = owner.stop.clone();
     let tempo = Tempo::serial(config.pace(), config.framing);
     let name = config.port.display().to_string();
-    let open = || Ok((SerialLink::open(config)?.until(stop.clone()), Hints::new()));
-    converse_on(owner, tempo, &name, LONGEST_WAIT_FOR_PORT, open);
+    converse_on(owner, tempo, &name, LONGEST_WAIT_FOR_PORT, Port::new(config));
 }
 
 /// Runs a line of RTU frames through a device server.
 pub(super) fn run_over_tcp(owner: Owner, address: &str) {
-    let stop = owner.stop.clone();
-    let open = || Ok((SocketLink::open(address, stop.clone())?, Hints::new()));
-    converse_on(owner, Tempo::rtu_over_tcp(), address, LONGEST_WAIT_FOR_CONNECTION, open);
+    let door = Server(address.to_owned());
+    converse_on(owner, Tempo::rtu_over_tcp(), address, LONGEST_WAIT_FOR_CONNECTION, door);
 }
 
-fn converse_on<L: Link>(
-    mut owner: Owner,
-    tempo: Tempo,
-    name: &str,
-    longest_wait: Duration,
-    open: impl Fn() -> io::Result<(L, Hints)>,
-) {
+fn converse_on<D: Door>(mut owner: Owner, tempo: Tempo, name: &str, longest_wait: Duration, mut door: D) {
     let mut talk = Conversation::new(tempo, owner.clock.mono());
     let mut retry = FIRST_RETRY;
     while !owner.stopping() {
-        let failure = match open() {
+        let failure = match door.open(&owner.stop) {
             Ok((mut link, hints)) => {
                 let opened = owner.clock.mono();
                 talk.reopened(opened);
@@ -70,7 +112,7 @@ fn converse_on<L: Link>(
             Err(error) => advice(&error),
         };
         owner.down(&format!("{name}: {failure}"));
-        wait_without_port(&mut owner, retry);
+        wait_without(&mut owner, &door, retry);
         retry = (retry * 2).min(longest_wait);
     }
     owner.stop_all();
@@ -132,27 +174,17 @@ fn ask<L: Link>(
     }
 }
 
-fn wait_without_port(owner: &mut Owner, span: Duration) {
+/// Until it is time to try again, or worth it.
+fn wait_without<D: Door>(owner: &mut Owner, door: &D, span: Duration) {
     let until = owner.clock.mono().plus(span);
+    let soonest = owner.clock.mono().plus(FIRST_RETRY);
     while owner.clock.mono() < until && !owner.stopping() {
+        if owner.clock.mono() >= soonest && door.has_news() {
+            return;
+        }
         let next = owner.say_that_the_line_is_down(until);
         let wait = next.since(owner.clock.mono()).min(LOOK);
         // Nobody unparks this thread: it is a sleep that a later version may cut short.
         std::thread::park_timeout(wait.max(Duration::from_millis(1)));
-    }
-}
-
-/// What to do about a port that can't be opened.
-#[expect(clippy::wildcard_enum_match_arm, reason = "an open set; only these have advice of their own")]
-pub(super) fn advice(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            format!("{error}: is the adapter plugged in? `ls -l /dev/serial/by-id` shows those that are")
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("{error}: the user must be in the port's group, mostly `dialout`")
-        }
-        io::ErrorKind::ResourceBusy => format!("{error}: another program uses the port"),
-        _ => error.to_string(),
     }
 }

@@ -1,7 +1,7 @@
 //! One conversation for `linesman read`: opens the port, asks, closes. Blocking.
 
+use super::port::advice;
 use super::serial::SerialLink;
-use super::serial_line::advice;
 use super::socket::SocketLink;
 use super::tcp::TcpLink;
 use super::transact::{Conversation, Manners, Outcome, Tempo};

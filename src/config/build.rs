@@ -2,11 +2,10 @@
 
 use super::devices::Profiles;
 use super::{Config, devices, endpoints, upstreams};
-use crate::bus::{self, LineConfig, PortConfig, SerialConfig};
-use crate::modbus::Framing;
+use crate::bus::{self, LineConfig, PortConfig};
 use crate::model::Name;
+use crate::profile::Profile;
 use crate::profile::yaml::{Content, Node, Place, Problem, Report, scalar};
-use crate::profile::{Profile, parity};
 use crate::{serve, spool};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -132,26 +131,7 @@ fn port(line: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<PortCo
         ports.enter("the endpoint", &address, &tcp.get("address")?.place, report);
         return Some(PortConfig::RtuOverTcp { address });
     }
-    let serial = line.get("serial")?;
-    let port = text(serial, "port")?;
-    // Two names of one port (/dev/ttyUSB0 and /dev/serial/by-id/…) are one port; looking at links opens nothing.
-    let real =
-        std::fs::canonicalize(port).map_or_else(|_| port.to_owned(), |path| path.display().to_string());
-    ports.enter("the port", &real, &serial.get("port")?.place, report);
-    let framing = if text(serial, "framing") == Some("ascii") { Framing::Ascii } else { Framing::Rtu };
-    let data_bits = whole(serial, "data_bits").unwrap_or(8);
-    if let (7, Framing::Rtu, Some(at)) = (data_bits, framing, serial.get("data_bits")) {
-        // Serial Line V1.02, 2.5.1: RTU needs all eight bits of an octet.
-        let message = format!("`data_bits`: expected 8 with RTU framing, found {}", at.found());
-        report.at_with_help(&at.place, message, "7 data bits are for `framing: ascii`");
-    }
-    Some(PortConfig::Serial(SerialConfig {
-        data_bits,
-        parity: text(serial, "parity").and_then(parity).unwrap_or_default(),
-        stop_bits: whole(serial, "stop_bits").unwrap_or(1),
-        framing,
-        ..SerialConfig::new(port, whole(serial, "baud").unwrap_or(9600))
-    }))
+    super::serial::build(line.get("serial")?, ports, report).map(PortConfig::Serial)
 }
 
 fn max_probe(line: &Node, report: &mut Report<'_>) -> Duration {

@@ -91,9 +91,56 @@ static SERIAL: Table = Table {
         Key::new("parity", Kind::Word(PARITIES), "parity; none unless given"),
         Key::new("stop_bits", Kind::Whole { least: 1, most: 2 }, "stop bits; 1 unless given"),
         Key::new("framing", Kind::Word(FRAMINGS), "how frames are told apart; rtu unless given"),
+        Key::new(
+            "rs485",
+            Kind::Table(&RS485),
+            "who turns the transmitter on and off; leave it out where the adapter does, as most USB ones do",
+        ),
+        Key::new(
+            "low_latency",
+            Kind::Word(LOW_LATENCIES),
+            "whether the driver is asked to hand octets on at once; auto unless given",
+        ),
     ],
     exactly_one: &[],
 };
+
+static RS485: Table = Table {
+    what: "`rs485`",
+    doc: "How an RS-485 transmitter is turned on and off.",
+    keys: &[
+        Key::new("mode", Kind::Word(RS485_MODES), "kernel: the driver does it; rts: linesman does")
+            .required(),
+        Key::new("rts_on_send", Kind::Flag, "RTS is asserted while sending; true unless given"),
+        Key::new(
+            "delay_before",
+            Kind::Scalar(&DURATION),
+            "from turning on to the first bit, up to 100ms; 0ms unless given",
+        ),
+        Key::new(
+            "delay_after",
+            Kind::Scalar(&DURATION),
+            "from the last bit to turning off, up to 100ms; 0ms unless given",
+        ),
+        Key::new(
+            "rx_during_tx",
+            Kind::Flag,
+            "the receiver hears what is sent, with `mode: kernel`; false unless given",
+        ),
+    ],
+    exactly_one: &[],
+};
+
+static RS485_MODES: &[Word] = &[
+    Word::new("kernel", "the driver, exactly (TIOCSRS485)"),
+    Word::new("rts", "linesman, by the RTS line, where the driver can not"),
+];
+
+static LOW_LATENCIES: &[Word] = &[
+    Word::new("auto", "where the driver lets us"),
+    Word::new("on", "or the port is not opened"),
+    Word::new("off", "the driver is left as it is"),
+];
 
 static FRAMINGS: &[Word] =
     &[Word::new("rtu", "by silence, with a CRC"), Word::new("ascii", "by characters, with an LRC")];

@@ -14,6 +14,7 @@ mod devices;
 mod endpoints;
 mod format;
 mod overlay;
+mod serial;
 mod site;
 mod upstreams;
 

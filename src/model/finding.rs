@@ -23,8 +23,8 @@ pub enum FindingKind {
     Slower,
     /// The adapter holds octets back.
     LatencyTimer,
-    /// Another program has the port open as well.
-    SharedPort,
+    /// The port is not as it should be: another program has it open as well, the driver made other settings.
+    Port,
 }
 
 impl FindingKind {
@@ -39,7 +39,7 @@ impl FindingKind {
             FindingKind::ErrorsRising => "errors-rising",
             FindingKind::Slower => "slower",
             FindingKind::LatencyTimer => "latency-timer",
-            FindingKind::SharedPort => "shared-port",
+            FindingKind::Port => "port",
         }
     }
 

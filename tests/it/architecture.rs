@@ -143,3 +143,45 @@ fn no_file_is_longer_than_a_sitting() {
         assert!(product <= LINES, "{}: {product} lines before its tests, {LINES} at most", path.display());
     }
 }
+
+/// The only file that may have `unsafe` in it.
+const UNSAFE: &str = "src/bus/port/ioctl.rs";
+
+/// The lines with `unsafe` as a word of the code, and whether a sentence about safety stands just above.
+fn unsafe_lines(text: &str) -> Vec<(usize, bool)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let is_word = |line: &str| {
+        let mut words = code(line).split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.any(|word| word == "unsafe")
+    };
+    let explained = |number: usize| {
+        let above = lines[..number].iter().rev().take_while(|line| line.trim().starts_with("//"));
+        above.into_iter().any(|line| line.trim().starts_with("// SAFETY: "))
+    };
+    let found = lines.iter().enumerate().filter(|(_, line)| is_word(line));
+    found.map(|(number, _)| (number + 1, explained(number))).collect()
+}
+
+#[test]
+fn unsafe_stands_in_one_file_and_each_with_its_reason() {
+    let crate_root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all: Vec<PathBuf> = vec![crate_root.join("build.rs")];
+    for folder in ["src", "tests", "benches"] {
+        all.extend(sources(&crate_root.join(folder)));
+    }
+    for path in all {
+        let text = fs::read_to_string(&path).unwrap();
+        let ours = path == crate_root.join(UNSAFE);
+        let here = path == crate_root.join(file!());
+        for (line, explained) in unsafe_lines(&text) {
+            assert!(ours && explained || here, "{}:{line}: `unsafe`", path.display());
+        }
+        assert!(!ours || !unsafe_lines(&text).is_empty(), "{UNSAFE} has none: forbid it in Cargo.toml");
+    }
+}
+
+#[test]
+fn unsafe_is_found_wherever_it_stands() {
+    let text = "// unsafe\nfn a() { unsafe { b() } }\n#![expect(unsafe_code)]\n// SAFETY: it is.\n// So.\nunsafe { c() }\n";
+    assert_eq!(unsafe_lines(text), [(2, false), (6, true)]);
+}
