@@ -1,6 +1,6 @@
 //! One device of a line: when it is due, what it is asked, what its answers mean for it. No I/O.
 
-use super::health::{Health, ProbeShare};
+use super::health::{Health, Line, ProbeShare};
 use super::job::{self, Effects, Item, Job, Manner, Turn};
 use super::learned::Learned;
 use super::plan::{Block, Terms, WireCost, plan_points};
@@ -28,18 +28,22 @@ struct Open {
 }
 
 /// What the device could do now. They are taken in this order: by deadline, then those without one,
-/// the one begun first, then the one that waited longest.
+/// the one begun first, then the one that waited longest; last a device that nobody knows, while another
+/// such has just cost the line a timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     Deadline(Mono),
     Begun,
     Asked(Mono),
+    Newcomer(Mono),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ready {
     /// The scan under way has a question: this item of it.
     Ask(Rank, usize),
+    /// What is left of the scan under way can't be asked in time.
+    GiveUp,
     /// A scan is due.
     Begin(Rank),
     /// Not before this.
@@ -129,7 +133,13 @@ impl Device {
         let unit = self.config.unit;
         match open.job.turn(now, &|block| blocked(unit, block)) {
             _ if gate > now => Ready::Wait(gate),
+            Turn::Ask(at) if self.is_newcomer() && share.newcomers_wait(now) => {
+                Ready::Ask(Rank::Newcomer(self.asked), at)
+            }
             Turn::Ask(at) => Ready::Ask(open.deadline.map_or(Rank::Begun, Rank::Deadline), at),
+            Turn::Wait(until) if !open.probe && open.deadline.is_some_and(|deadline| deadline <= until) => {
+                Ready::GiveUp
+            }
             Turn::Wait(until) => Ready::Wait(until),
             Turn::Pending | Turn::Over => Ready::Nothing,
         }
@@ -148,9 +158,15 @@ impl Device {
             return Ready::Wait(first.max(gate));
         }
         match self.periods.deadline(now) {
+            _ if self.is_newcomer() && share.newcomers_wait(now) => Ready::Begin(Rank::Newcomer(self.asked)),
             Some(deadline) => Ready::Begin(Rank::Deadline(deadline)),
             None => Ready::Begin(Rank::Asked(self.asked)),
         }
+    }
+
+    /// It has not been asked before, and nobody knows whether it is there.
+    pub(super) fn is_newcomer(&self) -> bool {
+        !self.health.is_good() && !self.health.is_probed()
     }
 
     /// Begins the scan that is due.
@@ -164,7 +180,8 @@ impl Device {
         let short = if probe { self.shortest(&asked) } else { None };
         let blocks = self.plan(&asked);
         let (name, profile) = (self.config.name.clone(), Arc::clone(&self.config.profile));
-        let mut job = Job::new(name, profile, blocks, short, manner);
+        let lessons = self.learned.lessons().clone();
+        let mut job = Job::new(name, profile, lessons, blocks, short, manner);
         for point in held {
             if let Some(bad) = self.learned.held(point, now) {
                 job.hold(point, bad);
@@ -217,10 +234,15 @@ impl Device {
     }
 
     /// Hands out the question that `ready` named.
-    pub(super) fn take(&mut self, at: usize, neighbours: Option<Duration>) -> Option<(Item, Manners)> {
+    pub(super) fn take(
+        &mut self,
+        at: usize,
+        blocked: &dyn Fn(u8, &Block) -> Option<Mono>,
+        line: &Line,
+    ) -> Option<(Item, Manners)> {
         let open = self.open.as_mut()?;
-        let patience = self.health.patience(&self.config, neighbours);
-        let item = open.job.take(at)?;
+        let patience = self.health.patience(&self.config, line);
+        let item = open.job.take(at, &|block| blocked(self.config.unit, block))?;
         open.asked = true;
         Some((
             item,
@@ -295,6 +317,13 @@ impl Device {
     pub(super) fn abandon(&mut self, bad: Bad) {
         if let Some(open) = self.open.as_mut() {
             open.job.abandon(bad);
+        }
+    }
+
+    /// What is left of the scan can't be asked in time.
+    pub(super) fn give_up(&mut self) {
+        if let Some(open) = self.open.as_mut() {
+            open.job.give_up();
         }
     }
 

@@ -13,8 +13,13 @@ const GARBLED_SCANS: u32 = 3;
 /// Probes of a device that never answered are as short as its neighbours' answers allow, but each so-manieth is
 /// as patient as the configuration says: it may be slower than all of them.
 const PATIENT_PROBE: u32 = 8;
-/// The share of the line that probes may take, as its inverse: 3 %.
-const SHARE: u32 = 33;
+/// A probe of a device that was never there is no longer than this though the line be idle: it would take
+/// the whole share of a quarter of a minute.
+const LONGEST_PROBE: Duration = Duration::from_millis(600);
+/// The share of the line that probes take, as its inverse: 2.5 %, so that 3 % are never exceeded.
+const SHARE: u32 = 40;
+/// After a newcomer was silent the next one lets the others go first for so many times as long.
+const NEWCOMERS: u32 = 8;
 
 /// How long a device takes to answer: from our last octet to its first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -126,11 +131,12 @@ impl Health {
         self.not_before = now;
     }
 
-    /// How long to wait for a reply's first octet. A device that nobody knows yet is given what suffices for
-    /// its neighbours on the line, so that a dead one does not cost them more than a moment; its full time
-    /// where there are none to go by, where the owner said that it is a slow one, and now and then. (Should
-    /// its answer come after that, it is known from then on: see [`Health::late`].)
-    pub(super) fn patience(&self, config: &DeviceConfig, neighbours: Option<Duration>) -> Duration {
+    /// How long to wait for a reply's first octet. A device whose pace nobody knows is given what suffices for
+    /// its neighbours on the line, so that a dead one does not cost them more than a moment, and as much
+    /// more as nobody else waits for; its full time where there are no neighbours to go by, where the owner
+    /// said that it is a slow one, and now and then. (Should its answer come after that, it is known from
+    /// then on: see [`Health::late`].)
+    pub(super) fn patience(&self, config: &DeviceConfig, line: &Line) -> Duration {
         let shortest = config.min_timeout.min(config.timeout);
         let slow = config.timeout > super::TIMEOUT;
         let patient = if slow {
@@ -138,24 +144,35 @@ impl Health {
         } else {
             self.silent % PATIENT_PROBE == PATIENT_PROBE - 1
         };
-        let adapted = match (self.latency.patience(), neighbours) {
+        let idle = if self.silent > 0 { line.idle.min(LONGEST_PROBE) } else { line.idle };
+        let adapted = match (self.latency.patience(), line.neighbours) {
             (Some(own), _) => own,
-            (None, Some(neighbours)) if !patient => neighbours,
+            (None, Some(neighbours)) if !patient => neighbours.max(idle),
             (None, _) => config.timeout,
         };
         adapted.clamp(shortest, config.timeout)
     }
 }
 
+/// What matters of the line for how long one of its devices is waited for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Line {
+    /// What suffices for the slowest of the other devices; none where nobody has answered yet.
+    pub neighbours: Option<Duration>,
+    /// How long nobody else has anything to ask.
+    pub idle: Duration,
+}
+
 /// The share of the line that may be spent on devices that do not answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ProbeShare {
     free_at: Mono,
+    newcomers_at: Mono,
 }
 
 impl ProbeShare {
     pub(super) fn new(now: Mono) -> ProbeShare {
-        ProbeShare { free_at: now }
+        ProbeShare { free_at: now, newcomers_at: now }
     }
 
     /// From when on the next probe may be sent.
@@ -165,7 +182,17 @@ impl ProbeShare {
 
     /// A probe has taken this long and nobody answered.
     pub(super) fn spent(&mut self, from: Mono, to: Mono) {
-        self.free_at = from.plus(to.since(from).saturating_mul(SHARE + 1));
+        self.free_at = from.plus(to.since(from).saturating_mul(SHARE));
+    }
+
+    /// A device that was asked for the first time has taken this long, and did not answer.
+    pub(super) fn newcomer_was_silent(&mut self, from: Mono, to: Mono) {
+        self.newcomers_at = to.plus(to.since(from).saturating_mul(NEWCOMERS));
+    }
+
+    /// Devices that nobody knows yet let the others go first.
+    pub(super) fn newcomers_wait(&self, now: Mono) -> bool {
+        now < self.newcomers_at
     }
 }
 
@@ -214,15 +241,18 @@ mod tests {
     #[test]
     fn patience_follows_the_device_within_its_bounds() {
         let (config, mut health) = (config(), Health::new(Mono(0), Duration::from_secs(25)));
-        assert_eq!(health.patience(&config, None), config.timeout, "nobody is known");
-        assert_eq!(health.patience(&config, Some(ms(5))), config.min_timeout, "neighbours are quick");
-        assert_eq!(health.patience(&config, Some(ms(300))), ms(300));
+        let line = |neighbours, idle| Line { neighbours: Some(ms(neighbours)), idle: ms(idle) };
+        let nobody = Line::default();
+        assert_eq!(health.patience(&config, &nobody), config.timeout, "nobody is known");
+        assert_eq!(health.patience(&config, &line(5, 0)), config.min_timeout, "neighbours are quick");
+        assert_eq!(health.patience(&config, &line(300, 0)), ms(300));
+        assert_eq!(health.patience(&config, &line(5, 700)), ms(700), "nobody else waits");
         for _ in 0..50 {
             health.latency.add(ms(60));
         }
-        assert_eq!(health.patience(&config, None), ms(140), "twice the slowest, and some slack");
+        assert_eq!(health.patience(&config, &nobody), ms(140), "twice the slowest, and some slack");
         health.late(ms(700), Mono(0));
-        assert_eq!(health.patience(&config, None), config.timeout);
+        assert_eq!(health.patience(&config, &nobody), config.timeout);
     }
 
     #[test]
@@ -230,7 +260,8 @@ mod tests {
         let (config, mut health) = (config(), Health::new(Mono(0), Duration::from_secs(25)));
         let waits: Vec<bool> = (0..17)
             .map(|_| {
-                let patient = health.patience(&config, Some(ms(5))) == config.timeout;
+                let patient = health.patience(&config, &Line { neighbours: Some(ms(5)), idle: ms(0) })
+                    == config.timeout;
                 health.silent(Mono(0));
                 patient
             })

@@ -7,7 +7,7 @@
 
 use super::device::{Device, Done, Rank, Ready};
 use super::diagnose::{Case, Doctor};
-use super::health::ProbeShare;
+use super::health::{Line, ProbeShare};
 use super::job::{Health, Item};
 use super::ledger::{Asked, Ledger};
 use super::plan::Block;
@@ -101,10 +101,15 @@ impl Owner {
             let now = self.clock.mono();
             let mut best: Option<(Rank, usize, Option<usize>)> = None;
             let mut wait: Option<Mono> = None;
+            let mut too_late = None;
             for (index, device) in self.devices.iter().enumerate() {
                 let (rank, item) = match device.ready(now, &self.share, blocked) {
                     Ready::Ask(rank, item) => (rank, Some(item)),
                     Ready::Begin(rank) => (rank, None),
+                    Ready::GiveUp => {
+                        too_late = Some(index);
+                        continue;
+                    }
                     Ready::Wait(until) => {
                         wait = Some(wait.map_or(until, |before| before.min(until)));
                         continue;
@@ -112,14 +117,19 @@ impl Owner {
                     Ready::Nothing => continue,
                 };
                 // Among equals the one whose scan has begun, then the order of the file.
-                if best.is_none_or(|(than, _, begun)| {
-                    rank < than || rank == than && item.is_some() && begun.is_none()
-                }) {
+                let better = |(than, _, begun): (Rank, usize, Option<usize>)| {
+                    rank < than || rank == than && item > begun
+                };
+                if best.is_none_or(better) {
                     best = Some((rank, index, item));
                 }
             }
+            if let Some(index) = too_late {
+                self.give_up(index);
+                continue;
+            }
             match best {
-                Some((_, index, Some(item))) => match self.take(index, item) {
+                Some((_, index, Some(item))) => match self.take(index, item, blocked) {
                     Some(question) => return Next::Ask(question),
                     None => return Next::Nothing,
                 },
@@ -127,6 +137,13 @@ impl Owner {
                 None => return wait.map_or(Next::Nothing, Next::Wait),
             }
         }
+    }
+
+    fn give_up(&mut self, index: usize) {
+        if let Some(device) = self.devices.get_mut(index) {
+            device.give_up();
+        }
+        self.finish(index, true);
     }
 
     fn begin(&mut self, index: usize, now: Mono) {
@@ -137,16 +154,33 @@ impl Owner {
         self.finish(index, true);
     }
 
-    fn take(&mut self, index: usize, item: usize) -> Option<Question> {
-        let unknown = self.devices.get(index)?.health.latency.mean().is_none();
-        let neighbours = if unknown {
-            self.devices.iter().filter_map(|d| d.health.latency.patience()).max()
-        } else {
-            None
-        };
+    fn take(
+        &mut self,
+        index: usize,
+        item: usize,
+        blocked: &dyn Fn(u8, &Block) -> Option<Mono>,
+    ) -> Option<Question> {
+        let line = self.line_for(index, blocked);
         let device = self.devices.get_mut(index)?;
-        let (item, manners) = device.take(item, neighbours)?;
+        let (item, manners) = device.take(item, blocked, &line)?;
         Some(Question { index, unit: device.config.unit, request: item.block.request, manners, item })
+    }
+
+    /// What decides how long a device is waited for whose pace nobody knows.
+    fn line_for(&self, index: usize, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Line {
+        if self.devices.get(index).is_none_or(|device| device.health.latency.mean().is_some()) {
+            return Line::default();
+        }
+        let now = self.clock.mono();
+        let neighbours = self.devices.iter().filter_map(|device| device.health.latency.patience()).max();
+        let others = self.devices.iter().enumerate().filter(|(other, _)| *other != index);
+        let free_until = others.filter_map(|(_, device)| match device.ready(now, &self.share, blocked) {
+            Ready::Wait(until) => Some(until),
+            Ready::Ask(..) | Ready::Begin(_) | Ready::GiveUp => Some(now),
+            Ready::Nothing => None,
+        });
+        let idle = free_until.min().map_or(super::TIMEOUT, |until| until.since(now));
+        Line { neighbours, idle }
     }
 
     /// What a question came to.
@@ -163,8 +197,12 @@ impl Owner {
             outcome = Outcome::TwoAnswers;
         }
         let Some(device) = self.devices.get_mut(index) else { return };
-        if device.is_unanswered_probe() && matches!(outcome, Outcome::NoReply | Outcome::Garbled { .. }) {
-            self.share.spent(trace.sent, trace.ended);
+        if matches!(outcome, Outcome::NoReply | Outcome::Garbled { .. }) {
+            if device.is_unanswered_probe() {
+                self.share.spent(trace.sent, trace.ended);
+            } else if device.is_newcomer() {
+                self.share.newcomer_was_silent(trace.sent, trace.ended);
+            }
         }
         if device.heard(item, outcome, &trace, utc, now) {
             self.keep_memory(index);
@@ -315,7 +353,7 @@ impl Owner {
             match device.ready(now, &ProbeShare::new(now), &|_, _| None) {
                 Ready::Wait(at) => next = next.min(at),
                 Ready::Nothing => {}
-                Ready::Ask(..) | Ready::Begin(_) => {
+                Ready::Ask(..) | Ready::Begin(_) | Ready::GiveUp => {
                     device.begin(now, utc);
                     device.abandon(Bad::LineDown);
                     device.rest_until = until;

@@ -1,6 +1,6 @@
 //! What came of a question, and what is asked again for it.
 
-use super::{Effects, Item, Job, Why};
+use super::{Effects, Item, Job, Why, variants};
 use crate::bus::search::{Lesson, Search};
 use crate::model::{Bad, Mono, Timestamp};
 use std::time::Duration;
@@ -47,6 +47,7 @@ impl Job {
             return self.unanswered(item, bad);
         }
         self.heard(at);
+        self.last_bad = bad;
         if code == BUSY && item.tries < BUSY_RETRIES {
             item.not_before = now.plus(BUSY_PAUSE.saturating_mul(1 << item.tries));
             item.tries += 1;
@@ -54,6 +55,17 @@ impl Job {
             return Effects::default();
         }
         let mut effects = Effects::default();
+        if let Some(planned) = item.planned.take_if(|planned| *planned != item.block) {
+            // Registers were asked along that nobody wants: nothing is learned from their refusal.
+            item.block = planned;
+            item.tries += 1;
+            if item.tries <= self.manner.retries {
+                self.items.push_front(item);
+            } else {
+                self.set_where_nothing_is(&item.block.points, bad);
+            }
+            return effects;
+        }
         match item.why {
             Why::Search if ONE_REGISTERS_FAULT.contains(&code) => {
                 if let Some(search) = &mut self.search {
@@ -98,9 +110,7 @@ impl Job {
     /// The next question of the search, if it has one, is asked first.
     fn go_on_searching(&mut self) {
         match self.search.as_ref().and_then(Search::block) {
-            Some(block) => {
-                self.items.push_front(Item { block, tries: 0, not_before: Mono(0), why: Why::Search })
-            }
+            Some(block) => self.items.push_front(Item::new(block, 0, Why::Search)),
             None => self.search = None,
         }
     }
@@ -141,6 +151,7 @@ impl Job {
     fn unanswered(&mut self, mut item: Item, bad: Bad) -> Effects {
         self.outstanding = self.outstanding.saturating_sub(1);
         self.failures += 1;
+        self.last_bad = bad;
         let worth_it = item.tries < self.manner.retries && (self.manner.known || self.answered);
         let mut effects = Effects::default();
         if worth_it && !self.is_hopeless() {
@@ -171,7 +182,9 @@ impl Job {
 
     /// The points of a block in two halves, which no late answer to the whole can be taken for.
     fn in_parts(&self, item: &Item) -> Option<[Vec<usize>; 2]> {
-        if item.why != Why::Plan {
+        let planned = item.planned.as_ref().unwrap_or(&item.block);
+        let can_grow = variants::longer(&self.profile, &self.lessons, planned).next().is_some();
+        if item.why != Why::Plan || can_grow {
             return None;
         }
         let mut points: Vec<(u16, usize)> = item

@@ -2,8 +2,8 @@
 //!
 //! # What is asked again
 //! - A damaged answer, and none from a device that is known to be there: up to `retries` times. While a late
-//!   answer may still come the same question is not asked; where the block can be parted into shorter ones
-//!   these are asked instead, at once, for no late answer fits them.
+//!   answer may still come the same question is not asked; the block is asked in another length instead, or in
+//!   two parts, at once, for no late answer fits these.
 //! - A refusal of a block of several values with exception 02 or 03: by halves, see [`search`](super::search).
 //! - *Busy* (06): up to three times, after a pause.
 //! - No other refusal: the device has said what there is to say.
@@ -12,8 +12,9 @@
 //! cost its neighbours a timeout for each of its blocks.
 
 mod answers;
+mod variants;
 
-use super::plan::Block;
+use super::plan::{Block, Lessons};
 use super::search::{Lesson, Search};
 use super::{Field, Scan};
 use crate::model::{Bad, Mono, Name, Timestamp};
@@ -46,10 +47,18 @@ enum Why {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::bus) struct Item {
     pub block: Block,
+    /// The block as it was planned, where another length of it is asked.
+    planned: Option<Block>,
     /// How often it has been asked already.
     pub tries: u8,
     not_before: Mono,
     why: Why,
+}
+
+impl Item {
+    fn new(block: Block, tries: u8, why: Why) -> Item {
+        Item { block, planned: None, tries, not_before: Mono(0), why }
+    }
 }
 
 /// What to do next for this scan.
@@ -89,6 +98,8 @@ pub(in crate::bus) struct Manner {
 pub(in crate::bus) struct Job {
     device: Name,
     profile: Arc<Profile>,
+    /// What had been learned when the scan began.
+    lessons: Lessons,
     items: VecDeque<Item>,
     search: Option<Search>,
     /// Blocks handed out and not yet heard of.
@@ -100,6 +111,8 @@ pub(in crate::bus) struct Job {
     garbled: bool,
     /// Questions in a row that were answered by nothing valid.
     failures: u32,
+    /// Why the last question failed.
+    last_bad: Bad,
     manner: Manner,
 }
 
@@ -108,16 +121,18 @@ impl Job {
     pub(in crate::bus) fn new(
         device: Name,
         profile: Arc<Profile>,
+        lessons: Lessons,
         blocks: Vec<Block>,
         probe: Option<Block>,
         manner: Manner,
     ) -> Job {
-        let item = |why| move |block| Item { block, tries: 0, not_before: Mono(0), why };
+        let item = |why| move |block| Item::new(block, 0, why);
         let items = probe.into_iter().map(item(Why::Probe)).chain(blocks.into_iter().map(item(Why::Plan)));
         Job {
             device,
             items: items.collect(),
             profile,
+            lessons,
             search: None,
             outstanding: 0,
             fields: BTreeMap::new(),
@@ -126,6 +141,7 @@ impl Job {
             answered: false,
             garbled: false,
             failures: 0,
+            last_bad: Bad::NoReply,
             manner,
         }
     }
@@ -144,7 +160,10 @@ impl Job {
             return Turn::Pending;
         }
         for (at, item) in self.items.iter().enumerate().take(if alone { 1 } else { usize::MAX }) {
-            let ready = blocked(&item.block).map_or(item.not_before, |until| until.max(item.not_before));
+            let ready = match self.in_a_free_length(item, blocked) {
+                Ok(_) => item.not_before,
+                Err(until) => until.max(item.not_before),
+            };
             if ready <= now {
                 return Turn::Ask(at);
             }
@@ -158,17 +177,48 @@ impl Job {
     }
 
     /// Hands a block out: it comes back with one of `data`, `exception`, `no_reply`, `garbled`, `doubtful`.
-    pub(in crate::bus) fn take(&mut self, at: usize) -> Option<Item> {
-        let item = self.items.remove(at)?;
+    pub(in crate::bus) fn take(
+        &mut self,
+        at: usize,
+        blocked: &dyn Fn(&Block) -> Option<Mono>,
+    ) -> Option<Item> {
+        let mut item = self.items.remove(at)?;
+        if let Ok(Some(other)) = self.in_a_free_length(&item, blocked) {
+            let planned = std::mem::replace(&mut item.block, other);
+            item.planned.get_or_insert(planned);
+        }
         self.outstanding += 1;
         Some(item)
+    }
+
+    /// Another length in which the block may be asked; none where it may be asked as it is. Otherwise until
+    /// when it must wait.
+    fn in_a_free_length(
+        &self,
+        item: &Item,
+        blocked: &dyn Fn(&Block) -> Option<Mono>,
+    ) -> Result<Option<Block>, Mono> {
+        let planned = item.planned.as_ref().unwrap_or(&item.block);
+        let Some(until) = blocked(planned) else { return Ok(item.planned.clone()) };
+        // The questions of a search are about exactly these registers.
+        if item.why == Why::Search {
+            return Err(until);
+        }
+        let free =
+            variants::longer(&self.profile, &self.lessons, planned).find(|other| blocked(other).is_none());
+        free.map(Some).ok_or(until)
     }
 
     /// Blocks planned anew go first.
     pub(in crate::bus) fn put_first(&mut self, blocks: Vec<Block>, tries: u8) {
         for block in blocks.into_iter().rev() {
-            self.items.push_front(Item { block, tries, not_before: Mono(0), why: Why::Plan });
+            self.items.push_front(Item::new(block, tries, Why::Plan));
         }
+    }
+
+    /// What can't be asked before the scan must be done is not waited for.
+    pub(in crate::bus) fn give_up(&mut self) {
+        self.abandon(self.last_bad);
     }
 
     /// What this scan says of the device.

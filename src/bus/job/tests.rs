@@ -27,12 +27,12 @@ fn job_of(count: u16, apart: bool, manner: Manner) -> Job {
     } else {
         Block::over(Table::HoldingRegister, 0, count * 2 - 2, all).into_iter().collect()
     };
-    Job::new("m".parse().unwrap(), profile, blocks, None, manner)
+    Job::new("m".parse().unwrap(), profile, Lessons::default(), blocks, None, manner)
 }
 
 fn next(job: &mut Job) -> Option<Item> {
     match job.turn(Mono(u64::MAX), &|_| None) {
-        Turn::Ask(at) => job.take(at),
+        Turn::Ask(at) => job.take(at, &|_| None),
         Turn::Wait(_) | Turn::Pending | Turn::Over => None,
     }
 }
@@ -147,6 +147,32 @@ fn after_silence_the_parts_are_asked_that_no_late_answer_fits() {
     let whole = next(&mut job).unwrap();
     let effects = job.no_reply(whole);
     assert_eq!(effects.again, [(vec![0, 1], 1), (vec![2, 3], 1)]);
+}
+
+#[test]
+fn while_a_late_answer_may_come_another_length_is_asked() {
+    let mut job = job_of(3, true, KNOWN);
+    let first = next(&mut job).unwrap();
+    assert_eq!(job.no_reply(first), Effects::default());
+    // Reads of one register are suspect: the same value is asked with its neighbour.
+    let blocked = |block: &Block| (block.request.count() == 1).then_some(Mono(70));
+    assert_eq!(job.turn(Mono(5), &blocked), Turn::Ask(0));
+    let longer = job.take(0, &blocked).unwrap();
+    assert_eq!((longer.block.request.count(), &longer.block.points), (2, &vec![0]));
+    job.data(&longer, &[0, 42, 0, 99], Timestamp(1));
+    assert_eq!(job.fields[&0], Ok(vec![0, 42]));
+}
+
+#[test]
+fn the_refusal_of_a_longer_block_teaches_nothing() {
+    let mut job = job_of(2, true, KNOWN);
+    let first = next(&mut job).unwrap();
+    job.no_reply(first);
+    let blocked = |block: &Block| (block.request.count() == 1).then_some(Mono(70));
+    let longer = job.take(0, &blocked).unwrap();
+    assert_eq!(job.exception(longer, 2, Timestamp(1), Mono(5)), Effects::default());
+    let again = next(&mut job).unwrap();
+    assert_eq!((again.block.request.count(), &again.block.points), (1, &vec![0]));
 }
 
 #[test]
