@@ -85,6 +85,9 @@ impl Owner {
         });
         let devices: Vec<Device> = devices.collect();
         let (ledger, status) = Ledger::new(config, Arc::clone(&clock), events);
+        // Of other lines' devices this one knows nothing.
+        let own = devices.iter().filter(|device| !device.knows_nothing());
+        let memory = own.map(|device| (device.config.name.to_string(), device.memory())).collect();
         let memory = watch::Sender::new(memory);
         let running = Running { name: config.name.clone(), status, memory: memory.subscribe(), ended };
         let (share, doctor) = (ProbeShare::new(now), Doctor::new(devices.len()));

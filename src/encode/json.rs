@@ -3,7 +3,7 @@
 //! Numbers are written digit by digit from the exact decimal; nothing passes through a float. The order
 //! of keys is fixed. `values` is always there; `bad`, `took` and `clock` only when they say something.
 
-use crate::model::{Decimal, DeviceInfo, PointInfo, Reading, Site, Timestamp, Value};
+use crate::model::{Decimal, DeviceInfo, Event, EventKind, PointInfo, Reading, Site, Timestamp, Value};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fmt::Write;
@@ -70,6 +70,29 @@ pub fn offline(ts: Option<Timestamp>) -> String {
         Some(ts) => format!("{{\"online\":false,\"ts\":{}}}", ts.0),
         None => "{\"online\":false}".to_owned(),
     }
+}
+
+/// Something that happened on a line: `{"type","ts","line","device",…}`. A finding has its own word, and whether
+/// it begins or ends.
+pub fn event(event: &Event) -> String {
+    let (kind, finding) = match event.kind {
+        EventKind::LineDown => ("line-down", None),
+        EventKind::LineUp => ("line-up", None),
+        EventKind::DeviceLost => ("device-lost", None),
+        EventKind::DeviceFound => ("device-found", None),
+        EventKind::Begins(finding) => ("finding", Some((finding, "begins"))),
+        EventKind::Ends(finding) => ("finding", Some((finding, "ends"))),
+    };
+    let mut out = format!("{{\"type\":\"{kind}\",\"ts\":{}", event.ts.0);
+    put(&mut out, format_args!(",\"line\":{}", quoted(event.line.as_str())));
+    if let Some(device) = &event.device {
+        put(&mut out, format_args!(",\"device\":{}", quoted(device.as_str())));
+    }
+    if let Some((finding, state)) = finding {
+        put(&mut out, format_args!(",\"finding\":\"{finding}\",\"state\":\"{state}\""));
+    }
+    put(&mut out, format_args!(",\"text\":{}}}", quoted(&event.text)));
+    out
 }
 
 /// What exists: devices and their points. `schema` is the CRC-32 (of zlib, as in IEEE 802.3), in eight
@@ -186,6 +209,29 @@ mod tests {
     }
 
     const NUMBER: Number = Number { epoch: 0x6f1c_02ab, seq: 81_234 };
+
+    #[test]
+    fn an_event_says_what_where_and_when() {
+        use crate::model::FindingKind;
+        let told = |kind, device: Option<&str>| {
+            let device = device.map(|name| name.parse().unwrap());
+            event(&Event {
+                ts: Timestamp(7),
+                kind,
+                line: "rs485-1".parse().unwrap(),
+                device,
+                text: "a \"b\"".into(),
+            })
+        };
+        assert_eq!(
+            told(EventKind::Begins(FindingKind::TwoAnswers), Some("boiler")),
+            r#"{"type":"finding","ts":7,"line":"rs485-1","device":"boiler","finding":"two-answers","state":"begins","text":"a \"b\""}"#
+        );
+        assert_eq!(
+            told(EventKind::LineDown, None),
+            r#"{"type":"line-down","ts":7,"line":"rs485-1","text":"a \"b\""}"#
+        );
+    }
 
     #[test]
     fn a_reading_looks_as_the_contract_says() {

@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::pipe::{Happened, LARGEST_PAYLOAD, Pipe};
-use super::window::{Fate, Window};
+use super::window::{Fate, What, Window};
 use crate::encode::json::{self, Number};
 use crate::model::{Reading, Timestamp};
 use crate::record;
@@ -51,6 +51,8 @@ pub(super) struct Session<'a> {
     /// The last position fetched.
     at: u64,
     connected: Timestamp,
+    /// The number of the last event that was handed to the client.
+    told: u64,
     status_due: Instant,
     /// The last status told of a backlog.
     had_backlog: bool,
@@ -101,6 +103,7 @@ impl<'a> Session<'a> {
             }
         }
         work.report.connected();
+        let told = work.told;
         let (at, connected, now) = (work.reader.cursor(), work.clock.utc(), Instant::now());
         Ok(Session {
             config,
@@ -111,6 +114,7 @@ impl<'a> Session<'a> {
             fetched: VecDeque::new(),
             at,
             connected,
+            told,
             status_due: now,
             had_backlog: false,
             stopping: None,
@@ -123,6 +127,7 @@ impl<'a> Session<'a> {
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.work.stop.clone();
+        let mut events = true;
         loop {
             self.fill().await?;
             if self.is_finished()? {
@@ -139,6 +144,8 @@ impl<'a> Session<'a> {
                 changed = self.work.site.changed() => {
                     if changed.is_ok() { self.say_meta()?; }
                 }
+                // Only to wake: what is new is told with the records.
+                changed = self.work.events.changed(), if events => events = changed.is_ok(),
                 () = stop.cancelled(), if self.stopping.is_none() => self.begin_stop(),
                 _ = ticks.tick() => self.look()?,
             }
@@ -147,6 +154,7 @@ impl<'a> Session<'a> {
 
     /// Hands records to the client while the window has room.
     async fn fill(&mut self) -> Result<(), Ended> {
+        self.tell_events()?;
         while self.window.has_room() {
             if self.fetched.is_empty() {
                 if self.stopping.is_some_and(|stopping| self.at >= stopping.upto) {
@@ -162,6 +170,17 @@ impl<'a> Session<'a> {
             }
         }
         self.settle().await
+    }
+
+    /// Events go before records: they are few, and somebody waits for them.
+    fn tell_events(&mut self) -> Result<(), Ended> {
+        while self.window.has_room() {
+            let Some((number, event)) = self.work.events.borrow().after(self.told) else { break };
+            let topic = format!("{}/event", self.config.topic);
+            self.publish(What::Event(number), &topic, false, json::event(&event))?;
+            self.told = number;
+        }
+        Ok(())
     }
 
     fn hand_over(&mut self, stored: &Stored) -> Result<(), Ended> {
@@ -182,7 +201,7 @@ impl<'a> Session<'a> {
         }
         let lane = if self.is_live(&reading) { "d" } else { "h" };
         let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
-        self.publish(Some(stored.position), &topic, false, payload)
+        self.publish(What::Record(stored.position), &topic, false, payload)
     }
 
     /// Live is what was sampled since the connection stands and has not aged since.
@@ -194,15 +213,9 @@ impl<'a> Session<'a> {
         reading.ts >= self.connected && age <= longest
     }
 
-    fn publish(
-        &mut self,
-        position: Option<u64>,
-        topic: &str,
-        retain: bool,
-        payload: String,
-    ) -> Result<(), Ended> {
+    fn publish(&mut self, what: What, topic: &str, retain: bool, payload: String) -> Result<(), Ended> {
         self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
-        self.window.handed(position, Instant::now());
+        self.window.handed(what, Instant::now());
         Ok(())
     }
 
@@ -212,7 +225,7 @@ impl<'a> Session<'a> {
         let payload = json::online(self.work.clock.utc(), self.work.version, &config, backlog);
         self.had_backlog = backlog > 0;
         self.status_due = Instant::now() + STATUS_EVERY;
-        self.publish(None, &format!("{}/status", self.config.topic), true, payload)
+        self.publish(What::Word, &format!("{}/status", self.config.topic), true, payload)
     }
 
     fn say_meta(&mut self) -> Result<(), Ended> {
@@ -222,7 +235,7 @@ impl<'a> Session<'a> {
             tracing::warn!(upstream = %self.work.name, octets = payload.len(), "meta is too large to send and is left out");
             return Ok(());
         }
-        self.publish(None, &format!("{}/meta", self.config.topic), true, payload)
+        self.publish(What::Word, &format!("{}/meta", self.config.topic), true, payload)
     }
 
     /// `true` when our good-bye is out.
@@ -253,10 +266,12 @@ impl<'a> Session<'a> {
     /// Moves the cursor over the unbroken run.
     async fn settle(&mut self) -> Result<(), Ended> {
         let mut delivered = None;
-        for (position, fate) in self.window.take_run() {
-            match fate {
-                Fate::Delivered => delivered = Some(position),
-                Fate::GivenUp(reason) => {
+        for (what, fate) in self.window.take_run() {
+            match (what, fate) {
+                (What::Record(position), Fate::Delivered) => delivered = Some(position),
+                (What::Event(number), _) => self.work.told = self.work.told.max(number),
+                (What::Word, _) => {}
+                (What::Record(position), Fate::GivenUp(reason)) => {
                     if let Some(upto) = delivered.take() {
                         self.work.reader.ack(upto).await?;
                     }
@@ -302,7 +317,7 @@ impl<'a> Session<'a> {
         if !stopping.said_goodbye && (late || (all_handed && self.window.is_empty())) {
             stopping.said_goodbye = true;
             let payload = json::offline(Some(self.work.clock.utc()));
-            self.publish(None, &format!("{}/status", self.config.topic), true, payload)?;
+            self.publish(What::Word, &format!("{}/status", self.config.topic), true, payload)?;
         }
         if stopping.said_goodbye && !stopping.closing && (late || self.window.is_empty()) {
             stopping.closing = true;
