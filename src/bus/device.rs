@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// What a meter is thought to need before it has answered for the first time.
 const USUAL_TURNAROUND: Duration = Duration::from_millis(20);
+/// A device that did not give a word back is not asked for one again before this.
+const BETWEEN_CLEARINGS: Duration = Duration::from_secs(1);
 /// Plans kept for the lists of points that fall due together.
 const PLANS: usize = 8;
 
@@ -42,6 +44,9 @@ pub(super) enum Rank {
 pub(super) enum Ready {
     /// The scan under way has a question: this item of it.
     Ask(Rank, usize),
+    /// A late answer is in the way of all that is left to ask: a word that the device gives back (function 08)
+    /// would show that it will not come any more.
+    Clear(Rank),
     /// What is left of the scan under way can't be asked in time.
     GiveUp,
     /// A scan is due.
@@ -75,6 +80,8 @@ pub(super) struct Device {
     asked: Mono,
     /// Not before this: what the device itself needs between two questions.
     pub rest_until: Mono,
+    /// No word to clear the line before this.
+    cleared_at: Mono,
     cost: WireCost,
     /// What the plans were made with.
     turnaround: Duration,
@@ -100,6 +107,7 @@ impl Device {
             open: None,
             asked: Mono(0),
             rest_until: Mono(0),
+            cleared_at: Mono(0),
             turnaround: USUAL_TURNAROUND,
             plans: Vec::new(),
         }
@@ -131,18 +139,34 @@ impl Device {
             self.rest_until
         };
         let unit = self.config.unit;
+        let rank = open.deadline.map_or(Rank::Begun, Rank::Deadline);
         match open.job.turn(now, &|block| blocked(unit, block)) {
             _ if gate > now => Ready::Wait(gate),
+            Turn::Wait(until) if self.could_clear(open, until, now) => Ready::Clear(rank),
             Turn::Ask(at) if self.is_newcomer() && share.newcomers_wait(now) => {
                 Ready::Ask(Rank::Newcomer(self.asked), at)
             }
-            Turn::Ask(at) => Ready::Ask(open.deadline.map_or(Rank::Begun, Rank::Deadline), at),
+            Turn::Ask(at) => Ready::Ask(rank, at),
             Turn::Wait(until) if !open.probe && open.deadline.is_some_and(|deadline| deadline <= until) => {
                 Ready::GiveUp
             }
             Turn::Wait(until) => Ready::Wait(until),
             Turn::Pending | Turn::Over => Ready::Nothing,
         }
+    }
+
+    /// It gives words back, is there, and the wait is longer than that takes.
+    fn could_clear(&self, open: &Open, until: Mono, now: Mono) -> bool {
+        let worth_it = until.since(now) > self.config.min_timeout;
+        let there = self.health.is_good() || open.job.is_answered();
+        self.config.profile.habits.diagnostics && there && worth_it && self.cleared_at <= now
+    }
+
+    /// How long the word that clears the line is waited for; not sent again before a while is over.
+    pub(super) fn clear(&mut self, now: Mono) -> Manners {
+        self.cleared_at = now.plus(BETWEEN_CLEARINGS);
+        let timeout = self.health.patience(&self.config, &Line::default());
+        Manners { timeout, longest: self.config.timeout, min_gap: self.config.min_gap }
     }
 
     fn ready_closed(&self, now: Mono, share: &ProbeShare) -> Ready {

@@ -14,7 +14,7 @@ use super::plan::Block;
 use super::schedule::Periods;
 use super::transact::{Manners, Notes, Outcome, Trace};
 use super::{LineConfig, Memory, Running, Scan, Surroundings};
-use crate::modbus::ReadRequest;
+use crate::modbus::Ask;
 use crate::model::status::{BusCounters, DeviceState};
 use crate::model::{Bad, Clock, FindingKind, Mono};
 use std::sync::Arc;
@@ -30,6 +30,16 @@ pub(super) const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// A device of which nothing could be asked is looked at again after this.
 const NOTHING_TO_ASK: Duration = Duration::from_secs(1);
 
+/// What a device is chosen for. Among equals a scan that has begun goes before one that has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Move {
+    Begin,
+    /// This item of its scan.
+    Ask(usize),
+    /// A word that shows that no late answer is under way any more.
+    Clear,
+}
+
 /// What to do next.
 pub(super) enum Next {
     Ask(Question),
@@ -43,9 +53,10 @@ pub(super) enum Next {
 pub(super) struct Question {
     pub index: usize,
     pub unit: u8,
-    pub request: ReadRequest,
+    pub ask: Ask,
     pub manners: Manners,
-    item: Item,
+    /// None for a word that clears the line.
+    item: Option<Item>,
 }
 
 /// What a question came to.
@@ -102,13 +113,14 @@ impl Owner {
     pub(super) fn next(&mut self, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Next {
         loop {
             let now = self.clock.mono();
-            let mut best: Option<(Rank, usize, Option<usize>)> = None;
+            let mut best: Option<(Rank, usize, Move)> = None;
             let mut wait: Option<Mono> = None;
             let mut too_late = None;
             for (index, device) in self.devices.iter().enumerate() {
-                let (rank, item) = match device.ready(now, &self.share, blocked) {
-                    Ready::Ask(rank, item) => (rank, Some(item)),
-                    Ready::Begin(rank) => (rank, None),
+                let (rank, chosen) = match device.ready(now, &self.share, blocked) {
+                    Ready::Ask(rank, item) => (rank, Move::Ask(item)),
+                    Ready::Begin(rank) => (rank, Move::Begin),
+                    Ready::Clear(rank) => (rank, Move::Clear),
                     Ready::GiveUp => {
                         too_late = Some(index);
                         continue;
@@ -119,27 +131,33 @@ impl Owner {
                     }
                     Ready::Nothing => continue,
                 };
-                // Among equals the one whose scan has begun, then the order of the file.
-                let better = |(than, _, begun): (Rank, usize, Option<usize>)| {
-                    rank < than || rank == than && item > begun
-                };
-                if best.is_none_or(better) {
-                    best = Some((rank, index, item));
+                let begun = |other: Move| chosen != Move::Begin && other == Move::Begin;
+                if best.is_none_or(|(than, _, other)| rank < than || rank == than && begun(other)) {
+                    best = Some((rank, index, chosen));
                 }
             }
             if let Some(index) = too_late {
                 self.give_up(index);
                 continue;
             }
-            match best {
-                Some((_, index, Some(item))) => match self.take(index, item, blocked) {
-                    Some(question) => return Next::Ask(question),
-                    None => return Next::Nothing,
-                },
-                Some((_, index, None)) => self.begin(index, now),
-                None => return wait.map_or(Next::Nothing, Next::Wait),
-            }
+            let Some((_, index, chosen)) = best else { return wait.map_or(Next::Nothing, Next::Wait) };
+            let question = match chosen {
+                Move::Begin => {
+                    self.begin(index, now);
+                    continue;
+                }
+                Move::Ask(item) => self.take(index, item, blocked),
+                Move::Clear => self.clear(index, now),
+            };
+            return question.map_or(Next::Nothing, Next::Ask);
         }
+    }
+
+    /// A word of chance, so that its answer can't be that to an older one.
+    fn clear(&mut self, index: usize, now: Mono) -> Option<Question> {
+        let device = self.devices.get_mut(index)?;
+        let (manners, unit, ask) = (device.clear(now), device.config.unit, Ask::Echo(fastrand::u16(..)));
+        Some(Question { index, unit, ask, manners, item: None })
     }
 
     fn give_up(&mut self, index: usize) {
@@ -166,7 +184,8 @@ impl Owner {
         let line = self.line_for(index, blocked);
         let device = self.devices.get_mut(index)?;
         let (item, manners) = device.take(item, blocked, &line)?;
-        Some(Question { index, unit: device.config.unit, request: item.block.request, manners, item })
+        let (unit, ask) = (device.config.unit, Ask::Read(item.block.request));
+        Some(Question { index, unit, ask, manners, item: Some(item) })
     }
 
     /// What decides how long a device is waited for whose pace nobody knows.
@@ -179,7 +198,7 @@ impl Owner {
         let others = self.devices.iter().enumerate().filter(|(other, _)| *other != index);
         let free_until = others.filter_map(|(_, device)| match device.ready(now, &self.share, blocked) {
             Ready::Wait(until) => Some(until),
-            Ready::Ask(..) | Ready::Begin(_) | Ready::GiveUp => Some(now),
+            Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::GiveUp => Some(now),
             Ready::Nothing => None,
         });
         let idle = free_until.min().map_or(super::TIMEOUT, |until| until.since(now));
@@ -207,7 +226,9 @@ impl Owner {
                 self.share.newcomer_was_silent(trace.sent, trace.ended);
             }
         }
-        if device.heard(item, outcome, &trace, utc, now) {
+        if let Some(item) = item
+            && device.heard(item, outcome, &trace, utc, now)
+        {
             self.keep_memory(index);
         }
         self.finish(index, true);
@@ -253,13 +274,13 @@ impl Owner {
         self.ledger.add(Some(question.index), counted);
         let bad = Bad::LineDown;
         if let Some(device) = self.devices.get_mut(question.index) {
-            device.lost(&question.item, bad);
+            question.item.iter().for_each(|item| device.lost(item, bad));
         }
     }
 
     /// The stop came while this was asked.
     pub(super) fn cut_short(&mut self, question: &Question) {
-        if let Some(device) = self.devices.get_mut(question.index) {
+        if let (Some(device), true) = (self.devices.get_mut(question.index), question.item.is_some()) {
             device.cut_short();
         }
     }
@@ -356,7 +377,7 @@ impl Owner {
             match device.ready(now, &ProbeShare::new(now), &|_, _| None) {
                 Ready::Wait(at) => next = next.min(at),
                 Ready::Nothing => {}
-                Ready::Ask(..) | Ready::Begin(_) | Ready::GiveUp => {
+                Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::GiveUp => {
                     device.begin(now, utc);
                     device.abandon(Bad::LineDown);
                     device.rest_until = until;

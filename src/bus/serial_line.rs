@@ -156,7 +156,7 @@ fn ask<L: Link>(
     question: Question,
 ) -> io::Result<()> {
     let mut counted = BusCounters::default();
-    match talk.transact(link, question.unit, question.request, question.manners, &mut counted) {
+    match talk.transact(link, question.unit, question.ask, question.manners, &mut counted) {
         Ok((outcome, trace)) => {
             let notes = talk.take_notes();
             owner.heard(question, Heard { outcome, trace, counted, notes });

@@ -6,7 +6,7 @@
 use super::owner::{FIRST_RETRY, Heard, LOOK, Next, Owner, Question};
 use super::tcp::{TcpLink, outcome_of};
 use super::transact::{Notes, Outcome, Trace};
-use crate::modbus::{Ask, mbap};
+use crate::modbus::mbap;
 use crate::model::Mono;
 use crate::model::status::BusCounters;
 use std::io;
@@ -112,7 +112,7 @@ impl Talk {
             match owner.next(&|_, _| None) {
                 Next::Ask(question) => {
                     let sent = owner.clock.mono();
-                    let asked = self.link.send(question.unit, &Ask::Read(question.request)).await;
+                    let asked = self.link.send(question.unit, &question.ask).await;
                     let deadline = sent.plus(question.manners.timeout);
                     // Remembered also when it could not be sent, so that the scan is not left open.
                     let transaction = *asked.as_ref().unwrap_or(&0);
@@ -138,7 +138,7 @@ impl Talk {
         };
         let waiting = self.waiting.swap_remove(at);
         let mut counted = BusCounters { requests: 1, ..BusCounters::default() };
-        let outcome = outcome_of(&Ask::Read(waiting.question.request), adu, &mut counted);
+        let outcome = outcome_of(&waiting.question.ask, adu, &mut counted);
         conclude(owner, waiting, outcome, Some(now), counted);
     }
 

@@ -54,57 +54,63 @@ impl Job {
             self.items.push_front(item);
             return Effects::default();
         }
-        let mut effects = Effects::default();
         if let Some(planned) = item.planned.take_if(|planned| *planned != item.block) {
-            // Registers were asked along that nobody wants: nothing is learned from their refusal.
             item.block = planned;
-            item.tries += 1;
-            if item.tries <= self.manner.retries {
-                self.items.push_front(item);
-            } else {
+            return self.refused_along(item, bad);
+        }
+        match (item.why, ONE_REGISTERS_FAULT.contains(&code)) {
+            (Why::Search, true) => self.refused_in_search(code),
+            (Why::Plan | Why::Probe, true) => self.refused_block(item, code),
+            (why, false) => {
+                if why == Why::Search {
+                    self.give_the_search_up(bad);
+                }
                 self.set_where_nothing_is(&item.block.points, bad);
+                Effects { refused: vec![(item.block.points, code)], ..Effects::default() }
             }
-            return effects;
         }
-        match item.why {
-            Why::Search if ONE_REGISTERS_FAULT.contains(&code) => {
-                if let Some(search) = &mut self.search {
-                    let progress = search.refused(code);
-                    for lesson in &progress.lessons {
-                        if let Lesson::Refused { points, code } = lesson {
-                            points.iter().for_each(|point| {
-                                drop(self.fields.insert(*point, Err(Bad::Exception(*code))))
-                            });
-                        }
-                    }
-                    effects.lessons = progress.lessons;
-                }
+    }
+
+    /// Registers were asked along that nobody wants: nothing is learned from their refusal.
+    fn refused_along(&mut self, mut item: Item, bad: Bad) -> Effects {
+        item.tries += 1;
+        if item.tries <= self.manner.retries {
+            self.items.push_front(item);
+        } else {
+            self.set_where_nothing_is(&item.block.points, bad);
+        }
+        Effects::default()
+    }
+
+    fn refused_in_search(&mut self, code: u8) -> Effects {
+        let progress = self.search.as_mut().map(|search| search.refused(code)).unwrap_or_default();
+        for lesson in &progress.lessons {
+            if let Lesson::Refused { points, code } = lesson {
+                self.set(points, Bad::Exception(*code));
+            }
+        }
+        self.go_on_searching();
+        Effects { lessons: progress.lessons, ..Effects::default() }
+    }
+
+    fn refused_block(&mut self, item: Item, code: u8) -> Effects {
+        match Search::new(&self.profile, &item.block, code) {
+            Some(search) if self.search.is_none() => {
+                self.search = Some(search);
                 self.go_on_searching();
+                Effects::default()
             }
-            Why::Search => {
-                self.give_the_search_up(bad);
-                effects.refused.push((item.block.points, code));
+            // One search at a time: this block's comes in its turn.
+            Some(_) => {
+                self.items.push_back(item);
+                Effects::default()
             }
-            Why::Plan | Why::Probe if ONE_REGISTERS_FAULT.contains(&code) => {
-                match Search::new(&self.profile, &item.block, code) {
-                    Some(search) if self.search.is_none() => {
-                        self.search = Some(search);
-                        self.go_on_searching();
-                    }
-                    // One search at a time: this block's comes in its turn.
-                    Some(_) => self.items.push_back(item),
-                    None => {
-                        self.set(&item.block.points, bad);
-                        effects.lessons.push(Lesson::Refused { points: item.block.points, code });
-                    }
-                }
-            }
-            Why::Plan | Why::Probe => {
-                self.set(&item.block.points, bad);
-                effects.refused.push((item.block.points, code));
+            None => {
+                self.set(&item.block.points, Bad::Exception(code));
+                let lesson = Lesson::Refused { points: item.block.points, code };
+                Effects { lessons: vec![lesson], ..Effects::default() }
             }
         }
-        effects
     }
 
     /// The next question of the search, if it has one, is asked first.
