@@ -311,8 +311,8 @@ mod tests {
         line.read_exact(&mut [0; 7]).unwrap();
     }
 
-    #[test]
-    fn a_request_that_follows_too_soon_is_counted() {
+    #[tokio::test]
+    async fn a_request_that_follows_too_soon_is_counted() {
         let meter = Meter::new(profile::find("eastron-sdm120", Path::new("."), &[]).unwrap(), 1, 1);
         let faults = Faults::new(vec![], 1);
         let turnaround = Duration::ZERO;
@@ -321,20 +321,14 @@ mod tests {
         let mut line = File::options().read(true).write(true).open(wire.path()).unwrap();
         ask(&mut line);
         let silence = Pace::new(600, false, 1).silence();
-        std::thread::sleep(silence * 2);
+        tokio::time::sleep(silence * 2).await;
         ask(&mut line);
         // At once: within the 58 ms of 3.5 characters.
         ask(&mut line);
         ask(&mut line);
-        let mut seen = wire.statistics();
-        for _ in 0..1000 {
-            // What was seen is told after the reply is out.
-            if seen.replies == 4 {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-            seen = wire.statistics();
-        }
+        // What was seen is told after the reply is out.
+        let mut told = wire.statistics.clone();
+        let seen = *told.wait_for(|seen| seen.replies == 4).await.unwrap();
         assert_eq!((seen.replies, seen.short_silences), (4, 2), "{seen:?}");
         assert!(seen.shortest_silence.unwrap() < silence);
     }
