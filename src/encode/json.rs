@@ -24,15 +24,12 @@ pub fn reading(reading: &Reading, number: Number, gateway: Option<&str>) -> Stri
     let mut out = String::with_capacity(64 + 32 * reading.samples.len());
     out.push('{');
     if let Some(gateway) = gateway {
-        put(
-            &mut out,
-            format_args!("\"gateway\":{},\"device\":{},", quoted(gateway), quoted(reading.device.as_str())),
-        );
+        put(&mut out, format_args!("\"gateway\":{},\"device\":\"{}\",", quoted(gateway), reading.device));
     }
     put(&mut out, format_args!("\"ts\":{},\"values\":{{", reading.ts.0));
     let good = reading.samples.iter().filter_map(|(name, sample)| Some((name, sample.as_ref().ok()?)));
     for (index, (name, value)) in good.enumerate() {
-        put(&mut out, format_args!("{}{}:", comma(index), quoted(name.as_str())));
+        put_name(&mut out, comma(index), name.as_str());
         put_value(&mut out, value);
     }
     out.push('}');
@@ -41,7 +38,8 @@ pub fn reading(reading: &Reading, number: Number, gateway: Option<&str>) -> Stri
     if bad.peek().is_some() {
         out.push_str(",\"bad\":{");
         for (index, (name, bad)) in bad.enumerate() {
-            put(&mut out, format_args!("{}{}:\"{bad}\"", comma(index), quoted(name.as_str())));
+            put_name(&mut out, comma(index), name.as_str());
+            put(&mut out, format_args!("\"{bad}\""));
         }
         out.push('}');
     }
@@ -143,6 +141,13 @@ impl Point<'_> {
 fn exact(number: Decimal) -> Option<Box<RawValue>> {
     // A decimal prints as a JSON number, so this never fails.
     RawValue::from_string(number.to_string()).ok()
+}
+
+/// A key. A [`Name`](crate::model::Name) has no character that JSON would want escaped.
+fn put_name(out: &mut String, before: &str, name: &str) {
+    for part in [before, "\"", name, "\":"] {
+        out.push_str(part);
+    }
 }
 
 fn put_value(out: &mut String, value: &Value) {

@@ -4,13 +4,14 @@ use super::Config;
 use super::pipe::{Happened, LARGEST_PAYLOAD, Pipe};
 use super::window::{Fate, Window};
 use crate::encode::json::{self, Number};
-use crate::model::{Reading, Timestamp};
+use crate::model::{Name, Reading, Timestamp};
 use crate::record;
 use crate::spool::{Closed, Stored};
 use crate::upstream::Work;
 use crate::upstream::backoff::Backoff;
 use rumqttc::{LastWill, QoS};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -51,6 +52,8 @@ pub(super) struct Session<'a> {
     /// The last position fetched.
     at: u64,
     connected: Timestamp,
+    /// How often each device is read, of the site that meta was last said of.
+    every: BTreeMap<Name, Duration>,
     status_due: Instant,
     /// The last status told of a backlog.
     had_backlog: bool,
@@ -111,6 +114,7 @@ impl<'a> Session<'a> {
             fetched: VecDeque::new(),
             at,
             connected,
+            every: BTreeMap::new(),
             status_due: now,
             had_backlog: false,
             stopping: None,
@@ -187,8 +191,7 @@ impl<'a> Session<'a> {
 
     /// Live is what was sampled since the connection stands and has not aged since.
     fn is_live(&self, reading: &Reading) -> bool {
-        let site = self.work.site.borrow();
-        let every = site.device(reading.device.as_str()).map(|device| device.every).unwrap_or_default();
+        let every = self.every.get(&reading.device).copied().unwrap_or_default();
         let longest = i64::try_from(LIVE.max(every * 3).as_millis()).unwrap_or(i64::MAX);
         let age = self.work.clock.utc().0.saturating_sub(reading.ts.0);
         reading.ts >= self.connected && age <= longest
@@ -216,7 +219,9 @@ impl<'a> Session<'a> {
     }
 
     fn say_meta(&mut self) -> Result<(), Ended> {
-        let meta = json::meta(&self.work.site.borrow_and_update().clone());
+        let site = Arc::clone(&self.work.site.borrow_and_update());
+        self.every = site.devices.iter().map(|device| (device.name.clone(), device.every)).collect();
+        let meta = json::meta(&site);
         let payload = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
         if payload.len() > LARGEST_PAYLOAD {
             tracing::warn!(upstream = %self.work.name, octets = payload.len(), "meta is too large to send and is left out");
