@@ -135,7 +135,10 @@ impl<'a> Session<'a> {
             let idle = self.window.has_room() && self.fetched.is_empty() && self.stopping.is_none();
             tokio::select! {
                 happened = self.pipe.next() => {
-                    if self.take(happened).await? {
+                    let over = self.take_all(happened);
+                    // What was acknowledged before trouble came is delivered all the same.
+                    self.settle().await?;
+                    if over? {
                         return Ok(());
                     }
                 }
@@ -230,8 +233,20 @@ impl<'a> Session<'a> {
         self.publish(None, &format!("{}/meta", self.config.topic), true, payload)
     }
 
+    /// All that has happened by now: acknowledgements come in bunches, and each settling wakes the spool.
+    fn take_all(&mut self, first: Happened) -> Result<bool, Ended> {
+        let mut next = Some(first);
+        while let Some(happened) = next {
+            if self.take(happened)? {
+                return Ok(true);
+            }
+            next = self.pipe.ready();
+        }
+        Ok(false)
+    }
+
     /// `true` when our good-bye is out.
-    async fn take(&mut self, happened: Happened) -> Result<bool, Ended> {
+    fn take(&mut self, happened: Happened) -> Result<bool, Ended> {
         let confused = |what: &str| Ended::Trouble(format!("the broker {what}; the connection is made anew"));
         match happened {
             Happened::Sent(packet) => {
@@ -243,7 +258,6 @@ impl<'a> Session<'a> {
                 if !self.window.acknowledged(packet) {
                     return Err(confused("acknowledges what was not sent"));
                 }
-                self.settle().await?;
             }
             Happened::Closed => return Ok(true),
             Happened::Trouble(_) if self.stopping.is_some_and(|stopping| stopping.closing) => {
