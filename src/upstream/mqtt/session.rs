@@ -224,12 +224,12 @@ impl<'a> Session<'a> {
     fn say_meta(&mut self) -> Result<(), Ended> {
         let site = Arc::clone(&self.work.site.borrow_and_update());
         self.every = site.devices.iter().map(|device| (device.name.clone(), device.every)).collect();
-        let meta = json::meta(&site);
-        let payload = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
-        if payload.len() > LARGEST_PAYLOAD {
-            tracing::warn!(upstream = %self.work.name, octets = payload.len(), "meta is too large to send and is left out");
+        let meta = json::meta(&site, LARGEST_PAYLOAD);
+        let meta = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
+        let Some(payload) = meta else {
+            tracing::warn!(upstream = %self.work.name, octets = LARGEST_PAYLOAD, "meta is larger than what is sent at once and is left out");
             return Ok(());
-        }
+        };
         self.publish(None, &format!("{}/meta", self.config.topic), true, payload)
     }
 
