@@ -171,6 +171,8 @@ http: { listen: \"127.0.0.1:8580\" }
         let site = config.site();
         assert_eq!(site.devices.len(), 3);
         assert_eq!(site.device("b").unwrap().every, Duration::ZERO);
+        let points = |index: usize| site.devices[index].points.as_ptr();
+        assert_eq!(points(0), points(1), "devices of one profile share what is said of its points");
     }
 
     #[test]

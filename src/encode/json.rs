@@ -24,15 +24,12 @@ pub fn reading(reading: &Reading, number: Number, gateway: Option<&str>) -> Stri
     let mut out = String::with_capacity(64 + 32 * reading.samples.len());
     out.push('{');
     if let Some(gateway) = gateway {
-        put(
-            &mut out,
-            format_args!("\"gateway\":{},\"device\":{},", quoted(gateway), quoted(reading.device.as_str())),
-        );
+        put(&mut out, format_args!("\"gateway\":{},\"device\":\"{}\",", quoted(gateway), reading.device));
     }
     put(&mut out, format_args!("\"ts\":{},\"values\":{{", reading.ts.0));
     let good = reading.samples.iter().filter_map(|(name, sample)| Some((name, sample.as_ref().ok()?)));
     for (index, (name, value)) in good.enumerate() {
-        put(&mut out, format_args!("{}{}:", comma(index), quoted(name.as_str())));
+        put_name(&mut out, comma(index), name.as_str());
         put_value(&mut out, value);
     }
     out.push('}');
@@ -41,7 +38,8 @@ pub fn reading(reading: &Reading, number: Number, gateway: Option<&str>) -> Stri
     if bad.peek().is_some() {
         out.push_str(",\"bad\":{");
         for (index, (name, bad)) in bad.enumerate() {
-            put(&mut out, format_args!("{}{}:\"{bad}\"", comma(index), quoted(name.as_str())));
+            put_name(&mut out, comma(index), name.as_str());
+            put(&mut out, format_args!("\"{bad}\""));
         }
         out.push('}');
     }
@@ -97,14 +95,24 @@ pub fn event(event: &Event) -> String {
 
 /// What exists: devices and their points. `schema` is the CRC-32 (of zlib, as in IEEE 802.3), in eight
 /// hexadecimal digits, over the text of the `devices` array as it stands in the payload.
-pub fn meta(site: &Site) -> Result<String, serde_json::Error> {
-    let devices: Vec<Device<'_>> = site.devices.iter().map(Device::of).collect();
-    let devices = serde_json::to_string(&devices)?;
+///
+/// `None` when that is more than `at_most` octets; then no more of it is made than shows it.
+pub fn meta(site: &Site, at_most: usize) -> Result<Option<String>, serde_json::Error> {
+    let mut devices = String::from("[");
+    for (index, device) in site.devices.iter().enumerate() {
+        devices.push_str(comma(index));
+        devices.push_str(&serde_json::to_string(&Device::of(device))?);
+        if devices.len() > at_most {
+            return Ok(None);
+        }
+    }
+    devices.push(']');
     let schema = crc32fast::hash(devices.as_bytes());
     let (gateway, config) = (quoted(site.gateway.as_str()), quoted(&site.config_hash));
-    Ok(format!(
+    let text = format!(
         "{{\"gateway\":{gateway},\"config\":{config},\"schema\":\"{schema:08x}\",\"devices\":{devices}}}"
-    ))
+    );
+    Ok((text.len() <= at_most).then_some(text))
 }
 
 #[derive(Serialize)]
@@ -166,6 +174,13 @@ impl Point<'_> {
 fn exact(number: Decimal) -> Option<Box<RawValue>> {
     // A decimal prints as a JSON number, so this never fails.
     RawValue::from_string(number.to_string()).ok()
+}
+
+/// A key. A [`Name`](crate::model::Name) has no character that JSON would want escaped.
+fn put_name(out: &mut String, before: &str, name: &str) {
+    for part in [before, "\"", name, "\":"] {
+        out.push_str(part);
+    }
 }
 
 fn put_value(out: &mut String, value: &Value) {
@@ -252,6 +267,35 @@ mod tests {
         r.took = Duration::from_millis(1500);
         r.clock_unsure = true;
         assert!(reading(&r, NUMBER, None).contains(r#""values":{},"took":1500,"clock":"unsure","seq""#));
+    }
+
+    #[test]
+    fn meta_names_every_device_and_is_not_made_beyond_its_limit() {
+        let device = |name: &str| DeviceInfo {
+            name: name.parse().unwrap(),
+            line: "l".parse().unwrap(),
+            unit: 1,
+            profile: "p".into(),
+            vendor: "v".into(),
+            model: "m".into(),
+            every: Duration::from_secs(1),
+            points: [].into(),
+        };
+        let devices = vec![device("a"), device("b")];
+        let site = Site { gateway: "g".parse().unwrap(), config_hash: "01234567".into(), devices };
+        let one = |name: &str| {
+            format!(
+                r#"{{"name":"{name}","line":"l","unit":1,"profile":"p","vendor":"v","model":"m","every_ms":1000,"points":[]}}"#
+            )
+        };
+        let devices = format!("[{},{}]", one("a"), one("b"));
+        let schema = crc32fast::hash(devices.as_bytes());
+        let whole =
+            format!(r#"{{"gateway":"g","config":"01234567","schema":"{schema:08x}","devices":{devices}}}"#);
+        assert_eq!(meta(&site, whole.len()).unwrap().as_ref(), Some(&whole));
+        for less in [0, 10, devices.len(), whole.len() - 1] {
+            assert_eq!(meta(&site, less).unwrap(), None, "{less}");
+        }
     }
 
     #[test]

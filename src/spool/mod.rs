@@ -224,7 +224,12 @@ pub struct Writer {
 impl Writer {
     /// Hands a record over; it is kept in memory at once and on disk with the next commit.
     pub async fn append(&self, ts_ms: i64, octets: Vec<u8>) -> Result<(), Closed> {
-        self.requests.send(Request::Append { ts_ms, octets }).await.map_err(|_| Closed)
+        self.append_all(vec![(ts_ms, octets)]).await
+    }
+
+    /// The same with several at once, in this order: the owner, and whoever waits for records, wake once.
+    pub async fn append_all(&self, records: Vec<(i64, Vec<u8>)>) -> Result<(), Closed> {
+        self.requests.send(Request::Append { records }).await.map_err(|_| Closed)
     }
 }
 

@@ -34,7 +34,7 @@ fn site() -> Site {
         vendor: "v".into(),
         model: "m".into(),
         every: Duration::from_secs(1),
-        points: vec![],
+        points: [].into(),
     };
     Site { gateway: "g".parse().unwrap(), config_hash: "01234567".into(), devices: vec![device] }
 }

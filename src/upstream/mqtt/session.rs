@@ -4,13 +4,14 @@ use super::Config;
 use super::pipe::{Happened, LARGEST_PAYLOAD, Pipe};
 use super::window::{Fate, What, Window};
 use crate::encode::json::{self, Number};
-use crate::model::{Reading, Timestamp};
+use crate::model::{Name, Reading, Timestamp};
 use crate::record;
 use crate::spool::{Closed, Stored};
 use crate::upstream::Work;
 use crate::upstream::backoff::Backoff;
 use rumqttc::{LastWill, QoS};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -53,6 +54,8 @@ pub(super) struct Session<'a> {
     connected: Timestamp,
     /// The number of the last event that was handed to the client.
     told: u64,
+    /// How often each device is read, of the site that meta was last said of.
+    every: BTreeMap<Name, Duration>,
     status_due: Instant,
     /// The last status told of a backlog.
     had_backlog: bool,
@@ -115,6 +118,7 @@ impl<'a> Session<'a> {
             at,
             connected,
             told,
+            every: BTreeMap::new(),
             status_due: now,
             had_backlog: false,
             stopping: None,
@@ -136,7 +140,10 @@ impl<'a> Session<'a> {
             let idle = self.window.has_room() && self.fetched.is_empty() && self.stopping.is_none();
             tokio::select! {
                 happened = self.pipe.next() => {
-                    if self.take(happened).await? {
+                    let over = self.take_all(happened);
+                    // What was acknowledged before trouble came is delivered all the same.
+                    self.settle().await?;
+                    if over? {
                         return Ok(());
                     }
                 }
@@ -206,8 +213,7 @@ impl<'a> Session<'a> {
 
     /// Live is what was sampled since the connection stands and has not aged since.
     fn is_live(&self, reading: &Reading) -> bool {
-        let site = self.work.site.borrow();
-        let every = site.device(reading.device.as_str()).map(|device| device.every).unwrap_or_default();
+        let every = self.every.get(&reading.device).copied().unwrap_or_default();
         let longest = i64::try_from(LIVE.max(every * 3).as_millis()).unwrap_or(i64::MAX);
         let age = self.work.clock.utc().0.saturating_sub(reading.ts.0);
         reading.ts >= self.connected && age <= longest
@@ -229,17 +235,31 @@ impl<'a> Session<'a> {
     }
 
     fn say_meta(&mut self) -> Result<(), Ended> {
-        let meta = json::meta(&self.work.site.borrow_and_update().clone());
-        let payload = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
-        if payload.len() > LARGEST_PAYLOAD {
-            tracing::warn!(upstream = %self.work.name, octets = payload.len(), "meta is too large to send and is left out");
+        let site = Arc::clone(&self.work.site.borrow_and_update());
+        self.every = site.devices.iter().map(|device| (device.name.clone(), device.every)).collect();
+        let meta = json::meta(&site, LARGEST_PAYLOAD);
+        let meta = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
+        let Some(payload) = meta else {
+            tracing::warn!(upstream = %self.work.name, octets = LARGEST_PAYLOAD, "meta is larger than what is sent at once and is left out");
             return Ok(());
-        }
+        };
         self.publish(What::Word, &format!("{}/meta", self.config.topic), true, payload)
     }
 
+    /// All that has happened by now: acknowledgements come in bunches, and each settling wakes the spool.
+    fn take_all(&mut self, first: Happened) -> Result<bool, Ended> {
+        let mut next = Some(first);
+        while let Some(happened) = next {
+            if self.take(happened)? {
+                return Ok(true);
+            }
+            next = self.pipe.ready();
+        }
+        Ok(false)
+    }
+
     /// `true` when our good-bye is out.
-    async fn take(&mut self, happened: Happened) -> Result<bool, Ended> {
+    fn take(&mut self, happened: Happened) -> Result<bool, Ended> {
         let confused = |what: &str| Ended::Trouble(format!("the broker {what}; the connection is made anew"));
         match happened {
             Happened::Sent(packet) => {
@@ -251,7 +271,6 @@ impl<'a> Session<'a> {
                 if !self.window.acknowledged(packet) {
                     return Err(confused("acknowledges what was not sent"));
                 }
-                self.settle().await?;
             }
             Happened::Closed => return Ok(true),
             Happened::Trouble(_) if self.stopping.is_some_and(|stopping| stopping.closing) => {
