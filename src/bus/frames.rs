@@ -179,12 +179,18 @@ impl<'a> Arrived<'a> {
     /// A whole valid frame at the front that is not the answer: another unit's, a late one's, a question.
     fn drop_foreign_frames(&mut self, counters: &mut BusCounters) {
         while let Some((length, stray)) = overheard::rtu_at(&self.octets) {
-            if self.octets.get(..length).is_some_and(|frame| self.is_the_answer(frame)) {
+            if self.the_answer_may_stand_first() {
                 return;
             }
             self.octets.drain(..length);
             self.note(stray, counters);
         }
+    }
+
+    /// One answer in 65 536 begins with eight octets that are a valid question.
+    fn the_answer_may_stand_first(&self) -> bool {
+        self.expected_at(0)
+            .is_some_and(|length| self.octets.get(..length).is_none_or(|frame| self.is_the_answer(frame)))
     }
 
     fn is_the_answer(&self, frame: &[u8]) -> bool {
@@ -239,6 +245,21 @@ impl<'a> Arrived<'a> {
         match self.framing {
             Framing::Rtu => (0..self.octets.len()).any(|at| self.expected_at(at).is_some()),
             Framing::Ascii => self.damaged.is_some() || self.octets.contains(&b':'),
+        }
+    }
+
+    /// What has come is the beginning of an answer of this unit, as noise hardly ever is.
+    pub(super) fn has_begun(&self) -> bool {
+        match self.framing {
+            Framing::Rtu => self.is_broken(),
+            Framing::Ascii => {
+                let begin = self.octets.iter().rposition(|octet| *octet == b':');
+                let head = begin.and_then(|at| ascii::octets_of(self.octets.get(at + 1..at + 5)?).ok());
+                head.is_some_and(|head| match head[..] {
+                    [unit, function] => unit == self.unit && function & 0x7F == self.ask.function(),
+                    _ => false,
+                })
+            }
         }
     }
 

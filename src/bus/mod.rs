@@ -285,3 +285,22 @@ pub fn start_in(config: LineConfig, around: Surroundings) -> io::Result<Running>
     }
     Ok(running)
 }
+
+/// A line over a wire of the caller's making, and what runs it on the caller's thread until the stop token says
+/// so: for tests, whose clock moves only when the line waits, so that hours pass in milliseconds. The wire's
+/// clock and that of `around` must be one. Where the wire fails it is not there again: stop then.
+#[doc(hidden)]
+pub fn line_over<L: link::Link>(
+    config: &LineConfig,
+    around: Surroundings,
+    link: L,
+) -> (Running, impl FnOnce()) {
+    let (ended_tx, ended) = oneshot::channel::<()>();
+    let (owner, running) = owner::Owner::new(config, around, ended);
+    let port = config.port.clone();
+    let run = move || {
+        let _ended = ended_tx;
+        serial_line::run_over(owner, &port, link);
+    };
+    (running, run)
+}

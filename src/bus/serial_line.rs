@@ -1,13 +1,13 @@
 //! The thread of a line on which frames are told apart by time or by marks: a serial port, or RTU frames
 //! through a device server. Opens it, asks who is due, until it is told to stop.
 
-use super::SerialConfig;
 use super::link::Link;
 use super::owner::{FIRST_RETRY, Heard, LOOK, Next, Owner, Question};
 use super::port::{Port, advice};
 use super::serial::SerialLink;
 use super::socket::SocketLink;
 use super::transact::{Conversation, Tempo};
+use super::{PortConfig, SerialConfig};
 use crate::model::FindingKind;
 use crate::model::status::BusCounters;
 use std::io;
@@ -70,6 +70,28 @@ impl Door for Server {
     fn open(&mut self, stop: &CancellationToken) -> io::Result<(SocketLink, Hints)> {
         Ok((SocketLink::open(&self.0, stop.clone())?, Hints::new()))
     }
+}
+
+/// A wire that is there from the start, and only once.
+struct Given<L>(Option<L>);
+
+impl<L: Link> Door for Given<L> {
+    type Link = L;
+
+    fn open(&mut self, _stop: &CancellationToken) -> io::Result<(L, Hints)> {
+        let link =
+            self.0.take().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the wire is gone"))?;
+        Ok((link, Hints::new()))
+    }
+}
+
+/// Runs a line over a wire that is no port of this machine.
+pub(super) fn run_over<L: Link>(owner: Owner, config: &PortConfig, link: L) {
+    let tempo = match config {
+        PortConfig::Serial(serial) => Tempo::serial(serial.pace(), serial.framing),
+        PortConfig::RtuOverTcp { .. } | PortConfig::Tcp { .. } => Tempo::rtu_over_tcp(),
+    };
+    converse_on(owner, tempo, "the wire", LONGEST_WAIT_FOR_PORT, Given(Some(link)));
 }
 
 /// Runs a serial line until its stop token says so.

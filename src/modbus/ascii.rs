@@ -78,7 +78,8 @@ pub fn unframe(characters: &[u8]) -> Result<(u8, Vec<u8>), FrameError> {
     }
 }
 
-fn octets_of(digits: &[u8]) -> Result<Vec<u8>, FrameError> {
+/// The octets that these digits stand for.
+pub fn octets_of(digits: &[u8]) -> Result<Vec<u8>, FrameError> {
     let values = digits.iter().map(|character| value(*character)).collect::<Result<Vec<u8>, FrameError>>()?;
     if values.len().is_multiple_of(2) {
         Ok(values.chunks_exact(2).map(|pair| (pair[0] << 4) | pair[1]).collect())

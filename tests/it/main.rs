@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod bus_noise;
 mod bus_patience;
 mod bus_pty;
 mod bus_wire;

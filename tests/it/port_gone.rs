@@ -1,5 +1,6 @@
 //! An adapter that is pulled out: noticed at once, let go, and no trace of it left.
 
+use crate::common::is_long;
 use crate::common::port::{Pty, config};
 use linesman::bus::Port;
 use linesman::bus::link::Link as _;
@@ -140,7 +141,7 @@ fn terminal(path: &Path) -> String {
 
 #[test]
 fn pulled_out_and_plugged_in_again_and_again_it_goes_on_and_keeps_no_descriptor() {
-    let cycles = if std::env::var_os("LINESMAN_LONG").is_some_and(|long| long == "1") { 1000 } else { 20 };
+    let cycles = if is_long() { 1000 } else { 20 };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rs485");
     let config = format!(

@@ -30,8 +30,10 @@ use std::time::Duration;
 
 /// A whole reply may take so much longer than the wire needs, per octet, …
 const DRIBBLE: Duration = Duration::from_millis(25);
-/// … and in all: a line that babbles must not hold up the others, nor the stop.
+/// … and in all: a line that babbles must not hold up the others, nor the stop. …
 const LONGEST_DRIBBLE: Duration = Duration::from_secs(1);
+/// … What is the answer's beginning is waited for longer: 250 octets, each some milliseconds after the other.
+const LONGEST_DRIBBLE_OF_THE_ANSWER: Duration = Duration::from_secs(6);
 /// A line on which it is never silent is spoken on all the same after this.
 const LONGEST_WAIT_FOR_SILENCE: Duration = Duration::from_secs(1);
 /// How much longer than the wire needs the driver may take to accept a request.
@@ -209,11 +211,11 @@ impl Conversation {
         let mut buffer = [0; BUFFER];
         let mut all_left = link.output_is_empty();
         let first_by = trace.last_octet_left.plus(manners.timeout);
-        let whole_by = self.whole_by(ask, first_by);
         let outcome = 'answer: loop {
             let heard = arrived.last_heard();
             let gap_ends = heard.map(|at| at.plus(self.tempo.frame_gap).plus(self.tempo.pace.octets(2)));
             let now = link.now();
+            let whole_by = self.whole_by(ask, first_by, arrived.has_begun() && !arrived.is_babble());
             let frame_ended = gap_ends.is_none_or(|ends| now >= ends);
             if frame_ended && (arrived.is_broken() || now >= first_by) || now >= whole_by {
                 break None;
@@ -252,10 +254,11 @@ impl Conversation {
     }
 
     /// By when the reply must be complete.
-    fn whole_by(&self, ask: &Ask, first_by: Mono) -> Mono {
+    fn whole_by(&self, ask: &Ask, first_by: Mono, has_begun: bool) -> Mono {
         let reply = reply_octets(ask, self.tempo.framing);
         let octets = u32::try_from(reply).unwrap_or(u32::MAX);
-        let dribble = DRIBBLE.saturating_mul(octets).min(LONGEST_DRIBBLE);
+        let longest = if has_begun { LONGEST_DRIBBLE_OF_THE_ANSWER } else { LONGEST_DRIBBLE };
+        let dribble = DRIBBLE.saturating_mul(octets).min(longest);
         first_by.plus(self.tempo.pace.octets(reply)).plus(dribble)
     }
 

@@ -2,10 +2,41 @@
 
 use linesman::bus::link::Link;
 use linesman::modbus::rtu::Pace;
-use linesman::model::Mono;
+use linesman::model::{Clock, Mono, Timestamp};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Some moment of 2025, when the clock shows no time passed yet.
+const BEGAN: i64 = 1_763_766_000_000;
+
+/// Stands still until somebody waits.
+#[derive(Debug)]
+pub struct VirtualClock(AtomicU64);
+
+impl VirtualClock {
+    pub fn new() -> VirtualClock {
+        VirtualClock(AtomicU64::new(1_000_000_000))
+    }
+
+    /// Never back.
+    pub fn move_to(&self, at: Mono) {
+        self.0.fetch_max(at.0, Ordering::Relaxed);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn utc(&self) -> Timestamp {
+        Timestamp(BEGAN + i64::try_from(self.mono().0 / 1_000_000).unwrap())
+    }
+
+    fn mono(&self) -> Mono {
+        Mono(self.0.load(Ordering::Relaxed))
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -15,19 +46,25 @@ pub enum Peer {
     Unpaced,
 }
 
-type Responder = Box<dyn FnMut(&[u8]) -> Vec<(Duration, Vec<u8>)>>;
+/// What comes back for a frame: octets, each so long after the frame's last octet has left.
+pub type Events = Vec<(Duration, Vec<u8>)>;
+type Responder = Box<dyn FnMut(&[u8]) -> Events>;
 
 pub struct VirtualLink {
     pace: Pace,
-    now: Mono,
+    clock: Arc<VirtualClock>,
     pub peer: Peer,
+    /// The adapter hears itself: each octet of ours comes back as it leaves.
+    pub echoes: bool,
     /// When each octet arrives, in order of time.
     arriving: VecDeque<(Mono, u8)>,
     /// What comes back for the next request, counted from when its last octet has left.
-    next: Vec<(Duration, Vec<u8>)>,
+    next: Events,
     /// What arrives from when the next request's first octet leaves.
     interruption: Vec<u8>,
     pub responder: Option<Responder>,
+    /// Stops whoever runs on this line, at this moment.
+    pub end: Option<(Mono, CancellationToken)>,
     /// Frames sent, and when their first octet left.
     pub sent: Vec<(Mono, Vec<u8>)>,
     all_left: Mono,
@@ -38,15 +75,21 @@ pub struct VirtualLink {
 
 impl VirtualLink {
     pub fn new(pace: Pace) -> VirtualLink {
-        let now = Mono(1_000_000_000);
+        VirtualLink::with_clock(pace, Arc::new(VirtualClock::new()))
+    }
+
+    pub fn with_clock(pace: Pace, clock: Arc<VirtualClock>) -> VirtualLink {
+        let now = clock.mono();
         VirtualLink {
             pace,
-            now,
+            clock,
             peer: Peer::Paced,
+            echoes: false,
             arriving: VecDeque::new(),
             next: Vec::new(),
             interruption: Vec::new(),
             responder: None,
+            end: None,
             sent: Vec::new(),
             all_left: now,
             shortest_silence: None,
@@ -55,10 +98,10 @@ impl VirtualLink {
     }
 
     pub fn time(&self) -> Mono {
-        self.now
+        self.clock.mono()
     }
 
-    pub fn answer_next_with(&mut self, events: Vec<(Duration, Vec<u8>)>) {
+    pub fn answer_next_with(&mut self, events: Events) {
         self.next = events;
     }
 
@@ -66,17 +109,31 @@ impl VirtualLink {
         self.interruption = octets;
     }
 
-    pub fn arrive_from_now(&mut self, events: Vec<(Duration, Vec<u8>)>) {
-        self.schedule(self.now, events);
+    pub fn arrive_from_now(&mut self, events: Events) {
+        self.schedule(self.time(), events);
     }
 
-    fn schedule(&mut self, from: Mono, events: Vec<(Duration, Vec<u8>)>) {
+    fn schedule(&mut self, from: Mono, events: Events) {
+        let mut in_order = true;
         for (offset, octets) in events {
             for (index, octet) in octets.into_iter().enumerate() {
-                self.arriving.push_back((from.plus(offset).plus(self.pace.octets(index + 1)), octet));
+                let at = from.plus(offset).plus(self.pace.octets(index + 1));
+                in_order &= self.arriving.back().is_none_or(|(last, _)| *last <= at);
+                self.arriving.push_back((at, octet));
             }
         }
-        self.arriving.make_contiguous().sort_by_key(|(at, _)| *at);
+        if !in_order {
+            self.arriving.make_contiguous().sort_by_key(|(at, _)| *at);
+        }
+    }
+
+    fn wait(&mut self, until: Mono) {
+        self.clock.move_to(until);
+        if let Some((end, stop)) = &self.end
+            && self.time() >= *end
+        {
+            stop.cancel();
+        }
     }
 
     /// 3.5 characters between any two frames, but where the line never fell silent for a second.
@@ -89,12 +146,12 @@ impl VirtualLink {
 
 impl Link for VirtualLink {
     fn now(&self) -> Mono {
-        self.now
+        self.time()
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let mut n = 0;
-        while n < buffer.len() && self.arriving.front().is_some_and(|(at, _)| *at <= self.now) {
+        let (mut n, now) = (0, self.time());
+        while n < buffer.len() && self.arriving.front().is_some_and(|(at, _)| *at <= now) {
             if let Some((at, octet)) = self.arriving.pop_front() {
                 self.last_on_wire = self.last_on_wire.max(at);
                 buffer[n] = octet;
@@ -105,15 +162,16 @@ impl Link for VirtualLink {
     }
 
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        let silence = self.now.since(self.last_on_wire);
+        let now = self.time();
+        let silence = now.since(self.last_on_wire);
         if !self.sent.is_empty() {
             self.shortest_silence =
                 Some(self.shortest_silence.map_or(silence, |shortest| shortest.min(silence)));
         }
-        self.sent.push((self.now, octets.to_vec()));
+        self.sent.push((now, octets.to_vec()));
         let left = match self.peer {
-            Peer::Paced => self.now.plus(self.pace.octets(octets.len())),
-            Peer::Unpaced => self.now,
+            Peer::Paced => now.plus(self.pace.octets(octets.len())),
+            Peer::Unpaced => now,
         };
         self.all_left = left;
         self.last_on_wire = self.last_on_wire.max(left);
@@ -122,17 +180,21 @@ impl Link for VirtualLink {
             events.extend(responder(octets));
         }
         let interruption = std::mem::take(&mut self.interruption);
-        self.schedule(self.now, vec![(Duration::ZERO, interruption)]);
+        self.schedule(now, vec![(Duration::ZERO, interruption)]);
+        if self.echoes {
+            self.schedule(now, vec![(Duration::ZERO, octets.to_vec())]);
+        }
         self.schedule(left, events);
         Ok(octets.len())
     }
 
     fn output_is_empty(&self) -> bool {
-        self.now >= self.all_left
+        self.time() >= self.all_left
     }
 
     fn discard_input(&mut self) -> io::Result<()> {
-        while self.arriving.front().is_some_and(|(at, _)| *at <= self.now) {
+        let now = self.time();
+        while self.arriving.front().is_some_and(|(at, _)| *at <= now) {
             self.arriving.pop_front();
         }
         Ok(())
@@ -141,23 +203,24 @@ impl Link for VirtualLink {
     fn wait_readable(&mut self, until: Mono) -> io::Result<bool> {
         match self.arriving.front() {
             Some((at, _)) if *at <= until => {
-                self.now = self.now.max(*at);
+                let at = *at;
+                self.wait(at);
                 Ok(true)
             }
             Some(_) | None => {
-                self.now = self.now.max(until);
+                self.wait(until);
                 Ok(false)
             }
         }
     }
 
     fn wait_writable(&mut self, until: Mono) -> io::Result<()> {
-        self.now = self.now.max(until);
+        self.wait(until);
         Ok(())
     }
 
     fn pause(&mut self, until: Mono) -> io::Result<()> {
-        self.now = self.now.max(until);
+        self.wait(until);
         Ok(())
     }
 }
