@@ -20,6 +20,7 @@
 //! A runtime's timers have a millisecond; 3.5 characters at 19 200 baud are 1.8. `ppoll` on a thread of its
 //! own is later by some hundredths. A TCP line has no such times and is a task, of which there may be many.
 
+pub mod capture;
 mod frames;
 mod job;
 mod ledger;
