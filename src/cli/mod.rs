@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod profiles;
 mod read;
+mod replay;
 mod run;
 mod schema;
 mod simulate;
@@ -65,6 +66,8 @@ enum Command {
     Read(read::Arguments),
     /// Be a meter (or several), made from profiles and paced like a wire.
     Simulate(simulate::Arguments),
+    /// Decode what a capture of the wire holds, with a profile.
+    Replay(replay::Arguments),
     /// List, show and check device profiles.
     Profiles(profiles::Arguments),
     /// Look into a spool folder.
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::main(arguments),
         Command::Read(arguments) => read::main(arguments),
         Command::Simulate(arguments) => simulate::main(arguments),
+        Command::Replay(arguments) => replay::main(arguments),
         Command::Profiles(arguments) => profiles::main(arguments),
         Command::Spool(arguments) => spool::main(arguments),
         Command::Status(arguments) => status::main(arguments),
@@ -111,6 +115,20 @@ struct ConfigArguments {
     /// Overrides one value, as in `--set lines.0.serial.baud=19200`; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+/// A value digit by digit, as JSON: nothing passes through a float.
+fn exact(value: &Value) -> String {
+    match value {
+        Value::Number(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Text(text) => quoted(text),
+    }
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// A sample as people read it; a reason stands in parentheses.

@@ -2,7 +2,7 @@
 
 use super::decode::{Decoder, Interface, Item, Packet, Unreadable};
 use super::envelope::{self, Content, MODBUS_PORT, Segment};
-use super::exchange::{Exchange, Pairs, Tally};
+use super::exchange::{Exchange, Pairs, Tally, Timing};
 use super::pcapng::Direction;
 use super::stream::{Said, Streams};
 use super::tap;
@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const STRIDE: usize = 64 << 10;
 
@@ -33,6 +34,8 @@ pub struct Source {
     pub serial: bool,
     /// How fast the line is, where the capture says it.
     pub pace: Option<Pace>,
+    /// A pseudo-terminal: octets take no time, whatever the pace.
+    pub unpaced: bool,
 }
 
 /// What a capture came to.
@@ -57,9 +60,15 @@ enum Key {
     Tcp(usize, SocketAddr, SocketAddr),
 }
 
-/// Reads a capture; each exchange is handed out once the next question, or the end, has settled it.
-pub fn read(path: &Path, mut each: impl FnMut(&Source, Exchange)) -> (Contents, Result<(), ReadError>) {
-    let mut reading = Reading::default();
+/// Reads a capture; each exchange is handed out once the next question, or the end, has settled it. With a
+/// `timeout`, what came later than that after a question is no answer to it.
+pub fn read(
+    path: &Path,
+    timeout: Option<Duration>,
+    mut each: impl FnMut(&Source, Exchange),
+) -> (Contents, Result<(), ReadError>) {
+    let timeout_nanos = timeout.map(|timeout| i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX));
+    let mut reading = Reading { timeout_nanos, pairs: Pairs::new(timeout_nanos), ..Reading::default() };
     let result = reading.file(path, &mut each);
     for (line, exchange) in reading.pairs.end() {
         reading.hand_out(line, exchange, &mut each);
@@ -72,6 +81,7 @@ pub fn read(path: &Path, mut each: impl FnMut(&Source, Exchange)) -> (Contents, 
 struct Reading {
     decoder: Decoder,
     streams: Streams,
+    timeout_nanos: Option<i64>,
     pairs: Pairs,
     lines: BTreeMap<Key, usize>,
     lost: BTreeMap<usize, u64>,
@@ -118,7 +128,8 @@ impl Reading {
         match envelope::open(interface.link, &packet.octets) {
             Content::Serial(octets) => {
                 let line = self.line(Key::Serial(packet.interface), &interface);
-                let done = self.pairs.serial(line, self.last, packet.direction, octets);
+                let timing = self.timing(line);
+                let done = self.pairs.serial(line, timing, self.last, packet.direction, octets);
                 done.into_iter().for_each(|exchange| self.hand_out(line, exchange, each));
             }
             Content::Tcp(segment) => self.segment(packet, &interface, &segment, each),
@@ -147,7 +158,8 @@ impl Reading {
                 }
                 Said::Rtu(octets) => {
                     let line = self.line(key, interface);
-                    let done = self.pairs.serial(line, self.last, Some(direction), &octets);
+                    let done =
+                        self.pairs.serial(line, self.timing(line), self.last, Some(direction), &octets);
                     done.into_iter().next().map(|done| (line, done))
                 }
                 Said::Strange => {
@@ -159,6 +171,12 @@ impl Reading {
                 self.hand_out(line, exchange, each);
             }
         }
+    }
+
+    fn timing(&self, line: usize) -> Timing {
+        let source = self.contents.sources.get(line);
+        let (pace, unpaced) = source.map_or((None, false), |source| (source.pace, source.unpaced));
+        Timing { pace, unpaced, timeout_nanos: self.timeout_nanos }
     }
 
     fn line(&mut self, key: Key, interface: &Interface) -> usize {
@@ -185,7 +203,8 @@ fn source(key: Key, interface: &Interface) -> Source {
         Key::Serial(_) => (name.clone(), true),
     };
     let pace = tap::pace(description).filter(|_| *ours && serial);
-    Source { name, description: description.clone(), serial, pace }
+    let unpaced = *ours && tap::is_unpaced(description);
+    Source { name, description: description.clone(), serial, pace, unpaced }
 }
 
 /// Who asks, where nobody says it: whoever speaks to Modbus' own port, else to the lower one.

@@ -334,7 +334,7 @@ mod tests {
         fn exchanges(&mut self) -> Vec<(String, Exchange)> {
             self.scribe.close().unwrap();
             let mut all = Vec::new();
-            read(&self.path, |source, exchange| all.push((source.name.clone(), exchange))).1.unwrap();
+            read(&self.path, None, |source, exchange| all.push((source.name.clone(), exchange))).1.unwrap();
             all
         }
     }
@@ -409,7 +409,7 @@ mod tests {
         let mut names = Vec::new();
         bench.scribe.close().unwrap();
         for path in [bench.path.with_extension("pcapng.1"), bench.path.clone()] {
-            let (contents, result) = read(&path, |source, _| names.push(source.name.clone()));
+            let (contents, result) = read(&path, None, |source, _| names.push(source.name.clone()));
             result.unwrap();
             assert_eq!((contents.cut_off_at, contents.without_modbus), (None, 0));
             assert!(contents.sources.iter().all(|source| source.pace.unwrap().baud() == 9600));
@@ -452,7 +452,7 @@ mod tests {
         a.lost.store(5, Ordering::Relaxed);
         bench.sent(&a, MS, &[2]);
         bench.scribe.close().unwrap();
-        let (contents, _) = read(&bench.path, |_, _| ());
+        let (contents, _) = read(&bench.path, None, |_, _| ());
         assert_eq!((contents.lost, contents.packets), (5, 2));
     }
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 /// A device server sends on what it hears in pieces; what follows within this belongs to the same frame.
 const PIECES_OVER_TCP: Duration = Duration::from_millis(20);
 
+const UNPACED: &str = " unpaced";
+
 /// How a line's frames are written down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -64,7 +66,8 @@ impl Line {
     }
 }
 
-/// `/dev/ttyUSB0, 9600 8N1`, and `ASCII` where it is not RTU.
+/// `/dev/ttyUSB0, 9600 8N1`, with `ASCII` where it is not RTU, and `unpaced` for a pseudo-terminal, on
+/// which octets take no time.
 fn settings(serial: &SerialConfig) -> String {
     let parity = match serial.parity {
         Parity::None => 'N',
@@ -72,14 +75,21 @@ fn settings(serial: &SerialConfig) -> String {
         Parity::Odd => 'O',
     };
     let framing = if serial.framing == Framing::Ascii { " ASCII" } else { "" };
+    let terminal = std::fs::canonicalize(&serial.port).is_ok_and(|path| path.starts_with("/dev/pts"));
+    let paced = if terminal { UNPACED } else { "" };
     let (port, baud, data, stop) = (serial.port.display(), serial.baud, serial.data_bits, serial.stop_bits);
-    format!("{port}, {baud} {data}{parity}{stop}{framing}")
+    format!("{port}, {baud} {data}{parity}{stop}{framing}{paced}")
+}
+
+/// Whether octets take no time on a line, by its description.
+pub(super) fn is_unpaced(description: &str) -> bool {
+    description.ends_with(UNPACED)
 }
 
 /// The pace of a line by its description in a capture of ours.
 pub(super) fn pace(description: &str) -> Option<Pace> {
     let (_, settings) = description.rsplit_once(", ")?;
-    let (baud, format) = settings.trim_end_matches(" ASCII").split_once(' ')?;
+    let (baud, format) = settings.trim_end_matches(UNPACED).trim_end_matches(" ASCII").split_once(' ')?;
     let [data, parity, stop] = *format.as_bytes() else { return None };
     let digit = |octet: u8| octet.checked_sub(b'0').filter(|digit| *digit <= 9);
     let pace = Pace::new(baud.parse().ok()?, parity != b'N', digit(stop).filter(|stop| *stop <= 2)?);
