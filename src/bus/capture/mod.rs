@@ -19,7 +19,7 @@
 //! # How it is cut
 //! `pcapng` (blocks → octets), `decode` and `fields` (octets → blocks), `envelope` and `stream` (frames in
 //! packets) and `exchange` (which answer belongs to which question) are pure. `tap` is the lines' side,
-//! `scribe` the thread, `ring` its files, [`read`] the other way.
+//! `scribe` the thread, `ring` its files, `read` the other way.
 
 mod decode;
 mod envelope;

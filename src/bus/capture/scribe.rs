@@ -81,11 +81,13 @@ impl Scribe {
 
     fn write_all(&mut self, queue: &Receiver<Message>, end: &AtomicBool) -> io::Result<()> {
         loop {
-            let patience = if self.waiting.is_empty() { FLUSH } else { SETTLED };
+            let next_flush = FLUSH.saturating_sub(self.flushed.elapsed());
+            let patience = if self.waiting.is_empty() { next_flush } else { next_flush.min(SETTLED) };
             match queue.recv_timeout(patience) {
                 Ok(Message::Piece(piece)) => self.take(piece)?,
                 Ok(Message::Wake) => {}
-                Err(RecvTimeoutError::Timeout) => self.settle(None)?,
+                Err(RecvTimeoutError::Timeout) if patience == SETTLED => self.settle(None)?,
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
             if end.load(Ordering::Relaxed) {
@@ -402,6 +404,7 @@ mod tests {
         let mut frames = 0i64;
         while !bench.path.with_extension("pcapng.1").exists() {
             frames += 1;
+            assert!(frames < 10_000, "the file is never full");
             let line = if frames % 2 == 0 { &a } else { &b };
             bench.sent(line, frames * 100 * MS, &rtu::frame(1, &[4, 0, 0, 0, 1]));
             bench.heard(line, (frames * 100 + 20) * MS, &rtu::frame(1, &[4, 2, 0, 42]));

@@ -115,6 +115,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_again_late_does_not_disturb_what_has_begun() {
+        let mut streams = Streams::default();
+        let (a, b) = (mbap::encode(1, 1, &[3, 0, 0, 0, 1]), mbap::encode(2, 1, &[3, 0, 0, 0, 1]));
+        assert_eq!(streams.take(0, &segment(100, &a)), [adu(1)]);
+        assert_eq!(streams.take(0, &segment(112, &b[..6])), []);
+        assert_eq!(streams.take(0, &segment(100, &a)), []);
+        assert_eq!(streams.take(0, &segment(118, &b[6..])), [adu(2)]);
+    }
+
+    #[test]
     fn after_a_segment_that_is_missing_it_goes_on_with_the_next_header() {
         let mut streams = Streams::default();
         let a = mbap::encode(1, 1, &[3, 0, 0, 0, 1]);

@@ -160,6 +160,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_queue_has_no_room_for_is_counted_and_nobody_waits() {
+        let (queue, messages) = std::sync::mpsc::sync_channel(2);
+        let port = PortConfig::Serial(SerialConfig::new("/dev/ttyS0", 9600));
+        let config = LineConfig {
+            name: "a".parse().unwrap(),
+            port,
+            devices: vec![],
+            max_probe: Duration::from_secs(1),
+        };
+        let tap = Tap::new(Line::new(0, &config), queue);
+        tap.sent(1, &[]);
+        for octet in 0..5 {
+            tap.heard(1, &[octet]);
+        }
+        let Tap(Some((line, _))) = &tap else { panic!("a tap into nothing") };
+        assert_eq!(line.lost.load(Ordering::Relaxed), 3);
+        drop(messages);
+        tap.heard(1, &[6]);
+        assert_eq!(line.lost.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
     fn a_description_gives_the_pace_back() {
         for (parity, stop_bits, data_bits) in
             [(Parity::None, 1, 8), (Parity::Even, 1, 8), (Parity::Odd, 2, 7), (Parity::None, 2, 8)]

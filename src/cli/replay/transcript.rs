@@ -69,12 +69,13 @@ impl Script {
             Some(at.saturating_sub(self.left(exchange)))
         });
         let milliseconds = latest.max().unwrap_or(0) / MS + MARGIN_MS;
-        milliseconds.max(TIMEOUT_MS) * MS
+        milliseconds.max(TIMEOUT_MS).saturating_mul(MS)
     }
 
     /// When the question's last octet had left.
     fn left(&self, exchange: &Exchange) -> i64 {
-        if self.unpaced { exchange.asked } else { exchange.asked + took(self.pace, &exchange.frame) }
+        let takes = if self.unpaced { 0 } else { took(self.pace, &exchange.frame) };
+        exchange.asked.saturating_add(takes)
     }
 
     fn exchange(&mut self, exchange: &Exchange) {
@@ -92,7 +93,7 @@ impl Script {
             let ahead = if self.unpaced { 0 } else { exchange.early(index, self.pace) };
             let (before, rest) = octets.split_at(ahead);
             early.extend_from_slice(before);
-            late.push((at + took(self.pace, before), rest));
+            late.push((at.saturating_add(took(self.pace, before)), rest));
         }
         if !early.is_empty() {
             self.say(format_args!("^ {}", show::hexadecimal(&early)));
@@ -102,11 +103,11 @@ impl Script {
         if !after.is_empty() {
             let from = match exchange.outcome {
                 Outcome::Data(_) | Outcome::Exception(_) => exchange.at.max(end),
-                Outcome::NoReply => self.left(exchange) + self.timeout,
-                Outcome::Garbled { .. } => end + FRAME_GAP_MS * MS,
+                Outcome::NoReply => self.left(exchange).saturating_add(self.timeout),
+                Outcome::Garbled { .. } => end.saturating_add(FRAME_GAP_MS * MS),
             };
             let end = self.arrive(after.iter().map(|(at, octets)| (*at, octets.as_slice())), from);
-            self.say(format_args!("idle {}ms", (end - from) / MS + MARGIN_MS));
+            self.say(format_args!("idle {}ms", end.saturating_sub(from) / MS + MARGIN_MS));
         }
     }
 
@@ -124,7 +125,7 @@ impl Script {
                 self.say(format_args!("~ {}.{}ms", pause / MS, pause % MS / (MS / 10)));
             }
             self.say(format_args!("< {}", show::hexadecimal(octets)));
-            cursor += pause + took(self.pace, octets);
+            cursor = cursor.saturating_add(pause).saturating_add(took(self.pace, octets));
         }
         cursor
     }
@@ -145,4 +146,79 @@ fn took(pace: Pace, octets: &[u8]) -> i64 {
 
 fn nanos(span: Duration) -> i64 {
     i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modbus::{ReadFunction, ReadRequest, rtu};
+    use proptest::prelude::*;
+
+    fn source(description: &str, pace: Option<Pace>, unpaced: bool) -> Source {
+        Source { name: "rs485-1".into(), description: description.into(), serial: true, pace, unpaced }
+    }
+
+    fn exchange(asked: i64, heard: Vec<(i64, Vec<u8>)>, taken: usize, outcome: Outcome) -> Exchange {
+        let request = ReadRequest::new(ReadFunction::InputRegisters, 0, 1).unwrap();
+        let frame = rtu::frame(1, &request.pdu());
+        let at = heard.first().map_or(asked, |(at, _)| *at);
+        Exchange { unit: 1, request, asked, at, outcome, frame, heard, taken, in_doubt: false }
+    }
+
+    #[test]
+    fn a_transcript_tells_times_from_when_the_question_had_left() {
+        let answer = rtu::frame(1, &[4, 2, 0, 42]);
+        let heard = vec![(2 * MS, vec![1, 4]), (40 * MS, answer), (90 * MS, vec![0xFF])];
+        let exchanges = [
+            exchange(0, heard, 2, Outcome::Data(vec![0, 42])),
+            exchange(300 * MS, vec![], 0, Outcome::NoReply),
+        ];
+        let pace = Some(Pace::new(19_200, true, 1));
+        let text = of("wire.pcapng", &source("/dev/ttyUSB0, 19200 8E1", pace, false), &exchanges, None);
+        // A character takes 0.573 ms: the question had left after 4.58, the answer's first octet was read at 40.
+        assert_eq!(
+            text,
+            "# Line rs485-1 (/dev/ttyUSB0, 19200 8E1) in wire.pcapng.
+baud 19200 8E1
+ask 1 input 0 1
+> 01 04 00 00 00 01 31 ca
+^ 01 04
+~ 34.8ms
+< 01 04 02 00 2a 38 ef
+= data 00 2a
+~ 45.9ms
+< ff
+idle 66ms
+ask 1 input 0 1
+> 01 04 00 00 00 01 31 ca
+= no-reply
+"
+        );
+    }
+
+    #[test]
+    fn a_slow_answer_is_waited_for() {
+        let exchanges = [exchange(0, vec![(400 * MS, vec![1])], 1, Outcome::Garbled { whole: false })];
+        let text = of("a", &source("", None, false), &exchanges, None);
+        assert!(text.contains("\ntimeout 420ms\nunpaced\nask"), "{text}");
+        let text = of("a", &source("", None, false), &exchanges, Some(Duration::from_secs(1)));
+        assert!(text.contains("\ntimeout 1000ms\n"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_stamps_make_it_panic(
+            asked: i64, heard in proptest::collection::vec((any::<i64>(), proptest::collection::vec(any::<u8>(), 0..9)), 0..6),
+            taken in 0usize..8, which in 0u8..4, unpaced: bool,
+        ) {
+            let outcome = match which {
+                0 => Outcome::NoReply,
+                1 => Outcome::Garbled { whole: false },
+                2 => Outcome::Exception(2),
+                _ => Outcome::Data(vec![0, 1]),
+            };
+            let source = source("x, 9600 8N1", Some(PACE), unpaced);
+            let _ = of("a", &source, &[exchange(asked, heard, taken, outcome)], None);
+        }
+    }
 }
