@@ -92,7 +92,7 @@ fn run(profile: &Arc<Profile>, baud: u32) -> Result<(Vec<Duration>, Statistics),
     };
     let (scans_in, mut scans) = mpsc::channel(64);
     let stop = CancellationToken::new();
-    let line = bus::start(config, Arc::new(SystemClock), scans_in, stop.clone())?;
+    let line = bus::start(config, bus::capture::Tap::none(), Arc::new(SystemClock), scans_in, stop.clone())?;
     let last = format!("m{METERS}");
     let (mut cycles, mut before) = (Vec::new(), None);
     let start = Instant::now();

@@ -42,6 +42,7 @@ use crate::modbus::Framing;
 use crate::model::status::LineStatus;
 use crate::model::{Bad, Clock, Name, Timestamp};
 use crate::profile::{Every, Parity, Profile};
+use capture::Tap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -175,13 +176,16 @@ pub struct Running {
     pub ended: oneshot::Receiver<()>,
 }
 
-/// Starts a line's owner: a named thread for a serial line, a task for a TCP line.
+/// Starts a line's owner: a named thread for a serial line, a task for a TCP line. What goes over the wire
+/// goes into `tap` as well.
 pub fn start(
     config: LineConfig,
+    tap: Tap,
     clock: Arc<dyn Clock>,
     scans: mpsc::Sender<Scan>,
     stop: CancellationToken,
 ) -> io::Result<Running> {
+    drop(tap); // the line engine is joined to it in the commit after this one
     let (owner, status) = owner::Owner::new(&config, clock, scans, stop);
     let (ended_tx, ended) = oneshot::channel::<()>();
     match config.port {

@@ -11,6 +11,7 @@ mod simulate;
 mod spool;
 mod status;
 
+use crate::bus::capture::{self, Capture, Recording, StartError};
 use crate::config;
 use crate::model::{Sample, Value};
 use clap::{Parser, Subcommand};
@@ -115,6 +116,28 @@ struct ConfigArguments {
     /// Overrides one value, as in `--set lines.0.serial.baud=19200`; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+/// Whether the wire is put on record, and how much of it is kept.
+#[derive(Debug, clap::Args)]
+struct CaptureArguments {
+    /// Record every frame here, as pcap-ng for Wireshark and `linesman replay`; FILE.1 is the older half.
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
+    /// The most that FILE and FILE.1 may have together.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = config::size, requires = "capture")]
+    capture_size: u64,
+}
+
+impl CaptureArguments {
+    /// Begins the capture, if there is to be one.
+    fn start(&self) -> Result<Option<(Capture, Recording)>, Exit> {
+        let Some(path) = &self.capture else { return Ok(None) };
+        capture::start(path, self.capture_size).map(Some).map_err(|error| {
+            complain(&format_args!("linesman: --capture: {error}"));
+            if matches!(error, StartError::Limit(_)) { Exit::Usage } else { Exit::Io }
+        })
+    }
 }
 
 /// A value digit by digit, as JSON: nothing passes through a float.

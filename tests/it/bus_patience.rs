@@ -30,7 +30,8 @@ async fn a_line_stops_although_it_waits_for_a_device_that_may_take_an_hour() {
     let config = LineConfig { name, port: PortConfig::Serial(serial), devices, max_probe: bus::MAX_PROBE };
     let (scans, _kept) = tokio::sync::mpsc::channel(10);
     let stop = CancellationToken::new();
-    let running = bus::start(config, Arc::new(SystemClock), scans, stop.clone()).unwrap();
+    let running =
+        bus::start(config, bus::capture::Tap::none(), Arc::new(SystemClock), scans, stop.clone()).unwrap();
     let asked = async {
         while wire.statistics().requests == 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;

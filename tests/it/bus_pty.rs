@@ -130,7 +130,8 @@ fn line(port: &Path, devices: Vec<DeviceConfig>) -> Line {
         devices,
         max_probe: bus::MAX_PROBE,
     };
-    let running = bus::start(config, Arc::new(SystemClock), scans_tx, stop.clone()).unwrap();
+    let running =
+        bus::start(config, bus::capture::Tap::none(), Arc::new(SystemClock), scans_tx, stop.clone()).unwrap();
     Line { running, scans, stop }
 }
 
