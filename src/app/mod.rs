@@ -22,6 +22,7 @@ mod pump;
 mod watch_over;
 
 use crate::bus;
+use crate::bus::capture::{Capture, Tap};
 use crate::config::Config;
 use crate::model::{Chronicle, Clock, Event, Name, Reading, Site};
 use crate::profile::Problems;
@@ -89,6 +90,8 @@ pub struct Outside {
     pub loader: Loader,
     /// Somebody who looks on (the demo's table); what it does not take in time passes it by.
     pub onlooker: Option<mpsc::Sender<Reading>>,
+    /// Where the lines put what goes over the wire, if it is to be on record.
+    pub capture: Option<Capture>,
     /// Told once all is started: where HTTP listens, and what to ask for a snapshot.
     pub started: Box<dyn FnOnce(Started) + Send>,
 }
@@ -108,8 +111,8 @@ pub struct Started {
 
 /// Runs the gateway until it is told to stop.
 pub async fn run(config: Config, outside: Outside) -> Result<(), RunError> {
-    let Outside { clock, stop, mut orders, loader, onlooker, started } = outside;
-    let mut gateway = Gateway::start(config, clock, onlooker).await?;
+    let Outside { clock, stop, mut orders, loader, onlooker, capture, started } = outside;
+    let mut gateway = Gateway::start(config, clock, onlooker, capture).await?;
     started(Started { http: gateway.http, sources: gateway.sources.subscribe() });
     notify(&[sd_notify::NotifyState::Ready]);
     let result = gateway.supervise(&stop, &mut orders, &loader).await;
@@ -139,6 +142,7 @@ struct Gateway {
     sources: watch::Sender<Arc<Sources>>,
     watchdog: Watchdog,
     http: Option<SocketAddr>,
+    capture: Option<Capture>,
 }
 
 impl Gateway {
@@ -146,6 +150,7 @@ impl Gateway {
         config: Config,
         clock: Arc<dyn Clock>,
         onlooker: Option<mpsc::Sender<Reading>>,
+        capture: Option<Capture>,
     ) -> Result<Gateway, RunError> {
         let listener = match &config.http {
             Some(http) => Some(listen(http.listen).await?),
@@ -182,6 +187,7 @@ impl Gateway {
             clock,
             spool,
             config,
+            capture,
         };
         tokio::spawn(chronicle::run(events_in, chronicle));
         gateway.start_parts(scans_in, onlooker, listener)?;
@@ -217,11 +223,13 @@ impl Gateway {
         let name = config.name.clone();
         let patience = config.devices.iter().map(|device| device.timeout).max().unwrap_or_default();
         let stop = CancellationToken::new();
+        let tap = self.capture.as_ref().map_or_else(Tap::none, |capture| capture.tap(&config));
         let around = bus::Surroundings {
             clock: Arc::clone(&self.clock),
             scans,
             events: Some(self.events.clone()),
             memory: self.memory.kept().clone(),
+            tap,
             stop: stop.clone(),
         };
         let running =

@@ -29,6 +29,7 @@
 //! A runtime's timers have a millisecond; 3.5 characters at 19 200 baud are 1.8. `ppoll` on a thread of its
 //! own is later by some hundredths. A TCP line has no such times and is a task, of which there may be many.
 
+pub mod capture;
 mod device;
 mod diagnose;
 mod frames;
@@ -67,6 +68,7 @@ use crate::modbus::Framing;
 use crate::model::status::LineStatus;
 use crate::model::{Bad, Clock, Event, Name, Timestamp};
 use crate::profile::{Every, Parity, Profile};
+use capture::Tap;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -222,12 +224,14 @@ pub struct Surroundings {
     pub events: Option<mpsc::Sender<Event>>,
     /// What was learned before, perhaps before a restart; it may know devices of other lines too.
     pub memory: Memory,
+    /// Where what goes over the wire is put on record.
+    pub tap: Tap,
     pub stop: CancellationToken,
 }
 
 impl Surroundings {
     pub fn new(clock: Arc<dyn Clock>, scans: mpsc::Sender<Scan>, stop: CancellationToken) -> Surroundings {
-        Surroundings { clock, scans, events: None, memory: Memory::new(), stop }
+        Surroundings { clock, scans, events: None, memory: Memory::new(), tap: Tap::none(), stop }
     }
 }
 

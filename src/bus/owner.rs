@@ -5,6 +5,7 @@
 //! hold up one that must be done sooner. Devices that are read back to back take what is left, one whole
 //! scan after the other. Devices that do not answer get a fixed share of the line, and no more.
 
+use super::capture::Tap;
 use super::device::{Device, Done, Rank, Ready};
 use super::diagnose::{Case, Doctor};
 use super::health::{Line, ProbeShare};
@@ -75,6 +76,7 @@ pub(super) struct Owner {
     scans: mpsc::Sender<Scan>,
     memory: watch::Sender<Memory>,
     pub clock: Arc<dyn Clock>,
+    pub tap: Tap,
     pub stop: CancellationToken,
 }
 
@@ -84,7 +86,7 @@ impl Owner {
         around: Surroundings,
         ended: oneshot::Receiver<()>,
     ) -> (Owner, Running) {
-        let Surroundings { clock, scans, events, memory, stop } = around;
+        let Surroundings { clock, scans, events, memory, tap, stop } = around;
         let now = clock.mono();
         let enabled: Vec<_> = config.devices.iter().filter(|device| device.enabled).collect();
         let count = enabled.len();
@@ -102,7 +104,7 @@ impl Owner {
         let memory = watch::Sender::new(memory);
         let running = Running { name: config.name.clone(), status, memory: memory.subscribe(), ended };
         let (share, doctor) = (ProbeShare::new(now), Doctor::new(devices.len()));
-        (Owner { devices, share, doctor, ledger, scans, memory, clock, stop }, running)
+        (Owner { devices, share, doctor, ledger, scans, memory, clock, tap, stop }, running)
     }
 
     pub(super) fn stopping(&self) -> bool {

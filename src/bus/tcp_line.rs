@@ -28,6 +28,7 @@ pub(super) async fn run(mut owner: Owner, address: &str, in_flight: usize) {
         let failure = match connect(&mut owner, address).await {
             None => break,
             Some(Ok(link)) => {
+                let link = link.with_tap(owner.tap.clone());
                 let opened = owner.clock.mono();
                 owner.up(&[]);
                 let mut talk =

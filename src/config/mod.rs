@@ -96,6 +96,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// A size as the configuration writes it, in octets, for the command line.
+pub fn size(text: &str) -> Result<u64, String> {
+    let scalar = Scalar { text: text.to_owned(), plain: true };
+    scalar::size(&scalar).map_err(|help| {
+        if help.is_empty() { "expected a size (512KiB, 64MiB, 1GiB)".to_owned() } else { help }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,7 @@ impl Conversation {
         // Not for ever: a peer that is not paced can write faster than we read.
         for _ in 0..READS_IN_A_ROW {
             let Some(n) = link.read(&mut buffer)? else { break };
+            self.record(link, |tap, at| tap.heard(at, &buffer[..n]));
             let now = link.now();
             if now.since(self.last_activity) > self.tempo.frame_gap {
                 self.listen_in(now, counters);

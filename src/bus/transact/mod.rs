@@ -19,6 +19,7 @@ mod words;
 
 pub use words::{Manners, Notes, Outcome, Tempo, Trace};
 
+use super::capture::Tap;
 use super::frames::{Arrived, EchoState, Verdict, framed, reply_octets};
 use super::link::Link;
 use super::suspects::Suspects;
@@ -68,6 +69,7 @@ pub struct Conversation {
     /// Octets that nobody asked for, since the line was last silent.
     overheard: Vec<u8>,
     notes: Notes,
+    tap: Tap,
 }
 
 impl Conversation {
@@ -81,7 +83,14 @@ impl Conversation {
             answered: None,
             overheard: Vec::new(),
             notes: Notes::default(),
+            tap: Tap::none(),
         }
+    }
+
+    /// Puts what goes over the line on record.
+    #[must_use]
+    pub fn with_tap(self, tap: Tap) -> Conversation {
+        Conversation { tap, ..self }
     }
 
     /// The port was opened anew: another adapter may have an echo or none. What may still be answered late
@@ -101,6 +110,12 @@ impl Conversation {
     /// What was noticed since this was asked last.
     pub fn take_notes(&mut self) -> Notes {
         std::mem::take(&mut self.notes)
+    }
+
+    fn record<L: Link>(&self, link: &L, hand_over: impl FnOnce(&Tap, i64)) {
+        if self.tap.records() {
+            hand_over(&self.tap, link.utc_nanos());
+        }
     }
 
     /// Asks and waits for the answer. An error means that the port is gone.
@@ -184,6 +199,7 @@ impl Conversation {
     }
 
     fn send<L: Link>(&self, link: &mut L, frame: &[u8]) -> io::Result<()> {
+        self.record(link, |tap, at| tap.sent(at, frame));
         let give_up = link.now().plus(self.tempo.pace.octets(frame.len())).plus(WRITE_PATIENCE);
         let mut rest = frame;
         while !rest.is_empty() {
@@ -233,6 +249,7 @@ impl Conversation {
             all_left = all_left || link.now() >= trace.last_octet_left || link.output_is_empty();
             for _ in 0..READS_IN_A_ROW {
                 let Some(n) = link.read(&mut buffer)? else { break };
+                self.record(link, |tap, at| tap.heard(at, &buffer[..n]));
                 let now = link.now();
                 self.last_activity = self.last_activity.max(now);
                 match arrived.take(&buffer[..n], now, all_left, counters) {
