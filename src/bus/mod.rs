@@ -24,6 +24,8 @@
 mod device;
 mod diagnose;
 mod frames;
+#[cfg(test)]
+mod hard_tests;
 mod health;
 mod job;
 mod learned;

@@ -1,0 +1,3 @@
+//! The engine against what breaks engines: a wire and a line of its own, with clocks that are turned.
+
+mod wire;
