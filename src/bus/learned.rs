@@ -140,7 +140,8 @@ impl Learned {
     /// Drops what is older than a day, so that it is tried again.
     pub(super) fn forget_old(&mut self, utc: Timestamp) {
         let old = |since: Timestamp| {
-            utc.0.saturating_sub(since.0) >= i64::try_from(A_DAY.as_millis()).unwrap_or(i64::MAX)
+            // A day ahead is as old: the clock was wrong then, or is now, and could be for years.
+            u128::from(utc.0.abs_diff(since.0)) >= A_DAY.as_millis()
         };
         let (holes, limit) = (self.holes.len(), self.limit);
         self.holes.retain(|_, since| !old(*since));
@@ -294,5 +295,16 @@ mod tests {
         again.forget_old(Timestamp(1000 + 86_400_000));
         assert_eq!(again.lessons().max_registers, None);
         assert_eq!((again.lessons().holes.len(), again.lessons().alone.len()), (0, 1));
+    }
+
+    #[test]
+    fn what_was_learned_by_a_clock_that_went_years_ahead_does_not_last_for_years() {
+        let mut learned = Learned::default();
+        let in_2038 = Timestamp(2_147_483_647_000);
+        learned.learn(&Lesson::Limit(12), in_2038, at(0));
+        learned.forget_old(Timestamp(in_2038.0 - 3_600_000));
+        assert_eq!(learned.lessons().max_registers, Some(12), "a clock that is set back an hour");
+        learned.forget_old(Timestamp(1_790_000_000_000));
+        assert_eq!(learned.lessons().max_registers, None);
     }
 }

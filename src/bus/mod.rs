@@ -33,6 +33,8 @@ pub mod capture;
 mod device;
 mod diagnose;
 mod frames;
+#[cfg(test)]
+mod hard_tests;
 mod health;
 mod job;
 mod learned;

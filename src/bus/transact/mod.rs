@@ -53,6 +53,8 @@ struct Answered {
     unit: u8,
     ask: Ask,
     data: Vec<u8>,
+    /// A second answer comes no later than this.
+    until: Mono,
 }
 
 /// The line's conversation: silence kept, answers told from what is none.
@@ -134,7 +136,29 @@ impl Conversation {
         }
         self.suspects.forget_old(link.now());
         self.wait_for_silence(link, manners.min_gap, counters)?;
-        let frame = framed(unit, &ask, self.tempo.framing);
+        let came = self.put(link, unit, &ask, manners, counters);
+        self.last_gap = manners.min_gap;
+        match &came {
+            Ok((outcome, trace)) => {
+                self.draw_conclusions(unit, &ask, outcome, trace, manners);
+                count(outcome, counters);
+            }
+            // The port is gone, the question is not: its answer may come through the next one.
+            Err(_) => self.suspect(unit, &ask, link.now().max(self.last_activity), manners),
+        }
+        came
+    }
+
+    /// Sends the question, now that the line is silent, and hears what comes.
+    fn put<L: Link>(
+        &mut self,
+        link: &mut L,
+        unit: u8,
+        ask: &Ask,
+        manners: Manners,
+        counters: &mut BusCounters,
+    ) -> io::Result<(Outcome, Trace)> {
+        let frame = framed(unit, ask, self.tempo.framing);
         let sent = link.now();
         self.send(link, &frame)?;
         counters.requests += 1;
@@ -142,25 +166,27 @@ impl Conversation {
         let left = sent.plus(self.tempo.pace.octets(frame.len())).max(link.now());
         self.last_activity = left;
         let mut trace = Trace { sent, last_octet_left: left, first_heard: None, ended: left };
-        let in_doubt = self.suspects.refusal_in_doubt(unit, &ask);
-        let arrived = Arrived::new(unit, &ask, &frame, self.tempo.framing, self.echo, in_doubt);
-        let outcome = self.await_answer(link, arrived, &ask, &mut trace, manners, counters)?;
-        let outcome = self.look_behind(link, unit, &ask, outcome, counters)?;
+        let in_doubt = self.suspects.refusal_in_doubt(unit, ask);
+        let arrived = Arrived::new(unit, ask, &frame, self.tempo.framing, self.echo, in_doubt);
+        let longest = left.plus(manners.longest);
+        let outcome = self.await_answer(link, arrived, ask, &mut trace, manners, counters)?;
+        let outcome = self.look_behind(link, unit, ask, outcome, longest, counters)?;
         trace.ended = link.now();
-        self.last_gap = manners.min_gap;
-        self.draw_conclusions(unit, &ask, &outcome, &trace, manners);
-        count(&outcome, counters);
         Ok((outcome, trace))
+    }
+
+    fn suspect(&mut self, unit: u8, ask: &Ask, asked: Mono, manners: Manners) {
+        let reply = self.tempo.pace.octets(match self.tempo.framing {
+            Framing::Rtu => rtu::LONGEST,
+            Framing::Ascii => ascii::LONGEST,
+        });
+        self.suspects.add(unit, ask, asked, manners.longest, reply);
     }
 
     fn draw_conclusions(&mut self, unit: u8, ask: &Ask, outcome: &Outcome, trace: &Trace, manners: Manners) {
         match outcome {
             Outcome::NoReply | Outcome::Garbled { whole: false } => {
-                let reply = self.tempo.pace.octets(match self.tempo.framing {
-                    Framing::Rtu => rtu::LONGEST,
-                    Framing::Ascii => ascii::LONGEST,
-                });
-                self.suspects.add(unit, ask, trace.last_octet_left, manners.longest, reply);
+                self.suspect(unit, ask, trace.last_octet_left, manners);
             }
             // A word of ours that came back stands behind all that was asked before.
             Outcome::Data(_) if matches!(ask, Ask::Echo(_)) => self.suspects.forgive(unit),
