@@ -44,6 +44,7 @@ mod load;
 mod overheard;
 mod owner;
 mod plan;
+mod plans;
 mod port;
 mod schedule;
 mod search;

@@ -221,19 +221,23 @@ impl Owner {
             outcome = Outcome::TwoAnswers;
         }
         let Some(device) = self.devices.get_mut(index) else { return };
-        if matches!(outcome, Outcome::NoReply | Outcome::Garbled { .. }) {
-            if device.is_unanswered_probe() {
-                self.share.spent(trace.sent, trace.ended);
-            } else if device.is_newcomer() {
-                self.share.newcomer_was_silent(trace.sent, trace.ended);
-            }
-        }
         if let Some(item) = item
             && device.heard(item, outcome, &trace, utc, now)
         {
             self.keep_memory(index);
         }
+        self.count_silence(index, &trace);
         self.finish(index, true);
+    }
+
+    /// Whoever has not answered this scan yet, be it with a gateway's word for silence, has cost the line this.
+    fn count_silence(&mut self, index: usize, trace: &Trace) {
+        let Some(device) = self.devices.get(index) else { return };
+        if device.is_unanswered_probe() {
+            self.share.spent(trace.sent, trace.ended);
+        } else if device.is_newcomer() && device.is_unanswered() {
+            self.share.newcomer_was_silent(trace.sent, trace.ended);
+        }
     }
 
     /// What was noticed besides answers.
@@ -306,7 +310,7 @@ impl Owner {
     /// Says what the device is now, and hands the scan on.
     fn conclude(&mut self, index: usize, done: Done, line_is_up: bool, now: Mono) {
         let Some(device) = self.devices.get_mut(index) else { return };
-        let Done { scan, health, reason, answered, asked, lateness, missed } = done;
+        let Done { scan, health, reason, answered, asked, lateness, missed, news } = done;
         match health {
             // A line that is away says so ever more rarely, like a device that is silent: a record each
             // second that nothing can be read would crowd out the readings of others. All is forgiven when
@@ -319,7 +323,10 @@ impl Owner {
             Health::Garbled => device.health.garbled(now),
             Health::Silent => device.health.silent(now),
         }
-        let Some(scan) = scan else { return };
+        if news {
+            self.keep_memory(index);
+        }
+        let (Some(scan), Some(device)) = (scan, self.devices.get(index)) else { return };
         let state = match reason {
             _ if !line_is_up => DeviceState::LineDown,
             None => DeviceState::Ok,

@@ -4,7 +4,7 @@ use crate::bus::owner::{Heard, Next, Owner, Question};
 use crate::bus::plan::tests::{point, profile};
 use crate::bus::transact::{Notes, Outcome, Trace};
 use crate::bus::{DeviceConfig, LineConfig, PortConfig, Scan, SerialConfig, Surroundings};
-use crate::modbus::Framing;
+use crate::modbus::{Ask, Framing, ReadRequest};
 use crate::model::status::{BusCounters, LineStatus};
 use crate::model::{Clock, Event, EventKind, Mono, Timestamp};
 use crate::profile::{Every, Format, Table};
@@ -130,8 +130,15 @@ fn heard(outcome: Outcome, sent: Mono, ended: Mono) -> Heard {
     Heard { outcome, trace, counted, notes: Notes::default() }
 }
 
+pub(super) fn request(question: &Question) -> ReadRequest {
+    match question.ask {
+        Ask::Read(request) => request,
+        other => panic!("{other:?} is no read"),
+    }
+}
+
 pub(super) fn data(question: &Question) -> Outcome {
-    Outcome::Data(vec![1; question.request.reply_data_octets()])
+    Outcome::Data(vec![1; request(question).reply_data_octets()])
 }
 
 pub(super) fn silence(question: &Question) -> (Outcome, Duration) {

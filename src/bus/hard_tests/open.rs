@@ -1,6 +1,6 @@
 //! What still breaks it: each of these fails until the engine is mended.
 
-use super::line::{Line, data, device, every, ms, seconds, silence};
+use super::line::{Line, data, device, every, ms, request, seconds, silence};
 use crate::bus::owner::Question;
 use crate::bus::transact::Outcome;
 use crate::model::Mono;
@@ -56,7 +56,7 @@ fn a_refused_point_that_is_read_rarely_does_not_change_the_devices_state_with_ev
         if states.last() != Some(&state) {
             states.push(state);
         }
-        let touches = question.request.address() + question.request.count() > 3;
+        let touches = request(question).address() + request(question).count() > 3;
         (if touches { Outcome::Exception(2) } else { data(question) }, ms(20))
     });
     assert!(states.len() <= 3, "{} changes in ten minutes", states.len());
