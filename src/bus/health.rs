@@ -139,7 +139,8 @@ impl Health {
             self.silent % PATIENT_PROBE == PATIENT_PROBE - 1
         };
         let adapted = match (self.latency.patience(), neighbours) {
-            (Some(own), _) => own,
+            // It may have become slower than it ever was: each probe waits twice as long as the one before.
+            (Some(own), _) => own.saturating_mul(1 << self.silent.saturating_sub(1).min(16)),
             (None, Some(neighbours)) if !patient => neighbours,
             (None, _) => config.timeout,
         };
