@@ -67,6 +67,11 @@ pub(super) struct Owner {
     pub stop: CancellationToken,
 }
 
+/// Nobody valid has answered, or a gateway says so (10, 11: path unavailable, target failed to respond).
+fn is_nobodys(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::NoReply | Outcome::Garbled { .. } | Outcome::Exception(10 | 11))
+}
+
 impl Owner {
     pub(super) fn new(
         config: &LineConfig,
@@ -163,7 +168,7 @@ impl Owner {
             outcome = Outcome::TwoAnswers;
         }
         let Some(device) = self.devices.get_mut(index) else { return };
-        if device.is_unanswered_probe() && matches!(outcome, Outcome::NoReply | Outcome::Garbled { .. }) {
+        if device.is_unanswered_probe() && is_nobodys(&outcome) {
             self.share.spent(trace.sent, trace.ended);
         }
         if device.heard(item, outcome, &trace, utc, now) {
@@ -256,6 +261,9 @@ impl Owner {
             Health::Silent => device.health.silent(now),
         }
         let Some(scan) = scan else { return };
+        // A point that is refused makes the device degraded also between the scans that have it.
+        let (latency, refused) = (device.health.latency.mean(), device.refused());
+        let reason = reason.or_else(|| refused.first().map(|(_, code)| Bad::Exception(*code)));
         let state = match reason {
             _ if !line_is_up => DeviceState::LineDown,
             None => DeviceState::Ok,
@@ -263,7 +271,6 @@ impl Owner {
             Some(_) => DeviceState::Degraded,
         };
         let answered = answered.then_some(scan.ts);
-        let (latency, refused) = (device.health.latency.mean(), device.refused());
         self.hand_on(index, scan);
         self.ledger.asked(index, Asked { state, reason, lateness, missed, answered, latency, refused });
     }
