@@ -24,6 +24,8 @@ struct Open {
     lateness: Duration,
     missed: u64,
     probe: bool,
+    /// When it might have been probed.
+    since: Mono,
     asked: bool,
 }
 
@@ -129,6 +131,7 @@ impl Device {
         let unit = self.config.unit;
         match open.job.turn(now, &|block| blocked(unit, block)) {
             _ if gate > now => Ready::Wait(gate),
+            Turn::Ask(at) if open.probe => Ready::Ask(Rank::Deadline(open.since), at),
             Turn::Ask(at) => Ready::Ask(open.deadline.map_or(Rank::Begun, Rank::Deadline), at),
             Turn::Wait(until) => Ready::Wait(until),
             Turn::Pending | Turn::Over => Ready::Nothing,
@@ -148,6 +151,9 @@ impl Device {
             return Ready::Wait(first.max(gate));
         }
         match self.periods.deadline(now) {
+            // Probes share 3 % of the line: whoever has waited longest for its own is next, with a period or
+            // without.
+            _ if self.health.is_probed() => Ready::Begin(Rank::Deadline(self.health.not_before)),
             Some(deadline) => Ready::Begin(Rank::Deadline(deadline)),
             None => Ready::Begin(Rank::Asked(self.asked)),
         }
@@ -172,8 +178,8 @@ impl Device {
         }
         self.asked = now;
         let lateness = now.since(due.release.max(self.health.not_before));
-        self.open =
-            Some(Open { job, deadline: due.deadline, lateness, missed: due.missed, probe, asked: false });
+        let (deadline, missed, since) = (due.deadline, due.missed, self.health.not_before);
+        self.open = Some(Open { job, deadline, lateness, missed, probe, since, asked: false });
     }
 
     /// One point, the one that is quickest to ask.
