@@ -16,12 +16,15 @@ const TIMEOUT: Duration = Duration::from_millis(100);
 /// What comes back for a question, counted from when its last octet has left.
 type Answers = Vec<(Duration, Vec<u8>)>;
 
+/// What the other end makes of our octets.
+type Peer = Box<dyn FnMut(&[u8]) -> Answers>;
+
 /// A wire whose clock goes on only while somebody waits.
 struct Wire {
     now: Mono,
     left: Mono,
     coming: Vec<(Mono, Vec<u8>)>,
-    answers: Box<dyn FnMut(&[u8]) -> Answers>,
+    answers: Peer,
     gone_at: Option<Mono>,
 }
 
