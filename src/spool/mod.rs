@@ -83,7 +83,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Requests waiting for the owner: a burst of scans from every line while the disk syncs.
+/// Requests waiting for the owner: a burst of scans from every line while the disk syncs, each of them a batch
+/// of records when they come thick and fast.
 const REQUESTS: usize = 256;
 
 /// One record as it is kept.

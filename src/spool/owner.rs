@@ -21,31 +21,12 @@ pub(super) type CommitAnswer = oneshot::Sender<Result<(), String>>;
 
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Time and octets of each.
-    Append {
-        records: Vec<(i64, Vec<u8>)>,
-    },
-    Read {
-        after: u64,
-        at_most: usize,
-        octets: usize,
-        done: oneshot::Sender<Found>,
-    },
-    Settle {
-        name: String,
-        upto: u64,
-        outcome: Outcome,
-    },
-    SetUpstreams {
-        names: Vec<String>,
-        done: oneshot::Sender<()>,
-    },
-    Commit {
-        done: CommitAnswer,
-    },
-    Close {
-        done: oneshot::Sender<()>,
-    },
+    Append { records: Vec<(i64, Vec<u8>)> },
+    Read { after: u64, at_most: usize, octets: usize, done: oneshot::Sender<Found> },
+    Settle { name: String, upto: u64, outcome: Outcome },
+    SetUpstreams { names: Vec<String>, done: oneshot::Sender<()> },
+    Commit { done: CommitAnswer },
+    Close { done: oneshot::Sender<()> },
 }
 
 /// What reading brought, and the head at that moment.
