@@ -246,7 +246,9 @@ impl Device {
         now: Mono,
     ) -> bool {
         let Some(open) = self.open.as_mut() else { return false };
-        if let (Outcome::Data(_) | Outcome::Exception(_), Some(first)) = (&outcome, trace.first_heard) {
+        let answered = matches!(outcome, Outcome::Data(_) | Outcome::Exception(_));
+        // How long a gateway waits for a device that is not there says nothing of that device.
+        if let (true, false, Some(first)) = (answered, outcome.is_gateways_silence(), trace.first_heard) {
             self.health.latency.add(first.since(trace.last_octet_left));
         }
         let effects = match outcome {
