@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod bus_echo;
 mod bus_noise;
 mod bus_patience;
 mod bus_pty;
