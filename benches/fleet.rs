@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench fleet                    1 000 hosts, half a minute
 //! cargo bench --bench fleet -- --hosts 200     fewer
+//! cargo bench --bench fleet -- --answer 20     each host thinks for up to 20 ms before it answers
 //! cargo bench --bench fleet -- --long          five minutes
 //! ```
 //!
@@ -50,32 +51,36 @@ const MEMORY_BAR: f64 = 48.0;
 
 struct Wanted {
     hosts: usize,
+    /// Milliseconds; each answer comes after a time of its own below this.
+    answer: u64,
     measure: Duration,
 }
 
 fn main() -> Outcome<()> {
-    let mut wanted = Wanted { hosts: 1000, measure: Duration::from_secs(30) };
+    let mut wanted = Wanted { hosts: 1000, answer: 0, measure: Duration::from_secs(30) };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--bench" => {}
             "--long" => wanted.measure *= 10,
             "--hosts" => wanted.hosts = words.next().ok_or("--hosts takes a number")?.parse()?,
-            other => return Err(format!("{other:?} is neither --hosts N nor --long").into()),
+            "--answer" => wanted.answer = words.next().ok_or("--answer takes milliseconds")?.parse()?,
+            other => return Err(format!("{other:?} is none of --hosts N, --answer MS, --long").into()),
         }
     }
     open_many_files()?;
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let hosts = runtime.block_on(start_hosts(wanted.hosts))?;
+    let hosts = runtime.block_on(start_hosts(&wanted))?;
     // A subscriber that falls behind for a moment must not make the broker drop records.
     let (_broker, port) = broker(dir.path(), "max_queued_messages 0\n")?;
     wait_for("the broker", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())?;
     let got = Arc::new(Mutex::new(Got::default()));
-    runtime.spawn(subscribe(port, Arc::clone(&got)));
+    let subscriber = runtime.spawn(subscribe(port, Arc::clone(&got)));
     let outcome = measure(&wanted, dir.path(), &hosts, port, &got);
     // Before the broker goes: that it is gone is no news at the end.
-    runtime.shutdown_background();
+    subscriber.abort();
+    let _ = runtime.block_on(subscriber);
     outcome
 }
 
@@ -90,8 +95,9 @@ fn measure(wanted: &Wanted, dir: &Path, hosts: &[Arc<Host>], broker: u16, got: &
     fs::write(dir.join("fifty.yaml"), profile())?;
     fs::write(&config, configuration(dir, hosts, broker, http))?;
     println!(
-        "{} hosts × {REGISTERS} registers × {PERIOD_MS} ms by Modbus TCP, MQTT QoS 1; {} s",
+        "{} hosts × {REGISTERS} registers × {PERIOD_MS} ms by Modbus TCP, answers after up to {} ms, MQTT QoS 1; {} s",
         wanted.hosts,
+        wanted.answer,
         wanted.measure.as_secs()
     );
     let gateway = spawn(Command::new(LINESMAN).arg("run").arg("--config").arg(&config))?;
@@ -174,21 +180,23 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// One simulated device: answers reads of holding registers at once.
+/// One simulated device: answers reads of holding registers.
 struct Host {
     port: u16,
+    answer: u64,
     started: Instant,
     /// Nanoseconds since the start.
     last: AtomicU64,
     longest: AtomicU64,
 }
 
-async fn start_hosts(count: usize) -> Outcome<Vec<Arc<Host>>> {
+async fn start_hosts(wanted: &Wanted) -> Outcome<Vec<Arc<Host>>> {
     let (mut hosts, started) = (Vec::new(), Instant::now());
-    for _ in 0..count {
+    for _ in 0..wanted.hosts {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (last, longest) = (AtomicU64::new(0), AtomicU64::new(0));
-        let host = Arc::new(Host { port: listener.local_addr()?.port(), started, last, longest });
+        let (port, answer) = (listener.local_addr()?.port(), wanted.answer);
+        let host = Arc::new(Host { port, answer, started, last, longest });
         hosts.push(Arc::clone(&host));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -224,6 +232,9 @@ impl Host {
             for register in 0..u64::from(count) {
                 let value = u64::from(u16::from_be_bytes([a0, a1])) + register * 97 + second;
                 reply.extend_from_slice(&value.to_be_bytes()[6..]);
+            }
+            if self.answer > 0 {
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(0..self.answer))).await;
             }
             stream.write_all(&reply).await?;
         }

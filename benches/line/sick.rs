@@ -56,7 +56,9 @@ fn show_the_living(rig: &Rig, seen: &Seen, bars: &mut Bars) {
     let cycles: Vec<(Duration, Duration)> = living.iter().map(ends).flat_map(from_start).collect();
     let length = |(begin, end): &(Duration, Duration)| *end - *begin;
     let spans: Vec<Duration> = cycles.iter().map(length).collect();
-    let worst = spans.iter().max().copied().unwrap_or_default();
+    // A cycle that had not ended when the bench did is at least as long as it was by then.
+    let open = living.iter().map(|meter| seen.took - ends(meter).last().copied().unwrap_or_default());
+    let worst = spans.iter().copied().chain(open).max().unwrap_or_default();
     let settled = cycles.iter().filter(|(begin, _)| *begin >= SETTLED).map(length).max().unwrap_or_default();
     if spans.len() < 2 * living.len() || living.iter().any(|meter| ends(meter).is_empty()) {
         bars.missed(3);

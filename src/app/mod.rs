@@ -14,18 +14,22 @@
 //! - The watchdog is fed only while the spool and this supervisor make progress. A line whose owner
 //!   stops turning is flagged *stuck* and no longer counts: one hung driver must not restart the rest.
 
+mod chronicle;
 pub mod logging;
+mod memory;
 mod parts;
 mod pump;
 mod watch_over;
 
 use crate::bus;
+use crate::bus::capture::{Capture, Tap};
 use crate::config::Config;
-use crate::model::{Clock, Name, Reading, Site};
+use crate::model::{Chronicle, Clock, Event, Name, Reading, Site};
 use crate::profile::Problems;
 use crate::serve::{self, Sources};
 use crate::spool::{self, Spool};
 use crate::upstream;
+use memory::Keeper;
 use parts::{Part, PartId, Parts};
 use std::io;
 use std::net::SocketAddr;
@@ -43,6 +47,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Scans between the lines and the pump: a minute of ten meters each second, so that a disk that
 /// stalls for a while costs no reading.
 const SCANS: usize = 1024;
+/// Events between the lines and the chronicle: a line never waits, and the log has them all.
+const EVENTS: usize = 256;
 /// How long the lines may take to finish their transactions at the end.
 const LINES_STOP: Duration = Duration::from_millis(1500);
 /// How long the pump may take to hand on what the lines left.
@@ -84,6 +90,8 @@ pub struct Outside {
     pub loader: Loader,
     /// Somebody who looks on (the demo's table); what it does not take in time passes it by.
     pub onlooker: Option<mpsc::Sender<Reading>>,
+    /// Where the lines put what goes over the wire, if it is to be on record.
+    pub capture: Option<Capture>,
     /// Told once all is started: where HTTP listens, and what to ask for a snapshot.
     pub started: Box<dyn FnOnce(Started) + Send>,
 }
@@ -103,8 +111,8 @@ pub struct Started {
 
 /// Runs the gateway until it is told to stop.
 pub async fn run(config: Config, outside: Outside) -> Result<(), RunError> {
-    let Outside { clock, stop, mut orders, loader, onlooker, started } = outside;
-    let mut gateway = Gateway::start(config, clock, onlooker).await?;
+    let Outside { clock, stop, mut orders, loader, onlooker, capture, started } = outside;
+    let mut gateway = Gateway::start(config, clock, onlooker, capture).await?;
     started(Started { http: gateway.http, sources: gateway.sources.subscribe() });
     notify(&[sd_notify::NotifyState::Ready]);
     let result = gateway.supervise(&stop, &mut orders, &loader).await;
@@ -127,10 +135,14 @@ struct Gateway {
     parts: Parts,
     /// Kept so that a reload can start lines; dropped at the end so that the pump can end.
     scans: Option<mpsc::Sender<bus::Scan>>,
+    events: mpsc::Sender<Event>,
+    chronicle: watch::Receiver<Chronicle>,
+    memory: Keeper,
     site: watch::Sender<Arc<Site>>,
     sources: watch::Sender<Arc<Sources>>,
     watchdog: Watchdog,
     http: Option<SocketAddr>,
+    capture: Option<Capture>,
 }
 
 impl Gateway {
@@ -138,6 +150,7 @@ impl Gateway {
         config: Config,
         clock: Arc<dyn Clock>,
         onlooker: Option<mpsc::Sender<Reading>>,
+        capture: Option<Capture>,
     ) -> Result<Gateway, RunError> {
         let listener = match &config.http {
             Some(http) => Some(listen(http.listen).await?),
@@ -146,6 +159,9 @@ impl Gateway {
         let names: Vec<String> = config.upstreams.iter().map(|u| u.name.to_string()).collect();
         let spool = spool::start(config.spool.clone(), &names)?;
         let (scans, scans_in) = mpsc::channel(SCANS);
+        let (events, events_in) = mpsc::channel(EVENTS);
+        let chronicle = watch::Sender::new(Chronicle::default());
+        let memory = Keeper::open(&config.spool.dir);
         let watchdog = Watchdog::new(spool.status());
         let sources = Sources {
             gateway: config.gateway.to_string(),
@@ -163,12 +179,17 @@ impl Gateway {
             sources: watch::Sender::new(Arc::new(sources)),
             parts: Parts::default(),
             scans: Some(scans),
+            events,
+            chronicle: chronicle.subscribe(),
+            memory,
             http: listener.as_ref().and_then(|l| l.local_addr().ok()),
             watchdog,
             clock,
             spool,
             config,
+            capture,
         };
+        tokio::spawn(chronicle::run(events_in, chronicle));
         gateway.start_parts(scans_in, onlooker, listener)?;
         Ok(gateway)
     }
@@ -202,8 +223,17 @@ impl Gateway {
         let name = config.name.clone();
         let patience = config.devices.iter().map(|device| device.timeout).max().unwrap_or_default();
         let stop = CancellationToken::new();
-        let running = bus::start(config, Arc::clone(&self.clock), scans, stop.clone())
-            .map_err(|source| RunError::Line { line: name.clone(), source })?;
+        let tap = self.capture.as_ref().map_or_else(Tap::none, |capture| capture.tap(&config));
+        let around = bus::Surroundings {
+            clock: Arc::clone(&self.clock),
+            scans,
+            events: Some(self.events.clone()),
+            memory: self.memory.kept().clone(),
+            tap,
+            stop: stop.clone(),
+        };
+        let running =
+            bus::start_in(config, around).map_err(|source| RunError::Line { line: name.clone(), source })?;
         self.watchdog.watch_line(running.status.clone(), patience);
         self.parts.add(PartId::Line(name), Part::line(stop, running));
         Ok(())
@@ -216,8 +246,14 @@ impl Gateway {
             return;
         };
         let stop = CancellationToken::new();
-        let site = self.site.subscribe();
-        let running = upstream::start(config, reader, site, VERSION, Arc::clone(&self.clock), stop.clone());
+        let around = upstream::Surroundings {
+            site: self.site.subscribe(),
+            events: self.chronicle.clone(),
+            version: VERSION,
+            clock: Arc::clone(&self.clock),
+            stop: stop.clone(),
+        };
+        let running = upstream::start(config, reader, around);
         self.parts.add(PartId::Upstream(name), Part::upstream(stop, running));
     }
 
@@ -245,9 +281,23 @@ impl Gateway {
                     return Err(RunError::PartEnded(ended));
                 }
                 Some(Order::Reload) = orders.recv() => self.reload(loader).await?,
-                _ = looks.tick() => self.watchdog.look(self.clock.mono()),
+                _ = looks.tick() => {
+                    self.watchdog.look(self.clock.mono());
+                    self.keep_memory();
+                }
             }
         }
+    }
+
+    /// What the devices of the configuration have taught. Written here, where a slow card holds up nobody
+    /// but the supervisor, and only when there is news: some times in a meter's life.
+    fn keep_memory(&mut self) {
+        let mut known = bus::Memory::new();
+        for line in self.parts.memories() {
+            let line = line.borrow();
+            known.extend(line.iter().map(|(name, memory)| (name.clone(), memory.clone())));
+        }
+        self.memory.keep(known);
     }
 
     /// Takes a new configuration over, or refuses it whole and goes on with the old one.
@@ -309,6 +359,7 @@ impl Gateway {
 
     /// Stops everything in the data's order. What does not end in time is named and left.
     async fn finish(mut self) {
+        self.keep_memory();
         let lines = self.parts.ids(|id| matches!(id, PartId::Line(_)));
         self.stop_and_name(&lines, LINES_STOP).await;
         self.scans = None;

@@ -35,8 +35,15 @@ pub(super) struct Part {
     stop: CancellationToken,
     /// Resolves, or closes, when the part has ended: a panic closes it too.
     ended: oneshot::Receiver<()>,
-    line: Option<watch::Receiver<LineStatus>>,
+    line: Option<Line>,
     upstream: Option<watch::Receiver<UpstreamStatus>>,
+}
+
+/// What a line publishes.
+#[derive(Clone)]
+struct Line {
+    status: watch::Receiver<LineStatus>,
+    memory: watch::Receiver<bus::Memory>,
 }
 
 impl Part {
@@ -55,7 +62,8 @@ impl Part {
     }
 
     pub(super) fn line(stop: CancellationToken, running: bus::Running) -> Part {
-        Part { stop, ended: running.ended, line: Some(running.status), upstream: None }
+        let line = Some(Line { status: running.status, memory: running.memory });
+        Part { stop, ended: running.ended, line, upstream: None }
     }
 
     pub(super) fn upstream(stop: CancellationToken, running: upstream::Running) -> Part {
@@ -66,7 +74,7 @@ impl Part {
 struct Kept {
     stop: CancellationToken,
     asked_to_stop: bool,
-    line: Option<watch::Receiver<LineStatus>>,
+    line: Option<Line>,
     upstream: Option<watch::Receiver<UpstreamStatus>>,
 }
 
@@ -99,7 +107,11 @@ impl Parts {
     }
 
     pub(super) fn line_statuses(&self) -> Vec<watch::Receiver<LineStatus>> {
-        self.running.values().filter_map(|part| part.line.clone()).collect()
+        self.running.values().filter_map(|part| Some(part.line.as_ref()?.status.clone())).collect()
+    }
+
+    pub(super) fn memories(&self) -> Vec<watch::Receiver<bus::Memory>> {
+        self.running.values().filter_map(|part| Some(part.line.as_ref()?.memory.clone())).collect()
     }
 
     pub(super) fn upstream_statuses(&self) -> Vec<watch::Receiver<UpstreamStatus>> {

@@ -3,18 +3,18 @@
 use super::health::{Health, Line, ProbeShare};
 use super::job::{self, Effects, Item, Job, Manner, Turn};
 use super::learned::Learned;
-use super::plan::{Block, Terms, WireCost, plan_points};
+use super::plan::{Block, WireCost};
+use super::plans::Plans;
 use super::schedule::Periods;
+use super::search::Lesson;
 use super::transact::{Manners, Outcome, Trace};
 use super::{DeviceConfig, DeviceMemory, Scan};
 use crate::model::{Bad, Mono, Name, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a meter is thought to need before it has answered for the first time.
-const USUAL_TURNAROUND: Duration = Duration::from_millis(20);
-/// Plans kept for the lists of points that fall due together.
-const PLANS: usize = 8;
+/// A device that did not give a word back is not asked for one again before this.
+const BETWEEN_CLEARINGS: Duration = Duration::from_secs(1);
 
 /// A scan under way.
 struct Open {
@@ -42,6 +42,9 @@ pub(super) enum Rank {
 pub(super) enum Ready {
     /// The scan under way has a question: this item of it.
     Ask(Rank, usize),
+    /// A late answer is in the way of all that is left to ask: a word that the device gives back (function 08)
+    /// would show that it will not come any more.
+    Clear(Rank),
     /// What is left of the scan under way can't be asked in time.
     GiveUp,
     /// A scan is due.
@@ -63,6 +66,8 @@ pub(super) struct Done {
     pub asked: bool,
     pub lateness: Duration,
     pub missed: u64,
+    /// Something was learned.
+    pub news: bool,
 }
 
 pub(super) struct Device {
@@ -75,10 +80,9 @@ pub(super) struct Device {
     asked: Mono,
     /// Not before this: what the device itself needs between two questions.
     pub rest_until: Mono,
-    cost: WireCost,
-    /// What the plans were made with.
-    turnaround: Duration,
-    plans: Vec<(Vec<usize>, Vec<Block>)>,
+    /// No word to clear the line before this.
+    cleared_at: Mono,
+    plans: Plans,
 }
 
 impl Device {
@@ -94,14 +98,13 @@ impl Device {
         Device {
             learned: memory.map(remembered).unwrap_or_default(),
             health: Health::new(now, max_probe),
-            cost: cost.with_min_gap(config.min_gap),
+            plans: Plans::new(cost.with_min_gap(config.min_gap)),
             config,
             periods,
             open: None,
             asked: Mono(0),
             rest_until: Mono(0),
-            turnaround: USUAL_TURNAROUND,
-            plans: Vec::new(),
+            cleared_at: Mono(0),
         }
     }
 
@@ -131,18 +134,38 @@ impl Device {
             self.rest_until
         };
         let unit = self.config.unit;
+        let rank = match open.deadline {
+            _ if open.probe && !open.job.is_answered() => Rank::Deadline(self.asked),
+            Some(deadline) => Rank::Deadline(deadline),
+            None => Rank::Begun,
+        };
         match open.job.turn(now, &|block| blocked(unit, block)) {
             _ if gate > now => Ready::Wait(gate),
+            Turn::Wait(until) if self.could_clear(open, until, now) => Ready::Clear(rank),
             Turn::Ask(at) if self.is_newcomer() && share.newcomers_wait(now) => {
                 Ready::Ask(Rank::Newcomer(self.asked), at)
             }
-            Turn::Ask(at) => Ready::Ask(open.deadline.map_or(Rank::Begun, Rank::Deadline), at),
+            Turn::Ask(at) => Ready::Ask(rank, at),
             Turn::Wait(until) if !open.probe && open.deadline.is_some_and(|deadline| deadline <= until) => {
                 Ready::GiveUp
             }
             Turn::Wait(until) => Ready::Wait(until),
             Turn::Pending | Turn::Over => Ready::Nothing,
         }
+    }
+
+    /// It gives words back, is there, and the wait is longer than that takes.
+    fn could_clear(&self, open: &Open, until: Mono, now: Mono) -> bool {
+        let worth_it = until.since(now) > self.config.min_timeout;
+        let there = self.health.is_good() || open.job.is_answered();
+        self.config.profile.habits.diagnostics && there && worth_it && self.cleared_at <= now
+    }
+
+    /// How long the word that clears the line is waited for; not sent again before a while is over.
+    pub(super) fn clear(&mut self, now: Mono) -> Manners {
+        self.cleared_at = now.plus(BETWEEN_CLEARINGS);
+        let timeout = self.health.patience(&self.config, &Line::default());
+        Manners { timeout, longest: self.config.timeout, min_gap: self.config.min_gap }
     }
 
     fn ready_closed(&self, now: Mono, share: &ProbeShare) -> Ready {
@@ -158,6 +181,8 @@ impl Device {
             return Ready::Wait(first.max(gate));
         }
         match self.periods.deadline(now) {
+            // Of those that are silent whoever waited longest: their deadlines are all long past.
+            _ if self.health.is_probed() => Ready::Begin(Rank::Deadline(self.asked)),
             _ if self.is_newcomer() && share.newcomers_wait(now) => Ready::Begin(Rank::Newcomer(self.asked)),
             Some(deadline) => Ready::Begin(Rank::Deadline(deadline)),
             None => Ready::Begin(Rank::Asked(self.asked)),
@@ -171,16 +196,17 @@ impl Device {
 
     /// Begins the scan that is due.
     pub(super) fn begin(&mut self, now: Mono, utc: Timestamp) {
-        self.learned_anew(|learned| learned.forget_old(utc));
+        self.learned.forget_old(utc);
+        self.plans.follow(self.health.latency.mean());
         let due = self.periods.take(now);
         let (held, asked): (Vec<usize>, Vec<usize>) =
             due.points.iter().partition(|point| self.learned.held(**point, now).is_some());
         let probe = self.health.is_probed();
         let manner = Manner { retries: self.config.retries, known: self.health.is_good(), probe };
-        let short = if probe { self.shortest(&asked) } else { None };
-        let blocks = self.plan(&asked);
         let (name, profile) = (self.config.name.clone(), Arc::clone(&self.config.profile));
         let lessons = self.learned.lessons().clone();
+        let short = if probe { self.plans.shortest(&profile, &lessons, &asked) } else { None };
+        let blocks = self.plans.plan(&profile, &lessons, &asked);
         let mut job = Job::new(name, profile, lessons, blocks, short, manner);
         for point in held {
             if let Some(bad) = self.learned.held(point, now) {
@@ -191,46 +217,6 @@ impl Device {
         let lateness = now.since(due.release.max(self.health.not_before));
         self.open =
             Some(Open { job, deadline: due.deadline, lateness, missed: due.missed, probe, asked: false });
-    }
-
-    /// One point, the one that is quickest to ask.
-    fn shortest(&self, points: &[usize]) -> Option<Block> {
-        let lessons = self.learned.lessons();
-        let terms = Terms { cost: self.cost, turnaround: self.turnaround, lessons };
-        let single = |point: &usize| plan_points(&self.config.profile, &[*point], &terms).pop();
-        points.iter().filter_map(single).min_by_key(|block| block.request.reply_data_octets())
-    }
-
-    fn plan(&mut self, points: &[usize]) -> Vec<Block> {
-        self.take_turnaround_over();
-        if let Some((_, blocks)) = self.plans.iter().find(|(due, _)| due == points) {
-            return blocks.clone();
-        }
-        let lessons = self.learned.lessons();
-        let terms = Terms { cost: self.cost, turnaround: self.turnaround, lessons };
-        let blocks = plan_points(&self.config.profile, points, &terms);
-        if self.plans.len() >= PLANS {
-            self.plans.remove(0);
-        }
-        self.plans.push((points.to_vec(), blocks.clone()));
-        blocks
-    }
-
-    /// Plans follow the device's turnaround only when it has changed by a good part: not its every mood.
-    fn take_turnaround_over(&mut self) {
-        let Some(mean) = self.health.latency.mean() else { return };
-        if mean.abs_diff(self.turnaround) > (self.turnaround / 4).max(Duration::from_millis(2)) {
-            self.turnaround = mean;
-            self.plans.clear();
-        }
-    }
-
-    fn learned_anew(&mut self, change: impl FnOnce(&mut Learned)) {
-        let before = self.learned.lessons().clone();
-        change(&mut self.learned);
-        if *self.learned.lessons() != before {
-            self.plans.clear();
-        }
     }
 
     /// Hands out the question that `ready` named.
@@ -277,24 +263,39 @@ impl Device {
     }
 
     fn take_in(&mut self, effects: Effects, utc: Timestamp, now: Mono) -> bool {
-        let config = Arc::clone(&self.config);
-        let mut news = false;
-        self.learned_anew(|learned| {
-            news |= learned.answered(&effects.answered);
-            for lesson in &effects.lessons {
-                if learned.learn(lesson, utc, now) {
-                    tracing::warn!(device = %config.name, unit = config.unit, "{}", lesson.sentence(&config.profile));
-                    news = true;
-                }
-            }
-            for (points, code) in &effects.refused {
-                learned.refuse(points, *code, utc, now);
-            }
-        });
+        let mut news = self.learned.answered(&effects.answered);
+        for lesson in &effects.lessons {
+            news |= self.learn(lesson, utc, now);
+        }
+        for (points, code) in &effects.refused {
+            self.learned.refuse_for_now(points, *code, utc, now);
+        }
         for (points, tries) in effects.again.into_iter().rev() {
-            let blocks = self.plan(&points);
+            let blocks = self.plans.plan(&self.config.profile, self.learned.lessons(), &points);
             if let Some(open) = self.open.as_mut() {
                 open.job.put_first(blocks, tries);
+            }
+        }
+        news
+    }
+
+    fn learn(&mut self, lesson: &Lesson, utc: Timestamp, now: Mono) -> bool {
+        let (config, news) = (&self.config, self.learned.learn(lesson, utc, now));
+        if news {
+            tracing::warn!(device = %config.name, unit = config.unit, "{}", lesson.sentence(&config.profile));
+        }
+        news
+    }
+
+    /// What was refused in this scan. A device that gave no value at all is not ready, or not the one that its
+    /// profile says: that is no register's fault, and it is asked again soon.
+    fn judge(&mut self, refused: Vec<(Vec<usize>, u8)>, by_itself: bool, utc: Timestamp, now: Mono) -> bool {
+        let mut news = false;
+        for (points, code) in refused {
+            if by_itself {
+                news |= self.learn(&Lesson::Refused { points, code }, utc, now);
+            } else {
+                self.learned.refuse_for_now(&points, code, utc, now);
             }
         }
         news
@@ -338,16 +339,25 @@ impl Device {
         self.open.as_ref().is_some_and(|open| open.probe && !open.job.is_answered())
     }
 
+    /// Whether nothing has answered the scan under way.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| !open.job.is_answered())
+    }
+
     /// Closes the scan if nothing of it is left to ask or to hear.
     pub(super) fn finished(&mut self, now: Mono, utc: Timestamp) -> Option<Done> {
         let over = |open: &Open| open.job.turn(now, &|_| None) == Turn::Over;
         if !self.open.as_ref().is_some_and(over) {
             return None;
         }
-        let Open { job, lateness, missed, asked, .. } = self.open.take()?;
-        let (health, reason, answered) = (job.verdict(), job.reason(), job.has_good());
+        let Open { mut job, lateness, missed, asked, .. } = self.open.take()?;
+        let (health, answered) = (job.verdict(), job.has_good());
+        let news = self.judge(job.take_refused(), answered, utc, now);
+        // A point that is refused and rarely asked is a fault also while it is not asked.
+        let refused = self.learned.refusals().next().map(|(_, code)| Bad::Exception(code));
+        let reason = job.reason().or(refused);
         let scan = (!job.is_empty()).then(|| job.scan(utc));
-        Some(Done { scan, health, reason, answered, asked, lateness, missed })
+        Some(Done { scan, health, reason, answered, asked, lateness, missed, news })
     }
 
     pub(super) fn memory(&self) -> DeviceMemory {

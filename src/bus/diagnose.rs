@@ -20,6 +20,8 @@ const FOREIGN_QUESTIONS: usize = 2;
 const MASTER_WINDOW: Duration = Duration::from_secs(60);
 /// Babble is over after so long without.
 const BABBLE_OVER: Duration = Duration::from_secs(3);
+/// … and once it has begun, so many octets between two looks at an idle line are more of it.
+const STILL_BABBLE: u64 = 8;
 /// A baseline counts after so many questions.
 const BASELINE: u32 = 200;
 
@@ -249,7 +251,9 @@ impl Doctor {
             self.begins(None, FindingKind::Echo, utc, "our own questions come back: the adapter hears itself; the echo is taken off (a jumper or DIP switch on it turns the receiver off while it sends)");
         }
         self.master(notes, now, utc);
-        self.babble(notes.babble, now, utc);
+        // An idle line is not waited on to be silent: there only the octets show that it still is not.
+        let goes_on = self.babbled.is_some() && notes.idle_octets >= STILL_BABBLE;
+        self.babble(notes.babble || goes_on, now, utc);
     }
 
     fn master(&mut self, notes: &Notes, now: Mono, utc: Timestamp) {
@@ -420,6 +424,17 @@ mod tests {
         practice.notice(&Notes::default(), 2);
         assert_eq!(practice.changes(), Vec::<String>::new());
         practice.notice(&Notes::default(), 2);
+        assert_eq!(practice.changes(), ["-babble"]);
+    }
+
+    #[test]
+    fn babble_that_is_asked_into_rarely_does_not_end_between_two_questions() {
+        let mut practice = Practice::new(1);
+        practice.notice(&Notes { babble: true, ..Notes::default() }, 1);
+        assert_eq!(practice.changes(), ["+babble"]);
+        (0..100).for_each(|_| practice.notice(&Notes { idle_octets: 90, ..Notes::default() }, 1));
+        assert_eq!(practice.changes(), Vec::<String>::new());
+        practice.notice(&Notes::default(), 4);
         assert_eq!(practice.changes(), ["-babble"]);
     }
 }

@@ -73,8 +73,8 @@ impl<'a> Arrived<'a> {
             first_heard: None,
             last_heard: None,
             heard: 0,
-            // What can't be its own answer is an echo wherever it comes from.
-            echo_possible: echo != EchoState::Absent || ask.read_reply(&ask.pdu()).is_err(),
+            // Where no answer can look like the question, an echo that was missed before is known all the same.
+            echo_possible: echo != EchoState::Absent || !looks_like_an_answer(sent, ask, framing),
             echoed: false,
             early: 0,
             is_alone: false,
@@ -139,6 +139,7 @@ impl<'a> Arrived<'a> {
             counters.noise_octets += at as u64;
             self.pass(at + self.sent.len());
             (self.echo_possible, self.echoed) = (false, true);
+            self.first_heard = None;
             counters.echoes += 1;
         }
     }
@@ -149,12 +150,14 @@ impl<'a> Arrived<'a> {
         self.early = self.early.saturating_sub(count);
     }
 
-    /// Before our last octet has left nothing can be the answer; only the beginning of an echo may stay.
+    /// Before our last octet has left nothing can be the answer; only the beginning of an echo may stay. Turning
+    /// a transmitter on often makes a glitch before it.
     fn forget_all_but_echo(&mut self, counters: &mut BusCounters) {
-        if !(self.echo_possible && self.sent.starts_with(&self.octets)) {
-            counters.noise_octets += self.octets.len() as u64;
-            self.octets.clear();
-        }
+        let begins = |at: &usize| self.sent.starts_with(&self.octets[*at..]);
+        let surplus = (0..self.octets.len()).find(begins).filter(|_| self.echo_possible);
+        let surplus = surplus.unwrap_or(self.octets.len());
+        counters.noise_octets += surplus as u64;
+        self.pass(surplus);
     }
 
     /// Looks for the answer at every place, since noise may stand before it.
@@ -252,7 +255,10 @@ impl<'a> Arrived<'a> {
                 },
                 Err(ascii::FrameError::Lrc { .. }) => {
                     counters.crc_errors += 1;
-                    self.damaged = Some(frame.len() == reply_octets(self.ask, self.framing));
+                    let ours = framed(self.unit, self.ask, self.framing);
+                    // Colon, unit id and function; of the length nothing but the answer's own is told.
+                    let same_head = frame.get(..5).is_some_and(|head| head.eq_ignore_ascii_case(&ours[..5]));
+                    self.damaged = Some(same_head && frame.len() == reply_octets(self.ask, self.framing));
                 }
                 Err(_) => counters.noise_octets += frame.len() as u64,
             }
@@ -326,6 +332,15 @@ impl<'a> Arrived<'a> {
             (None, false) => Outcome::Garbled { whole: false },
         }
     }
+}
+
+/// Whether our own frame could be taken for the answer to it.
+fn looks_like_an_answer(sent: &[u8], ask: &Ask, framing: Framing) -> bool {
+    let pdu = match framing {
+        Framing::Rtu => rtu::unframe(sent).map(|(_, pdu)| pdu.to_vec()).ok(),
+        Framing::Ascii => ascii::unframe(sent).map(|(_, pdu)| pdu).ok(),
+    };
+    pdu.is_none_or(|pdu| ask.read_reply(&pdu).is_ok())
 }
 
 /// Octets of the longest frame that can answer this.

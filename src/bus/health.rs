@@ -13,6 +13,8 @@ const GARBLED_SCANS: u32 = 3;
 /// Probes of a device that never answered are as short as its neighbours' answers allow, but each so-manieth is
 /// as patient as the configuration says: it may be slower than all of them.
 const PATIENT_PROBE: u32 = 8;
+/// How many times more patient than it needed so far the probes of a silent device are, in turn.
+const SLOWER: [u32; 8] = [1, 1, 2, 4, 8, 1, 1, 16];
 /// A probe of a device that was never there is no longer than this though the line be idle: it would take
 /// the whole share of a quarter of a minute.
 const LONGEST_PROBE: Duration = Duration::from_millis(600);
@@ -146,6 +148,10 @@ impl Health {
         };
         let idle = if self.silent > 0 { line.idle.min(LONGEST_PROBE) } else { line.idle };
         let adapted = match (self.latency.patience(), line.neighbours) {
+            // It may have become slower than it ever was.
+            (Some(own), _) if self.silent > 0 => {
+                own.saturating_mul(SLOWER[usize::try_from(self.silent).unwrap_or(0) % SLOWER.len()])
+            }
             (Some(own), _) => own,
             (None, Some(neighbours)) if !patient => neighbours.max(idle),
             (None, _) => config.timeout,

@@ -21,15 +21,14 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// … up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Illegal function, data address, data value: another way of asking, or none, not another moment.
-const FOR_GOOD: std::ops::RangeInclusive<u8> = 1..=3;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Refused {
     code: u8,
     since: Timestamp,
     until: Mono,
     wait: Duration,
+    /// It is the register's fault, not the moment's.
+    for_good: bool,
 }
 
 /// One device's lessons.
@@ -92,23 +91,28 @@ impl Learned {
             Lesson::Limit(count) => {
                 self.limit.replace((*count, utc)).is_none_or(|(before, _)| before != *count)
             }
-            Lesson::Refused { points, code } => self.refuse(points, *code, utc, now),
+            Lesson::Refused { points, code } => self.refuse(points, *code, true, utc, now),
         };
         self.tell_the_planner();
         news
     }
 
-    /// These points were refused: not asked again before a while is over.
-    pub(super) fn refuse(&mut self, points: &[usize], code: u8, utc: Timestamp, now: Mono) -> bool {
-        let (first, longest) =
-            if FOR_GOOD.contains(&code) { (FIRST_HOLD, A_DAY) } else { (FIRST_PAUSE, LONGEST_PAUSE) };
+    /// These points were refused, and may be answered soon: not asked again before a moment is over.
+    pub(super) fn refuse_for_now(&mut self, points: &[usize], code: u8, utc: Timestamp, now: Mono) {
+        self.refuse(points, code, false, utc, now);
+        self.tell_the_planner();
+    }
+
+    fn refuse(&mut self, points: &[usize], code: u8, for_good: bool, utc: Timestamp, now: Mono) -> bool {
+        let (first, longest) = if for_good { (FIRST_HOLD, A_DAY) } else { (FIRST_PAUSE, LONGEST_PAUSE) };
         let mut news = false;
         for point in points {
-            let before = self.refused.get(point).filter(|before| before.code == code).copied();
+            let same = |before: &&Refused| before.code == code && before.for_good == for_good;
+            let before = self.refused.get(point).filter(same).copied();
             news |= before.is_none();
             let wait = before.map_or(first, |before| (before.wait * 2).min(longest));
             let since = before.map_or(utc, |before| before.since);
-            self.refused.insert(*point, Refused { code, since, until: now.plus(wait), wait });
+            self.refused.insert(*point, Refused { code, since, until: now.plus(wait), wait, for_good });
         }
         news
     }
@@ -140,7 +144,8 @@ impl Learned {
     /// Drops what is older than a day, so that it is tried again.
     pub(super) fn forget_old(&mut self, utc: Timestamp) {
         let old = |since: Timestamp| {
-            utc.0.saturating_sub(since.0) >= i64::try_from(A_DAY.as_millis()).unwrap_or(i64::MAX)
+            // A day ahead is as old: the clock was wrong then, or is now, and could be for years.
+            u128::from(utc.0.abs_diff(since.0)) >= A_DAY.as_millis()
         };
         let (holes, limit) = (self.holes.len(), self.limit);
         self.holes.retain(|_, since| !old(*since));
@@ -153,7 +158,7 @@ impl Learned {
     fn tell_the_planner(&mut self) {
         let mut lessons = Lessons { max_registers: self.limit.map(|(count, _)| count), ..Lessons::default() };
         lessons.holes.extend(self.holes.keys().copied());
-        let for_good = self.refused.iter().filter(|(_, refused)| FOR_GOOD.contains(&refused.code));
+        let for_good = self.refused.iter().filter(|(_, refused)| refused.for_good);
         // By itself: nobody else reads its registers in passing.
         lessons.alone.extend(for_good.map(|(index, _)| *index));
         self.lessons = lessons;
@@ -163,7 +168,7 @@ impl Learned {
     pub(super) fn is_empty(&self) -> bool {
         self.holes.is_empty()
             && self.limit.is_none()
-            && self.refused.values().all(|r| !FOR_GOOD.contains(&r.code))
+            && self.refused.values().all(|refused| !refused.for_good)
     }
 
     /// The refused points, for people: index and exception code.
@@ -172,7 +177,7 @@ impl Learned {
     }
 
     pub(super) fn memory(&self, profile: &Profile, unit: u8) -> DeviceMemory {
-        let for_good = self.refused.iter().filter(|(_, refused)| FOR_GOOD.contains(&refused.code));
+        let for_good = self.refused.iter().filter(|(_, refused)| refused.for_good);
         DeviceMemory {
             profile: profile.name.clone(),
             unit,
@@ -218,11 +223,12 @@ impl Learned {
             .map(|limit| (limit.count, Timestamp(limit.since)));
         for refused in &memory.refused {
             let index = profile.points.iter().position(|point| point.name.as_str() == refused.point);
-            if let (Some(index), true) = (index, FOR_GOOD.contains(&refused.code)) {
+            if let Some(index) = index {
                 let since = Timestamp(refused.since);
-                learned
-                    .refused
-                    .insert(index, Refused { code: refused.code, since, until: now, wait: FIRST_HOLD });
+                learned.refused.insert(
+                    index,
+                    Refused { code: refused.code, since, until: now, wait: FIRST_HOLD, for_good: true },
+                );
             }
         }
         learned.tell_the_planner();
@@ -266,7 +272,7 @@ mod tests {
         let mut learned = Learned::default();
         let waits: Vec<u64> = (0..9)
             .map(|_| {
-                learned.refuse(&[0], 6, Timestamp(0), at(0));
+                learned.refuse_for_now(&[0], 6, Timestamp(0), at(0));
                 (1..200).find(|s| learned.held(0, at(*s)).is_none()).unwrap()
             })
             .collect();
@@ -294,5 +300,16 @@ mod tests {
         again.forget_old(Timestamp(1000 + 86_400_000));
         assert_eq!(again.lessons().max_registers, None);
         assert_eq!((again.lessons().holes.len(), again.lessons().alone.len()), (0, 1));
+    }
+
+    #[test]
+    fn what_was_learned_by_a_clock_that_went_years_ahead_does_not_last_for_years() {
+        let mut learned = Learned::default();
+        let in_2038 = Timestamp(2_147_483_647_000);
+        learned.learn(&Lesson::Limit(12), in_2038, at(0));
+        learned.forget_old(Timestamp(in_2038.0 - 3_600_000));
+        assert_eq!(learned.lessons().max_registers, Some(12), "a clock that is set back an hour");
+        learned.forget_old(Timestamp(1_790_000_000_000));
+        assert_eq!(learned.lessons().max_registers, None);
     }
 }

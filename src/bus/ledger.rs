@@ -4,7 +4,7 @@ use super::LineConfig;
 use super::diagnose::Change;
 use crate::model::status::{BusCounters, DeviceState, DeviceStatus, LineState, LineStatus};
 use crate::model::{Bad, Clock, Event, EventKind, Finding, Mono, Name, Timestamp};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -18,6 +18,8 @@ pub(super) struct Ledger {
     events: Option<mpsc::Sender<Event>>,
     clock: Arc<dyn Clock>,
     load: Load,
+    /// Devices that were told to be lost, and not yet to be found.
+    lost: BTreeSet<usize>,
 }
 
 /// What a device is after its scan.
@@ -63,15 +65,16 @@ impl Ledger {
         let publish = watch::Sender::new(status.clone());
         let receiver = publish.subscribe();
         let load = Load::new(clock.mono());
-        (Ledger { status, publish, events, clock, load }, receiver)
+        (Ledger { status, publish, events, clock, load, lost: BTreeSet::new() }, receiver)
     }
 
     /// A sign of life: the owner has gone round its loop.
     pub(super) fn beat(&mut self) {
         self.status.heartbeat += 1;
-        let beat = self.status.heartbeat;
+        self.status.load_permille = self.load.permille(self.clock.mono());
+        let (beat, load) = (self.status.heartbeat, self.status.load_permille);
         self.publish.send_if_modified(|published| {
-            published.heartbeat = beat;
+            (published.heartbeat, published.load_permille) = (beat, load);
             // Nobody needs waking for a heartbeat: whoever watches it looks by the clock.
             false
         });
@@ -146,7 +149,6 @@ impl Ledger {
 
     pub(super) fn used(&mut self, from: Mono, to: Mono) {
         self.load.add(from, to);
-        self.status.load_permille = self.load.permille(to);
     }
 
     /// A device has been asked: what it is now, said once when it changes.
@@ -170,17 +172,22 @@ impl Ledger {
                 }
                 (_, None) => tracing::warn!(%line, device = %name, unit, "device is {}", word(state)),
             }
-            if state == DeviceState::Quarantined {
-                self.tell(
-                    EventKind::DeviceLost,
-                    Some(&name),
-                    "it no longer answers; it is asked rarely until it does",
-                );
-            } else if before == DeviceState::Quarantined && state != DeviceState::LineDown {
-                self.tell(EventKind::DeviceFound, Some(&name), "it answers again");
-            }
         }
+        self.tell_of_the_lost(index, state, answered.is_some());
         self.publish();
+    }
+
+    /// Once when it is lost, once when it is found, whatever became of the line in between.
+    fn tell_of_the_lost(&mut self, index: usize, state: DeviceState, answered: bool) {
+        let name = self.status.devices.get(index).map(|device| device.name.clone());
+        if state == DeviceState::Quarantined {
+            if self.lost.insert(index) {
+                let text = "it no longer answers; it is asked rarely until it does";
+                self.tell(EventKind::DeviceLost, name.as_ref(), text);
+            }
+        } else if answered && self.lost.remove(&index) {
+            self.tell(EventKind::DeviceFound, name.as_ref(), "it answers again");
+        }
     }
 
     pub(super) fn scan_lost(&mut self, index: usize) {
@@ -255,7 +262,9 @@ impl Load {
 
     fn permille(&self, now: Mono) -> u32 {
         let window = now.0.saturating_sub(self.began.0).clamp(1, LOAD_SECONDS as u64 * 1_000_000_000);
-        let used: u64 = self.seconds.iter().map(|(_, used)| used).sum();
+        let second = now.0 / 1_000_000_000;
+        let lately = self.seconds.iter().filter(|(at, _)| second.saturating_sub(*at) < LOAD_SECONDS as u64);
+        let used: u64 = lately.map(|(_, used)| used).sum();
         u32::try_from((used.saturating_mul(1000) / window).min(1000)).unwrap_or(1000)
     }
 }

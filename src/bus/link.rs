@@ -7,6 +7,11 @@ use std::io;
 pub trait Link {
     fn now(&self) -> Mono;
 
+    /// The wall clock at this moment, in nanoseconds since 1970: only for the record of the wire.
+    fn utc_nanos(&self) -> i64 {
+        super::capture::utc_nanos()
+    }
+
     /// What has arrived, without waiting: `None` when nothing has. An error, or an end of file, means
     /// that the port is gone.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>>;

@@ -1,29 +1,40 @@
-//! Carries out polls on one line: ports, timing, attribution, planning, scheduling, device health.
+//! Carries out polls on one line: ports, timing, attribution, planning, scheduling, device health, diagnosis.
 //!
 //! # Promises
 //! - **Never a wrong value.** The rules by which an answer is known to belong to its question stand on the
-//!   page of [`transact`]; whatever does not fit them is counted and thrown away.
-//! - **A dead device costs one question.** It is asked with its smallest block, after intervals that double
-//!   up to 25 s, while the others keep their periods; it is back in turn with its first answer.
-//! - **A refusal costs its own points.** A block refused with exception 02 or 03 is asked again point by
-//!   point, once; the point that is to blame is asked alone from then on.
-//! - **A port that vanishes is let go at once** and opened again when its path is back.
+//!   page of [`transact`]; whatever does not fit them is counted and thrown away. Where two devices answer
+//!   under one unit id, neither is believed.
+//! - **A dead device costs one question.** All that do not answer take 2.5 % of the line together, each after
+//!   intervals that double up to `max_probe`; each is back in turn with its first answer.
+//! - **A refusal costs its own points.** A block refused with exception 02 or 03 is asked again by halves
+//!   (`search`); the register, hole or limit that is found is remembered, and tried again by and by.
+//! - **Deadlines, not queues.** Whoever has the earliest deadline is asked next, question by question; a scan
+//!   that is late is not made up for. Each device's lateness and missed periods are counted.
+//! - **A port that vanishes is let go at once** and opened again when its path, or its adapter under another
+//!   name, is back.
+//! - **What is wrong is said in words** that an electrician can act on (`diagnose`): in the status, once in the
+//!   log, as an event.
 //! - **Polling waits for nobody.** A scan that the queue behind has no room for is dropped and counted.
 //!
 //! # How it is cut
-//! [`plan_points`] (points → the cheapest blocks), [`LineLoad`] (what a configuration asks of its line) and
-//! `schedule` (who is next) are pure. `job` is one scan of one device
-//! as a state without I/O. `transact` is one question and its answer over a [`Link`](link::Link), which tests
-//! replace by a wire and a clock of their own. `serial_line` is the thread of a serial line, `tcp_line` the
-//! task of a TCP line; `owner` is what both decide alike; `ledger` is what they publish.
+//! Without I/O, and given the time: `plan` (points → blocks), `schedule` (when they are due), `health`
+//! (whether a device answers, and how patiently it is asked), `learned`, `job` (one scan of one device),
+//! `device` (all of these for one device), `owner` (all devices of a line: whom to ask next), `load` (what a
+//! line is asked to carry, for `linesman plan`).
+//! [`transact`] is one question and its answer over a [`Link`](link::Link), which tests replace by a wire and a
+//! clock of their own. `serial_line` is the thread of a serial line and of one through a device server,
+//! `tcp_line` the task of a Modbus TCP line: they bring the wire. `ledger` is what a line publishes.
 //!
 //! # Why a thread per serial line
 //! A runtime's timers have a millisecond; 3.5 characters at 19 200 baud are 1.8. `ppoll` on a thread of its
 //! own is later by some hundredths. A TCP line has no such times and is a task, of which there may be many.
 
+pub mod capture;
 mod device;
 mod diagnose;
 mod frames;
+#[cfg(test)]
+mod hard_tests;
 mod health;
 mod job;
 mod learned;
@@ -33,6 +44,7 @@ mod load;
 mod overheard;
 mod owner;
 mod plan;
+mod plans;
 mod port;
 mod schedule;
 mod search;
@@ -59,6 +71,7 @@ use crate::modbus::Framing;
 use crate::model::status::LineStatus;
 use crate::model::{Bad, Clock, Event, Name, Timestamp};
 use crate::profile::{Every, Parity, Profile};
+use capture::Tap;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -214,12 +227,14 @@ pub struct Surroundings {
     pub events: Option<mpsc::Sender<Event>>,
     /// What was learned before, perhaps before a restart; it may know devices of other lines too.
     pub memory: Memory,
+    /// Where what goes over the wire is put on record.
+    pub tap: Tap,
     pub stop: CancellationToken,
 }
 
 impl Surroundings {
     pub fn new(clock: Arc<dyn Clock>, scans: mpsc::Sender<Scan>, stop: CancellationToken) -> Surroundings {
-        Surroundings { clock, scans, events: None, memory: Memory::new(), stop }
+        Surroundings { clock, scans, events: None, memory: Memory::new(), tap: Tap::none(), stop }
     }
 }
 

@@ -5,6 +5,7 @@
 //! hold up one that must be done sooner. Devices that are read back to back take what is left, one whole
 //! scan after the other. Devices that do not answer get a fixed share of the line, and no more.
 
+use super::capture::Tap;
 use super::device::{Device, Done, Rank, Ready};
 use super::diagnose::{Case, Doctor};
 use super::health::{Line, ProbeShare};
@@ -14,7 +15,7 @@ use super::plan::Block;
 use super::schedule::Periods;
 use super::transact::{Manners, Notes, Outcome, Trace};
 use super::{LineConfig, Memory, Running, Scan, Surroundings};
-use crate::modbus::ReadRequest;
+use crate::modbus::Ask;
 use crate::model::status::{BusCounters, DeviceState};
 use crate::model::{Bad, Clock, FindingKind, Mono};
 use std::sync::Arc;
@@ -30,6 +31,16 @@ pub(super) const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// A device of which nothing could be asked is looked at again after this.
 const NOTHING_TO_ASK: Duration = Duration::from_secs(1);
 
+/// What a device is chosen for. Among equals a scan that has begun goes before one that has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Move {
+    Begin,
+    /// This item of its scan.
+    Ask(usize),
+    /// A word that shows that no late answer is under way any more.
+    Clear,
+}
+
 /// What to do next.
 pub(super) enum Next {
     Ask(Question),
@@ -43,9 +54,10 @@ pub(super) enum Next {
 pub(super) struct Question {
     pub index: usize,
     pub unit: u8,
-    pub request: ReadRequest,
+    pub ask: Ask,
     pub manners: Manners,
-    item: Item,
+    /// None for a word that clears the line.
+    item: Option<Item>,
 }
 
 /// What a question came to.
@@ -64,6 +76,7 @@ pub(super) struct Owner {
     scans: mpsc::Sender<Scan>,
     memory: watch::Sender<Memory>,
     pub clock: Arc<dyn Clock>,
+    pub tap: Tap,
     pub stop: CancellationToken,
 }
 
@@ -73,7 +86,7 @@ impl Owner {
         around: Surroundings,
         ended: oneshot::Receiver<()>,
     ) -> (Owner, Running) {
-        let Surroundings { clock, scans, events, memory, stop } = around;
+        let Surroundings { clock, scans, events, memory, tap, stop } = around;
         let now = clock.mono();
         let enabled: Vec<_> = config.devices.iter().filter(|device| device.enabled).collect();
         let count = enabled.len();
@@ -85,10 +98,13 @@ impl Owner {
         });
         let devices: Vec<Device> = devices.collect();
         let (ledger, status) = Ledger::new(config, Arc::clone(&clock), events);
+        // Of other lines' devices this one knows nothing.
+        let own = devices.iter().filter(|device| !device.knows_nothing());
+        let memory = own.map(|device| (device.config.name.to_string(), device.memory())).collect();
         let memory = watch::Sender::new(memory);
         let running = Running { name: config.name.clone(), status, memory: memory.subscribe(), ended };
         let (share, doctor) = (ProbeShare::new(now), Doctor::new(devices.len()));
-        (Owner { devices, share, doctor, ledger, scans, memory, clock, stop }, running)
+        (Owner { devices, share, doctor, ledger, scans, memory, clock, tap, stop }, running)
     }
 
     pub(super) fn stopping(&self) -> bool {
@@ -99,13 +115,14 @@ impl Owner {
     pub(super) fn next(&mut self, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Next {
         loop {
             let now = self.clock.mono();
-            let mut best: Option<(Rank, usize, Option<usize>)> = None;
+            let mut best: Option<(Rank, usize, Move)> = None;
             let mut wait: Option<Mono> = None;
             let mut too_late = None;
             for (index, device) in self.devices.iter().enumerate() {
-                let (rank, item) = match device.ready(now, &self.share, blocked) {
-                    Ready::Ask(rank, item) => (rank, Some(item)),
-                    Ready::Begin(rank) => (rank, None),
+                let (rank, chosen) = match device.ready(now, &self.share, blocked) {
+                    Ready::Ask(rank, item) => (rank, Move::Ask(item)),
+                    Ready::Begin(rank) => (rank, Move::Begin),
+                    Ready::Clear(rank) => (rank, Move::Clear),
                     Ready::GiveUp => {
                         too_late = Some(index);
                         continue;
@@ -116,27 +133,33 @@ impl Owner {
                     }
                     Ready::Nothing => continue,
                 };
-                // Among equals the one whose scan has begun, then the order of the file.
-                let better = |(than, _, begun): (Rank, usize, Option<usize>)| {
-                    rank < than || rank == than && item > begun
-                };
-                if best.is_none_or(better) {
-                    best = Some((rank, index, item));
+                let begun = |other: Move| chosen != Move::Begin && other == Move::Begin;
+                if best.is_none_or(|(than, _, other)| rank < than || rank == than && begun(other)) {
+                    best = Some((rank, index, chosen));
                 }
             }
             if let Some(index) = too_late {
                 self.give_up(index);
                 continue;
             }
-            match best {
-                Some((_, index, Some(item))) => match self.take(index, item, blocked) {
-                    Some(question) => return Next::Ask(question),
-                    None => return Next::Nothing,
-                },
-                Some((_, index, None)) => self.begin(index, now),
-                None => return wait.map_or(Next::Nothing, Next::Wait),
-            }
+            let Some((_, index, chosen)) = best else { return wait.map_or(Next::Nothing, Next::Wait) };
+            let question = match chosen {
+                Move::Begin => {
+                    self.begin(index, now);
+                    continue;
+                }
+                Move::Ask(item) => self.take(index, item, blocked),
+                Move::Clear => self.clear(index, now),
+            };
+            return question.map_or(Next::Nothing, Next::Ask);
         }
+    }
+
+    /// A word of chance, so that its answer can't be that to an older one.
+    fn clear(&mut self, index: usize, now: Mono) -> Option<Question> {
+        let device = self.devices.get_mut(index)?;
+        let (manners, unit, ask) = (device.clear(now), device.config.unit, Ask::Echo(fastrand::u16(..)));
+        Some(Question { index, unit, ask, manners, item: None })
     }
 
     fn give_up(&mut self, index: usize) {
@@ -163,7 +186,8 @@ impl Owner {
         let line = self.line_for(index, blocked);
         let device = self.devices.get_mut(index)?;
         let (item, manners) = device.take(item, blocked, &line)?;
-        Some(Question { index, unit: device.config.unit, request: item.block.request, manners, item })
+        let (unit, ask) = (device.config.unit, Ask::Read(item.block.request));
+        Some(Question { index, unit, ask, manners, item: Some(item) })
     }
 
     /// What decides how long a device is waited for whose pace nobody knows.
@@ -176,7 +200,7 @@ impl Owner {
         let others = self.devices.iter().enumerate().filter(|(other, _)| *other != index);
         let free_until = others.filter_map(|(_, device)| match device.ready(now, &self.share, blocked) {
             Ready::Wait(until) => Some(until),
-            Ready::Ask(..) | Ready::Begin(_) | Ready::GiveUp => Some(now),
+            Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::GiveUp => Some(now),
             Ready::Nothing => None,
         });
         let idle = free_until.min().map_or(super::TIMEOUT, |until| until.since(now));
@@ -197,17 +221,23 @@ impl Owner {
             outcome = Outcome::TwoAnswers;
         }
         let Some(device) = self.devices.get_mut(index) else { return };
-        if matches!(outcome, Outcome::NoReply | Outcome::Garbled { .. }) {
-            if device.is_unanswered_probe() {
-                self.share.spent(trace.sent, trace.ended);
-            } else if device.is_newcomer() {
-                self.share.newcomer_was_silent(trace.sent, trace.ended);
-            }
-        }
-        if device.heard(item, outcome, &trace, utc, now) {
+        if let Some(item) = item
+            && device.heard(item, outcome, &trace, utc, now)
+        {
             self.keep_memory(index);
         }
+        self.count_silence(index, &trace);
         self.finish(index, true);
+    }
+
+    /// Whoever has not answered this scan yet, be it with a gateway's word for silence, has cost the line this.
+    fn count_silence(&mut self, index: usize, trace: &Trace) {
+        let Some(device) = self.devices.get(index) else { return };
+        if device.is_unanswered_probe() {
+            self.share.spent(trace.sent, trace.ended);
+        } else if device.is_newcomer() && device.is_unanswered() {
+            self.share.newcomer_was_silent(trace.sent, trace.ended);
+        }
     }
 
     /// What was noticed besides answers.
@@ -250,13 +280,13 @@ impl Owner {
         self.ledger.add(Some(question.index), counted);
         let bad = Bad::LineDown;
         if let Some(device) = self.devices.get_mut(question.index) {
-            device.lost(&question.item, bad);
+            question.item.iter().for_each(|item| device.lost(item, bad));
         }
     }
 
     /// The stop came while this was asked.
     pub(super) fn cut_short(&mut self, question: &Question) {
-        if let Some(device) = self.devices.get_mut(question.index) {
+        if let (Some(device), true) = (self.devices.get_mut(question.index), question.item.is_some()) {
             device.cut_short();
         }
     }
@@ -280,7 +310,7 @@ impl Owner {
     /// Says what the device is now, and hands the scan on.
     fn conclude(&mut self, index: usize, done: Done, line_is_up: bool, now: Mono) {
         let Some(device) = self.devices.get_mut(index) else { return };
-        let Done { scan, health, reason, answered, asked, lateness, missed } = done;
+        let Done { scan, health, reason, answered, asked, lateness, missed, news } = done;
         match health {
             // A line that is away says so ever more rarely, like a device that is silent: a record each
             // second that nothing can be read would crowd out the readings of others. All is forgiven when
@@ -293,7 +323,10 @@ impl Owner {
             Health::Garbled => device.health.garbled(now),
             Health::Silent => device.health.silent(now),
         }
-        let Some(scan) = scan else { return };
+        if news {
+            self.keep_memory(index);
+        }
+        let (Some(scan), Some(device)) = (scan, self.devices.get(index)) else { return };
         let state = match reason {
             _ if !line_is_up => DeviceState::LineDown,
             None => DeviceState::Ok,
@@ -353,7 +386,7 @@ impl Owner {
             match device.ready(now, &ProbeShare::new(now), &|_, _| None) {
                 Ready::Wait(at) => next = next.min(at),
                 Ready::Nothing => {}
-                Ready::Ask(..) | Ready::Begin(_) | Ready::GiveUp => {
+                Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::GiveUp => {
                     device.begin(now, utc);
                     device.abandon(Bad::LineDown);
                     device.rest_until = until;

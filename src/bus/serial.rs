@@ -244,6 +244,15 @@ impl Link for SerialLink {
     fn wait_writable(&mut self, until: Mono) -> io::Result<()> {
         self.wait_for(PollFlags::OUT, until).map(drop)
     }
+
+    fn pause(&mut self, until: Mono) -> io::Result<()> {
+        // On a line that babbles nothing else is waited for, and so nowhere else the stop would be seen.
+        if self.stop.is_cancelled() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "told to stop"));
+        }
+        std::thread::park_timeout(until.since(self.now()));
+        Ok(())
+    }
 }
 
 impl Drop for SerialLink {
@@ -361,6 +370,17 @@ mod tests {
         let now = link.now();
         assert!(!link.wait_readable(now).unwrap());
         assert_eq!(link.read(&mut buffer).unwrap(), None);
+    }
+
+    #[test]
+    fn the_stop_ends_the_rests_on_a_line_that_babbles() {
+        let (_master, link) = slow_port();
+        let stop = CancellationToken::new();
+        let mut link = link.until(stop.clone());
+        let until = link.now().plus(Duration::from_millis(1));
+        assert!(link.pause(until).is_ok());
+        stop.cancel();
+        assert!(link.pause(until).is_err());
     }
 
     #[test]

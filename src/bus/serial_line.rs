@@ -108,7 +108,7 @@ pub(super) fn run_over_tcp(owner: Owner, address: &str) {
 }
 
 fn converse_on<D: Door>(mut owner: Owner, tempo: Tempo, name: &str, longest_wait: Duration, mut door: D) {
-    let mut talk = Conversation::new(tempo, owner.clock.mono());
+    let mut talk = Conversation::new(tempo, owner.clock.mono()).with_tap(owner.tap.clone());
     let mut retry = FIRST_RETRY;
     while !owner.stopping() {
         let failure = match door.open(&owner.stop) {
@@ -178,7 +178,7 @@ fn ask<L: Link>(
     question: Question,
 ) -> io::Result<()> {
     let mut counted = BusCounters::default();
-    match talk.transact(link, question.unit, question.request, question.manners, &mut counted) {
+    match talk.transact(link, question.unit, question.ask, question.manners, &mut counted) {
         Ok((outcome, trace)) => {
             let notes = talk.take_notes();
             owner.heard(question, Heard { outcome, trace, counted, notes });

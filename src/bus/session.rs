@@ -1,5 +1,6 @@
 //! One conversation for `linesman read`: opens the port, asks, closes. Blocking.
 
+use super::capture::Tap;
 use super::port::advice;
 use super::serial::SerialLink;
 use super::socket::SocketLink;
@@ -61,6 +62,17 @@ impl Session {
             Ok(wire) => Ok(Session { wire, name, counters: BusCounters::default() }),
             Err(error) => Err(Failure::Port { port: name, why: advice(&error) }),
         }
+    }
+
+    /// Puts what goes over the wire on record.
+    #[must_use]
+    pub fn with_tap(self, tap: Tap) -> Session {
+        let wire = match self.wire {
+            Wire::Serial { link, talk } => Wire::Serial { link, talk: talk.with_tap(tap) },
+            Wire::RtuOverTcp { link, talk } => Wire::RtuOverTcp { link, talk: talk.with_tap(tap) },
+            Wire::Tcp { link, runtime } => Wire::Tcp { link: link.with_tap(tap), runtime },
+        };
+        Session { wire, ..self }
     }
 
     /// The data of the answer: register octets, packed coils, or what the question's answer has else.

@@ -138,4 +138,13 @@ impl Link for SocketLink {
     fn wait_writable(&mut self, until: Mono) -> io::Result<()> {
         self.wait_for(PollFlags::OUT, until).map(drop)
     }
+
+    fn pause(&mut self, until: Mono) -> io::Result<()> {
+        // On a line that babbles nothing else is waited for, and so nowhere else the stop would be seen.
+        if self.stop.is_cancelled() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "told to stop"));
+        }
+        std::thread::park_timeout(until.since(self.now()));
+        Ok(())
+    }
 }

@@ -44,6 +44,14 @@ struct Suspect {
     /// When our last octet had left.
     asked: Mono,
     until: Mono,
+    /// A refusal came meanwhile that nobody can tell whose it is.
+    refused: bool,
+}
+
+impl Suspect {
+    fn is_of(&self, unit: u8, function: u8) -> bool {
+        self.shape.unit == unit && self.shape.function == function
+    }
 }
 
 /// The questions of one line that may still be answered late.
@@ -51,24 +59,30 @@ struct Suspect {
 pub(super) struct Suspects(Vec<Suspect>);
 
 impl Suspects {
-    /// Until when this question must wait because a late answer to one like it may still come.
+    /// Until when this question must wait because a late answer to one like it may still come. Where the unit
+    /// refuses, that is any of its function: refusals of two lengths would else keep each other in doubt for
+    /// ever.
     pub(super) fn blocked_until(&self, unit: u8, ask: &Ask, now: Mono) -> Option<Mono> {
         let shape = Shape::of(unit, ask);
-        let same = self.0.iter().filter(|suspect| suspect.shape == shape);
+        let same = self.0.iter().filter(|suspect| {
+            suspect.shape == shape || suspect.refused && suspect.is_of(unit, shape.function)
+        });
         same.map(|suspect| suspect.until).max().filter(|until| *until > now)
     }
 
     /// Whether a refusal that comes now may be the late one of an older question, of whatever length.
     pub(super) fn refusal_in_doubt(&self, unit: u8, ask: &Ask) -> bool {
         let function = ask.function();
-        self.0.iter().any(|suspect| suspect.shape.unit == unit && suspect.shape.function == function)
+        self.0.iter().any(|suspect| suspect.is_of(unit, function))
     }
 
     /// A question went unanswered; `timeout` is the longest that the device may take, `reply` how long its
     /// answer takes on the wire.
     pub(super) fn add(&mut self, unit: u8, ask: &Ask, asked: Mono, timeout: Duration, reply: Duration) {
         let wait = SHORTEST.max(timeout.saturating_mul(TIMEOUTS));
-        self.0.push(Suspect { shape: Shape::of(unit, ask), asked, until: asked.plus(wait).plus(reply) });
+        let refused = self.0.iter().any(|suspect| suspect.refused && suspect.is_of(unit, ask.function()));
+        let until = asked.plus(wait).plus(reply);
+        self.0.push(Suspect { shape: Shape::of(unit, ask), asked, until, refused });
     }
 
     pub(super) fn forget_old(&mut self, now: Mono) {
@@ -83,9 +97,17 @@ impl Suspects {
 
     /// Whose late answer this may be: its unit, and how long it took. The suspicion stays: another
     /// question of the same shape may have gone unanswered too.
-    pub(super) fn late(&self, stray: &Stray, now: Mono) -> Option<(u8, Duration)> {
-        let oldest = self.0.iter().filter(|suspect| suspect.shape.is_of(stray)).min_by_key(|s| s.asked)?;
-        Some((stray.unit, now.since(oldest.asked)))
+    pub(super) fn late(&mut self, stray: &Stray, now: Mono) -> Option<(u8, Duration)> {
+        let fits = |suspect: &&mut Suspect| suspect.until > now && suspect.shape.is_of(stray);
+        let oldest = self.0.iter_mut().filter(fits).min_by_key(|suspect| suspect.asked)?;
+        let after = now.since(oldest.asked);
+        if stray.kind == StrayKind::Refusal {
+            // Nor is it known how late it is.
+            let of_these = |suspect: &&mut Suspect| suspect.is_of(stray.unit, stray.function);
+            self.0.iter_mut().filter(of_these).for_each(|suspect| suspect.refused = true);
+            return None;
+        }
+        Some((stray.unit, after))
     }
 }
 
@@ -125,5 +147,6 @@ mod tests {
         assert_eq!(suspects.late(&stray(1, 4), at(400)), Some((1, Duration::from_millis(300))));
         assert_eq!(suspects.late(&stray(1, 6), at(400)), None);
         assert_eq!(suspects.late(&stray(2, 4), at(400)), None);
+        assert_eq!(suspects.late(&stray(1, 4), at(1100)), None, "its time is over");
     }
 }

@@ -4,6 +4,7 @@
 //! one comes back. An answer with another number is late; it is counted and dropped. A stream whose
 //! headers are not Modbus can't be followed: the connection is closed and made anew.
 
+use super::capture::{self, Tap};
 use super::socket::settle;
 use super::transact::Outcome;
 use crate::modbus::{Ask, ReplyPdu, mbap};
@@ -26,6 +27,7 @@ pub struct TcpLink {
     stream: TcpStream,
     arrived: Vec<u8>,
     transaction: u16,
+    tap: Tap,
 }
 
 impl TcpLink {
@@ -36,13 +38,26 @@ impl TcpLink {
         settle(&stream)?;
         // Where to begin does not matter, but a device that answers an old connection's question late
         // must not hit the new one's.
-        Ok(TcpLink { stream, arrived: Vec::new(), transaction: fastrand::u16(..) })
+        Ok(TcpLink { stream, arrived: Vec::new(), transaction: fastrand::u16(..), tap: Tap::none() })
+    }
+
+    /// Puts what goes over the connection on record.
+    #[must_use]
+    pub fn with_tap(self, tap: Tap) -> TcpLink {
+        TcpLink { tap, ..self }
+    }
+
+    fn record(&self, hand_over: impl FnOnce(&Tap, i64)) {
+        if self.tap.records() {
+            hand_over(&self.tap, capture::utc_nanos());
+        }
     }
 
     /// Sends a question, and says under which number.
     pub(super) async fn send(&mut self, unit: u8, ask: &Ask) -> io::Result<u16> {
         self.transaction = self.transaction.wrapping_add(1);
         let adu = mbap::encode(self.transaction, unit, &ask.pdu());
+        self.record(|tap, at| tap.sent(at, &adu));
         timeout(WRITE, self.stream.write_all(&adu))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the connection does not take octets"))??;
@@ -71,7 +86,16 @@ impl TcpLink {
 
     /// The next whole ADU of what has arrived.
     pub(super) fn next(&mut self) -> io::Result<Option<mbap::Adu>> {
-        mbap::take(&mut self.arrived).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        let taken = mbap::take(&mut self.arrived);
+        match &taken {
+            Ok(Some(adu)) => {
+                self.record(|tap, at| tap.heard(at, &mbap::encode(adu.transaction, adu.unit, &adu.pdu)));
+            }
+            Ok(None) => {}
+            // What is no Modbus is on record as it came.
+            Err(_) => self.record(|tap, at| tap.heard(at, &self.arrived)),
+        }
+        taken.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Asks and waits for the answer, one question at a time. An error means that the connection is no more.

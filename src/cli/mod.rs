@@ -5,12 +5,14 @@ mod demo;
 mod plan;
 mod profiles;
 mod read;
+mod replay;
 mod run;
 mod schema;
 mod simulate;
 mod spool;
 mod status;
 
+use crate::bus::capture::{self, Capture, Recording, StartError};
 use crate::config;
 use crate::model::{Sample, Value};
 use clap::{Parser, Subcommand};
@@ -68,6 +70,8 @@ enum Command {
     Read(read::Arguments),
     /// Be a meter (or several), made from profiles and paced like a wire.
     Simulate(simulate::Arguments),
+    /// Decode what a capture of the wire holds, with a profile.
+    Replay(replay::Arguments),
     /// List, show and check device profiles.
     Profiles(profiles::Arguments),
     /// Look into a spool folder.
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Plan(arguments) => plan::main(arguments),
         Command::Read(arguments) => read::main(arguments),
         Command::Simulate(arguments) => simulate::main(arguments),
+        Command::Replay(arguments) => replay::main(arguments),
         Command::Profiles(arguments) => profiles::main(arguments),
         Command::Spool(arguments) => spool::main(arguments),
         Command::Status(arguments) => status::main(arguments),
@@ -115,6 +120,42 @@ struct ConfigArguments {
     /// Overrides one value, as in `--set lines.0.serial.baud=19200`; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+/// Whether the wire is put on record, and how much of it is kept.
+#[derive(Debug, clap::Args)]
+struct CaptureArguments {
+    /// Record every frame here, as pcap-ng for Wireshark and `linesman replay`; FILE.1 is the older half.
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
+    /// The most that FILE and FILE.1 may have together.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = config::size, requires = "capture")]
+    capture_size: u64,
+}
+
+impl CaptureArguments {
+    /// Begins the capture, if there is to be one.
+    fn start(&self) -> Result<Option<(Capture, Recording)>, Exit> {
+        let Some(path) = &self.capture else { return Ok(None) };
+        capture::start(path, self.capture_size).map(Some).map_err(|error| {
+            complain(&format_args!("linesman: --capture: {error}"));
+            if matches!(error, StartError::Limit(_)) { Exit::Usage } else { Exit::Io }
+        })
+    }
+}
+
+/// A value digit by digit, as JSON: nothing passes through a float.
+fn exact(value: &Value) -> String {
+    match value {
+        Value::Number(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Text(text) => quoted(text),
+    }
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// A sample as people read it; a reason stands in parentheses.

@@ -1,7 +1,8 @@
 //! `linesman run`: the service, in the foreground.
 
-use super::{ConfigArguments, Exit, say};
+use super::{CaptureArguments, ConfigArguments, Exit, say};
 use crate::app::{self, Order, Outside, Started};
+use crate::bus::capture::{Capture, Recording};
 use crate::config::{self, Config, Overlays};
 use crate::model::SystemClock;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ const WORKERS: usize = 2;
 pub(super) struct Arguments {
     #[command(flatten)]
     from: ConfigArguments,
+    #[command(flatten)]
+    capture: CaptureArguments,
 }
 
 pub(super) fn main(arguments: Arguments) -> Exit {
@@ -53,12 +56,26 @@ async fn run(arguments: Arguments) -> Exit {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let (capture, recording) = match arguments.capture.start() {
+        Ok(capture) => capture.unzip(),
+        Err(exit) => return exit,
+    };
     let loader = Box::new(move || config::load(&path, &overlays));
-    serve(config, loader, stop, orders).await
+    let exit = serve(config, capture, loader, stop, orders).await;
+    finish(recording);
+    exit
+}
+
+/// The lines have stopped: what they said last goes to the file. A capture that failed has said so already.
+fn finish(recording: Option<Recording>) {
+    if let Some(Err(error)) = recording.map(Recording::finish) {
+        tracing::error!(%error, "the capture is not whole");
+    }
 }
 
 async fn serve(
     config: Config,
+    capture: Option<Capture>,
     loader: app::Loader,
     stop: CancellationToken,
     orders: mpsc::Receiver<Order>,
@@ -71,7 +88,7 @@ async fn serve(
         tracing::info!(%gateway, version = app::VERSION, lines, devices, "running");
     });
     let clock = Arc::new(SystemClock);
-    let outside = Outside { clock, stop, orders, loader, onlooker: None, started };
+    let outside = Outside { clock, stop, orders, loader, onlooker: None, capture, started };
     match app::run(config, outside).await {
         Ok(()) => {
             tracing::info!("stopped as asked");

@@ -123,11 +123,13 @@ fn tables(status: &Value) -> String {
             text(&line, "detail"),
         ]);
     }
-    let mut devices = table(&["device", "line", "unit", "state", "reason", "late ms"]);
+    let mut devices =
+        table(&["device", "line", "unit", "state", "reason", "answers in ms", "late ms", "refuses"]);
     for device in rows("devices") {
-        let keys = ["name", "line", "unit", "state", "reason", "lateness_ms"];
+        let keys = ["name", "line", "unit", "state", "reason", "latency_ms", "lateness_ms", "refused"];
         devices.add_row(keys.map(|key| text(&device, key)));
     }
+    let found: String = rows("lines").iter().chain(&rows("devices")).flat_map(findings).collect();
     let mut upstreams =
         table(&["upstream", "state", "delivered", "pending", "left out", "dropped", "detail"]);
     for upstream in rows("upstreams") {
@@ -136,7 +138,7 @@ fn tables(status: &Value) -> String {
     }
     let spool = &status["spool"];
     format!(
-        "gateway {}, linesman {}, configuration {}, epoch {}\nspool: {} records, {} octets{}\n\n{lines}\n\n{devices}\n\n{upstreams}",
+        "gateway {}, linesman {}, configuration {}, epoch {}\nspool: {} records, {} octets{}\n\n{lines}\n\n{devices}\n{found}\n{upstreams}",
         text(status, "gateway"),
         text(status, "version"),
         text(status, "config"),
@@ -145,6 +147,15 @@ fn tables(status: &Value) -> String {
         text(spool, "octets"),
         spool["detail"].as_str().map(|detail| format!(" ({detail})")).unwrap_or_default(),
     )
+}
+
+/// What is wrong with a line or a device, a line each.
+fn findings(of: &Value) -> Vec<String> {
+    let all = of["findings"].as_array().cloned().unwrap_or_default();
+    let told = |finding: &Value| {
+        format!("{}: {}: {}\n", plain(&of["name"]), plain(&finding["kind"]), plain(&finding["text"]))
+    };
+    all.iter().map(told).collect()
 }
 
 fn table(headings: &[&str]) -> Table {

@@ -96,6 +96,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// A size as the configuration writes it, in octets, for the command line.
+pub fn size(text: &str) -> Result<u64, String> {
+    let scalar = Scalar { text: text.to_owned(), plain: true };
+    scalar::size(&scalar).map_err(|help| {
+        if help.is_empty() { "expected a size (512KiB, 64MiB, 1GiB)".to_owned() } else { help }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +179,8 @@ http: { listen: \"127.0.0.1:8580\" }
         let site = config.site();
         assert_eq!(site.devices.len(), 3);
         assert_eq!(site.device("b").unwrap().every, Duration::ZERO);
+        let points = |index: usize| site.devices[index].points.as_ptr();
+        assert_eq!(points(0), points(1), "devices of one profile share what is said of its points");
     }
 
     #[test]

@@ -3,18 +3,35 @@
 use super::Config;
 use crate::bus::{DeviceConfig, LineConfig};
 use crate::model::{DeviceInfo, PointInfo, Site};
-use crate::profile::{Every, Point};
+use crate::profile::{Every, Point, Profile};
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Config {
     /// The site as the far end is told of it.
     pub fn site(&self) -> Site {
-        let devices = self.lines.iter().flat_map(|line| line.devices.iter().map(|d| device(line, d)));
-        Site { gateway: self.gateway.clone(), config_hash: self.hash.clone(), devices: devices.collect() }
+        let mut known = Known::new();
+        let mut devices = Vec::new();
+        for line in &self.lines {
+            devices.extend(line.devices.iter().map(|one| device(line, one, &mut known)));
+        }
+        Site { gateway: self.gateway.clone(), config_hash: self.hash.clone(), devices }
     }
 }
 
-fn device(line: &LineConfig, device: &DeviceConfig) -> DeviceInfo {
+/// The points of each profile so far: few profiles, many devices.
+type Known = Vec<(Arc<Profile>, Arc<[PointInfo]>)>;
+
+fn points(profile: &Arc<Profile>, known: &mut Known) -> Arc<[PointInfo]> {
+    if let Some((_, points)) = known.iter().find(|(other, _)| Arc::ptr_eq(other, profile)) {
+        return Arc::clone(points);
+    }
+    let points: Arc<[PointInfo]> = profile.points.iter().map(point).collect();
+    known.push((Arc::clone(profile), Arc::clone(&points)));
+    points
+}
+
+fn device(line: &LineConfig, device: &DeviceConfig, known: &mut Known) -> DeviceInfo {
     let period = |every: &Every| match every {
         Every::Period(period) => *period,
         Every::Continuous => Duration::ZERO,
@@ -27,7 +44,7 @@ fn device(line: &LineConfig, device: &DeviceConfig) -> DeviceInfo {
         vendor: device.profile.vendor.clone(),
         model: device.profile.model.clone(),
         every: device.every.iter().map(period).min().unwrap_or_default(),
-        points: device.profile.points.iter().map(point).collect(),
+        points: points(&device.profile, known),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Numbers are written digit by digit from the exact decimal; nothing passes through a float. The order
 //! of keys is fixed. `values` is always there; `bad`, `took` and `clock` only when they say something.
 
-use crate::model::{Decimal, DeviceInfo, PointInfo, Reading, Site, Timestamp, Value};
+use crate::model::{Decimal, DeviceInfo, Event, EventKind, PointInfo, Reading, Site, Timestamp, Value};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fmt::Write;
@@ -24,15 +24,12 @@ pub fn reading(reading: &Reading, number: Number, gateway: Option<&str>) -> Stri
     let mut out = String::with_capacity(64 + 32 * reading.samples.len());
     out.push('{');
     if let Some(gateway) = gateway {
-        put(
-            &mut out,
-            format_args!("\"gateway\":{},\"device\":{},", quoted(gateway), quoted(reading.device.as_str())),
-        );
+        put(&mut out, format_args!("\"gateway\":{},\"device\":\"{}\",", quoted(gateway), reading.device));
     }
     put(&mut out, format_args!("\"ts\":{},\"values\":{{", reading.ts.0));
     let good = reading.samples.iter().filter_map(|(name, sample)| Some((name, sample.as_ref().ok()?)));
     for (index, (name, value)) in good.enumerate() {
-        put(&mut out, format_args!("{}{}:", comma(index), quoted(name.as_str())));
+        put_name(&mut out, comma(index), name.as_str());
         put_value(&mut out, value);
     }
     out.push('}');
@@ -41,7 +38,8 @@ pub fn reading(reading: &Reading, number: Number, gateway: Option<&str>) -> Stri
     if bad.peek().is_some() {
         out.push_str(",\"bad\":{");
         for (index, (name, bad)) in bad.enumerate() {
-            put(&mut out, format_args!("{}{}:\"{bad}\"", comma(index), quoted(name.as_str())));
+            put_name(&mut out, comma(index), name.as_str());
+            put(&mut out, format_args!("\"{bad}\""));
         }
         out.push('}');
     }
@@ -72,16 +70,49 @@ pub fn offline(ts: Option<Timestamp>) -> String {
     }
 }
 
+/// Something that happened on a line: `{"type","ts","line","device",…}`. A finding has its own word, and whether
+/// it begins or ends.
+pub fn event(event: &Event) -> String {
+    let (kind, finding) = match event.kind {
+        EventKind::LineDown => ("line-down", None),
+        EventKind::LineUp => ("line-up", None),
+        EventKind::DeviceLost => ("device-lost", None),
+        EventKind::DeviceFound => ("device-found", None),
+        EventKind::Begins(finding) => ("finding", Some((finding, "begins"))),
+        EventKind::Ends(finding) => ("finding", Some((finding, "ends"))),
+    };
+    let mut out = format!("{{\"type\":\"{kind}\",\"ts\":{}", event.ts.0);
+    put(&mut out, format_args!(",\"line\":{}", quoted(event.line.as_str())));
+    if let Some(device) = &event.device {
+        put(&mut out, format_args!(",\"device\":{}", quoted(device.as_str())));
+    }
+    if let Some((finding, state)) = finding {
+        put(&mut out, format_args!(",\"finding\":\"{finding}\",\"state\":\"{state}\""));
+    }
+    put(&mut out, format_args!(",\"text\":{}}}", quoted(&event.text)));
+    out
+}
+
 /// What exists: devices and their points. `schema` is the CRC-32 (of zlib, as in IEEE 802.3), in eight
 /// hexadecimal digits, over the text of the `devices` array as it stands in the payload.
-pub fn meta(site: &Site) -> Result<String, serde_json::Error> {
-    let devices: Vec<Device<'_>> = site.devices.iter().map(Device::of).collect();
-    let devices = serde_json::to_string(&devices)?;
+///
+/// `None` when that is more than `at_most` octets; then no more of it is made than shows it.
+pub fn meta(site: &Site, at_most: usize) -> Result<Option<String>, serde_json::Error> {
+    let mut devices = String::from("[");
+    for (index, device) in site.devices.iter().enumerate() {
+        devices.push_str(comma(index));
+        devices.push_str(&serde_json::to_string(&Device::of(device))?);
+        if devices.len() > at_most {
+            return Ok(None);
+        }
+    }
+    devices.push(']');
     let schema = crc32fast::hash(devices.as_bytes());
     let (gateway, config) = (quoted(site.gateway.as_str()), quoted(&site.config_hash));
-    Ok(format!(
+    let text = format!(
         "{{\"gateway\":{gateway},\"config\":{config},\"schema\":\"{schema:08x}\",\"devices\":{devices}}}"
-    ))
+    );
+    Ok((text.len() <= at_most).then_some(text))
 }
 
 #[derive(Serialize)]
@@ -145,6 +176,13 @@ fn exact(number: Decimal) -> Option<Box<RawValue>> {
     RawValue::from_string(number.to_string()).ok()
 }
 
+/// A key. A [`Name`](crate::model::Name) has no character that JSON would want escaped.
+fn put_name(out: &mut String, before: &str, name: &str) {
+    for part in [before, "\"", name, "\":"] {
+        out.push_str(part);
+    }
+}
+
 fn put_value(out: &mut String, value: &Value) {
     match value {
         Value::Number(number) => put(out, format_args!("{number}")),
@@ -188,6 +226,29 @@ mod tests {
     const NUMBER: Number = Number { epoch: 0x6f1c_02ab, seq: 81_234 };
 
     #[test]
+    fn an_event_says_what_where_and_when() {
+        use crate::model::FindingKind;
+        let told = |kind, device: Option<&str>| {
+            let device = device.map(|name| name.parse().unwrap());
+            event(&Event {
+                ts: Timestamp(7),
+                kind,
+                line: "rs485-1".parse().unwrap(),
+                device,
+                text: "a \"b\"".into(),
+            })
+        };
+        assert_eq!(
+            told(EventKind::Begins(FindingKind::TwoAnswers), Some("boiler")),
+            r#"{"type":"finding","ts":7,"line":"rs485-1","device":"boiler","finding":"two-answers","state":"begins","text":"a \"b\""}"#
+        );
+        assert_eq!(
+            told(EventKind::LineDown, None),
+            r#"{"type":"line-down","ts":7,"line":"rs485-1","text":"a \"b\""}"#
+        );
+    }
+
+    #[test]
     fn a_reading_looks_as_the_contract_says() {
         let text = r#"{"ts":1763766000000,"values":{"voltage_l1":231.7,"energy_import":12368.72},"bad":{"current_l2":"no-reply"},"seq":81234,"epoch":"6f1c02ab"}"#;
         assert_eq!(reading(&sample(), NUMBER, None), text);
@@ -206,6 +267,35 @@ mod tests {
         r.took = Duration::from_millis(1500);
         r.clock_unsure = true;
         assert!(reading(&r, NUMBER, None).contains(r#""values":{},"took":1500,"clock":"unsure","seq""#));
+    }
+
+    #[test]
+    fn meta_names_every_device_and_is_not_made_beyond_its_limit() {
+        let device = |name: &str| DeviceInfo {
+            name: name.parse().unwrap(),
+            line: "l".parse().unwrap(),
+            unit: 1,
+            profile: "p".into(),
+            vendor: "v".into(),
+            model: "m".into(),
+            every: Duration::from_secs(1),
+            points: [].into(),
+        };
+        let devices = vec![device("a"), device("b")];
+        let site = Site { gateway: "g".parse().unwrap(), config_hash: "01234567".into(), devices };
+        let one = |name: &str| {
+            format!(
+                r#"{{"name":"{name}","line":"l","unit":1,"profile":"p","vendor":"v","model":"m","every_ms":1000,"points":[]}}"#
+            )
+        };
+        let devices = format!("[{},{}]", one("a"), one("b"));
+        let schema = crc32fast::hash(devices.as_bytes());
+        let whole =
+            format!(r#"{{"gateway":"g","config":"01234567","schema":"{schema:08x}","devices":{devices}}}"#);
+        assert_eq!(meta(&site, whole.len()).unwrap().as_ref(), Some(&whole));
+        for less in [0, 10, devices.len(), whole.len() - 1] {
+            assert_eq!(meta(&site, less).unwrap(), None, "{less}");
+        }
     }
 
     #[test]

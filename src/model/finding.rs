@@ -1,7 +1,9 @@
 //! What is wrong on a line, in words that an electrician can act on; and events, which tell of a change.
 
 use super::{Name, Timestamp};
+use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
 /// A kind of trouble. Its [`word`](FindingKind::word) is what status and payloads show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,4 +88,52 @@ pub struct Event {
     /// None where it concerns the whole line.
     pub device: Option<Name>,
     pub text: String,
+}
+
+/// Events kept for those who have not heard them yet.
+const KEPT: usize = 64;
+
+/// The latest events, numbered from 1 on: each upstream tells those that it has not told. Kept in memory: one
+/// that nobody could be told before a restart is in the log alone.
+#[derive(Debug, Clone, Default)]
+pub struct Chronicle {
+    last: u64,
+    events: VecDeque<(u64, Arc<Event>)>,
+}
+
+impl Chronicle {
+    pub fn add(&mut self, event: Event) {
+        self.last += 1;
+        self.events.push_back((self.last, Arc::new(event)));
+        if self.events.len() > KEPT {
+            self.events.pop_front();
+        }
+    }
+
+    /// The first event after this number, with its own.
+    pub fn after(&self, number: u64) -> Option<(u64, Arc<Event>)> {
+        self.events.iter().find(|(of, _)| *of > number).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_away_hears_the_latest_events_in_order() {
+        let mut chronicle = Chronicle::default();
+        assert_eq!(chronicle.after(0), None);
+        for n in 0..100 {
+            let (kind, line) = (EventKind::LineUp, "a".parse().unwrap());
+            chronicle.add(Event { ts: Timestamp(n), kind, line, device: None, text: String::new() });
+        }
+        let (mut number, mut heard) = (0, Vec::new());
+        while let Some((of, event)) = chronicle.after(number) {
+            number = of;
+            heard.push(event.ts.0);
+        }
+        assert_eq!(heard, (36..100).collect::<Vec<_>>());
+        assert_eq!(number, 100);
+    }
 }

@@ -14,7 +14,7 @@ pub mod status;
 pub mod time;
 
 pub use decimal::{Decimal, Ratio};
-pub use finding::{Event, EventKind, Finding, FindingKind};
+pub use finding::{Chronicle, Event, EventKind, Finding, FindingKind};
 pub use name::Name;
 pub use quality::Bad;
 pub use reading::{Reading, Sample, Value};

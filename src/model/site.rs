@@ -1,6 +1,7 @@
 //! What exists behind this gateway: for `P/meta`, for choosing live or history, for pages.
 
 use super::Name;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// All devices, as the configuration and their profiles describe them.
@@ -23,7 +24,8 @@ pub struct DeviceInfo {
     pub model: String,
     /// The shortest period of any of its points; zero for `every: continuous`.
     pub every: Duration,
-    pub points: Vec<PointInfo>,
+    /// Shared by all devices of a profile: a large site has thousands of them.
+    pub points: Arc<[PointInfo]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

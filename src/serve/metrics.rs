@@ -1,7 +1,7 @@
 //! The status in Prometheus' text form (OpenMetrics): every count of every line and device, the spool,
 //! and the account of each upstream. Names `linesman_…`, units in the name, counters end in `_total`.
 
-use super::status::{Device, Line, Snapshot, Upstream};
+use super::status::{Device, Finding, Line, Snapshot, Upstream};
 use crate::model::status::{BusCounters, DeviceState, LineState, UpstreamState};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -29,6 +29,7 @@ const COUNTS: &[Count] = &[
     ("noise_octets", "Octets that belonged to no frame", |c| c.noise_octets),
     ("unsolicited_octets", "Octets that lay there before we asked", |c| c.unsolicited_octets),
     ("scans_lost", "Scans that could not be handed on to the spool", |c| c.scans_lost),
+    ("periods_missed", "Periods that went by without a scan", |c| c.periods_missed),
 ];
 
 /// One figure of an upstream's account, as a metric.
@@ -86,7 +87,11 @@ impl Exposition {
             lines.iter().map(|line| (line_labels(line), truth(line.state == LineState::Stuck))).collect();
         gauges(out, "line_stuck", "1 while the port's driver does not return", stuck)?;
         let load = lines.iter().map(|line| (line_labels(line), line.load_pct / 100.0)).collect();
-        gauges(out, "line_load_ratio", "Share of the last minute that the wire was in use", load)
+        gauges(out, "line_load_ratio", "Share of the last minute that the wire was in use", load)?;
+        let found = lines
+            .iter()
+            .flat_map(|line| line.findings.iter().map(move |f| (found(line_labels(line), f), 1.0)));
+        gauges(out, "line_finding", "1 for what is wrong with the line", found.collect())
     }
 
     fn devices(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -101,6 +106,15 @@ impl Exposition {
         gauges(out, "device_up", "1 while the device answers", up)?;
         let late = devices.iter().map(|d| (device_labels(d), seconds(d.lateness_ms))).collect();
         gauges_in(out, "device_lateness", "How late the last scan began", Unit::Seconds, late)?;
+        let latency =
+            devices.iter().filter_map(|d| Some((device_labels(d), d.latency_ms? / 1000.0))).collect();
+        let help = "From our last octet to its first, smoothed";
+        gauges_in(out, "device_latency", help, Unit::Seconds, latency)?;
+        let refused = devices.iter().map(|d| (device_labels(d), whole(d.refused.len() as u64))).collect();
+        gauges(out, "device_refused_points", "Points that the device refuses", refused)?;
+        let found =
+            devices.iter().flat_map(|d| d.findings.iter().map(move |f| (found(device_labels(d), f), 1.0)));
+        gauges(out, "device_finding", "1 for what is wrong with the device", found.collect())?;
         let seen = devices.iter().filter_map(|d| Some((device_labels(d), stamp(d.last_ok?)))).collect();
         gauges_in(out, "device_last_success_timestamp", "When it last answered", Unit::Seconds, seen)
     }
@@ -154,6 +168,11 @@ fn line_labels(line: &Line) -> Labels<'_> {
 
 fn device_labels(device: &Device) -> Labels<'_> {
     vec![("line", device.line.as_str()), ("device", device.name.as_str())]
+}
+
+fn found<'a>(mut labels: Labels<'a>, finding: &'a Finding) -> Labels<'a> {
+    labels.push(("finding", finding.kind));
+    labels
 }
 
 fn upstream_labels(upstream: &Upstream) -> Labels<'_> {

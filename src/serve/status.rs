@@ -4,7 +4,7 @@ use super::Sources;
 use crate::model::status::{
     BusCounters, DeviceState, DeviceStatus, LineState, LineStatus, UpstreamState, UpstreamStatus,
 };
-use crate::spool;
+use crate::{model, spool};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -28,6 +28,7 @@ pub struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     pub load_pct: f64,
+    pub findings: Vec<Finding>,
     pub counters: BusCounters,
 }
 
@@ -41,7 +42,20 @@ pub struct Device {
     pub reason: Option<String>,
     pub last_ok: Option<i64>,
     pub lateness_ms: u64,
+    /// From our last octet to its first, smoothed.
+    pub latency_ms: Option<f64>,
+    /// Points that it refuses, and the exception's code.
+    pub refused: BTreeMap<String, u8>,
+    pub findings: Vec<Finding>,
     pub counters: BusCounters,
+}
+
+/// What is wrong, since when, and what to do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    pub kind: &'static str,
+    pub since: i64,
+    pub text: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -98,6 +112,7 @@ fn line_row(line: LineStatus, stuck: &[String]) -> Line {
         state: if is_stuck { LineState::Stuck } else { line.state },
         detail: if is_stuck { Some(hung) } else { line.detail },
         load_pct: f64::from(line.load_permille) / 10.0,
+        findings: findings(&line.findings),
         counters: line.counters,
     }
 }
@@ -111,8 +126,15 @@ fn device_row(line: &LineStatus, device: &DeviceStatus) -> Device {
         reason: device.reason.map(|reason| reason.to_string()),
         last_ok: device.last_ok.map(|at| at.0),
         lateness_ms: u64::try_from(device.lateness.as_millis()).unwrap_or(u64::MAX),
+        latency_ms: device.latency.map(|latency| (latency.as_secs_f64() * 10_000.0).round() / 10.0),
+        refused: device.refused.iter().map(|(point, code)| (point.to_string(), *code)).collect(),
+        findings: findings(&device.findings),
         counters: device.counters,
     }
+}
+
+fn findings(all: &[model::Finding]) -> Vec<Finding> {
+    all.iter().map(|f| Finding { kind: f.kind.word(), since: f.since.0, text: f.text.clone() }).collect()
 }
 
 fn spool_row(status: &spool::Status) -> Spool {

@@ -83,7 +83,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Requests waiting for the owner: a burst of scans from every line while the disk syncs.
+/// Requests waiting for the owner: a burst of scans from every line while the disk syncs, each of them a batch
+/// of records when they come thick and fast.
 const REQUESTS: usize = 256;
 
 /// One record as it is kept.
@@ -224,7 +225,12 @@ pub struct Writer {
 impl Writer {
     /// Hands a record over; it is kept in memory at once and on disk with the next commit.
     pub async fn append(&self, ts_ms: i64, octets: Vec<u8>) -> Result<(), Closed> {
-        self.requests.send(Request::Append { ts_ms, octets }).await.map_err(|_| Closed)
+        self.append_all(vec![(ts_ms, octets)]).await
+    }
+
+    /// The same with several at once, in this order: the owner, and whoever waits for records, wake once.
+    pub async fn append_all(&self, records: Vec<(i64, Vec<u8>)>) -> Result<(), Closed> {
+        self.requests.send(Request::Append { records }).await.map_err(|_| Closed)
     }
 }
 

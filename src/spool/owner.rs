@@ -21,7 +21,7 @@ pub(super) type CommitAnswer = oneshot::Sender<Result<(), String>>;
 
 #[derive(Debug)]
 pub(super) enum Request {
-    Append { ts_ms: i64, octets: Vec<u8> },
+    Append { records: Vec<(i64, Vec<u8>)> },
     Read { after: u64, at_most: usize, octets: usize, done: oneshot::Sender<Found> },
     Settle { name: String, upto: u64, outcome: Outcome },
     SetUpstreams { names: Vec<String>, done: oneshot::Sender<()> },
@@ -130,8 +130,8 @@ impl<D: Disk> Owner<D> {
 
     fn serve(&mut self, request: Request) {
         match request {
-            Request::Append { ts_ms, octets } => {
-                self.log.append(ts_ms, octets);
+            Request::Append { records } => {
+                records.into_iter().for_each(|(ts_ms, octets)| self.log.append(ts_ms, octets));
                 self.due.get_or_insert_with(|| Instant::now() + self.log.config.commit_every);
                 self.head.send_replace(self.log.head());
             }

@@ -30,7 +30,7 @@ mod stdout;
 pub use config::{Config, Kind};
 
 use crate::model::status::UpstreamStatus;
-use crate::model::{Clock, Name, Site};
+use crate::model::{Chronicle, Clock, Name, Site};
 use crate::spool;
 use report::Report;
 use std::sync::Arc;
@@ -53,24 +53,36 @@ struct Work {
     site: watch::Receiver<Arc<Site>>,
     version: &'static str,
     clock: Arc<dyn Clock>,
+    events: watch::Receiver<Chronicle>,
+    /// The number of the last event that the far end has acknowledged.
+    told: u64,
     stop: CancellationToken,
     report: Report,
 }
 
+/// What every upstream needs from outside.
+pub struct Surroundings {
+    pub site: watch::Receiver<Arc<Site>>,
+    pub events: watch::Receiver<Chronicle>,
+    pub version: &'static str,
+    pub clock: Arc<dyn Clock>,
+    pub stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
 /// Starts the task of an upstream. When told to stop it delivers what was there by then, for a moment,
 /// says good-bye, and ends.
-pub fn start(
-    config: Config,
-    reader: spool::Reader,
-    site: watch::Receiver<Arc<Site>>,
-    version: &'static str,
-    clock: Arc<dyn Clock>,
-    stop: CancellationToken,
-) -> Running {
+pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Running {
     let Config { name, kind } = config;
+    let Surroundings { site, events, version, clock, stop } = around;
     let (report, status) = Report::new(&name, kind.word(), reader.account());
     let (ended_tx, ended) = oneshot::channel::<()>();
-    let work = Work { name: name.clone(), reader, site, version, clock, stop, report };
+    let work = Work { name: name.clone(), reader, site, version, clock, events, told: 0, stop, report };
     tokio::spawn(async move {
         let _ended = ended_tx;
         match kind {

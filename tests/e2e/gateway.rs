@@ -78,6 +78,16 @@ impl Gateway {
 
     /// The same with some of what systemd puts into a service's environment.
     pub fn start_under(folder: &Path, yaml: &str, environment: &[(&str, &str)]) -> Gateway {
+        Gateway::start_with(folder, yaml, &[], environment)
+    }
+
+    /// The same with arguments.
+    pub fn start_with(
+        folder: &Path,
+        yaml: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Gateway {
         let config = folder.join("linesman.yaml");
         fs::write(&config, yaml).unwrap();
         let log = folder.join("gateway.log");
@@ -86,6 +96,7 @@ impl Gateway {
         command
             .args(["run", "--config"])
             .arg(&config)
+            .args(arguments)
             .env_remove("NOTIFY_SOCKET")
             .envs(environment.iter().copied())
             .env("LINESMAN_LOG", "info")

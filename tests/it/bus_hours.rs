@@ -5,11 +5,10 @@ use crate::common::hours::{
     Asked, Line, Replies, Seen, data, device, profile_of, refusal, registers, registers_but,
 };
 use linesman::bus::Scan;
-use linesman::model::Bad;
+use linesman::model::EventKind;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -87,6 +86,10 @@ fn permille(seen: &Seen, from: Duration, to: Duration, is_away: impl Fn(u8, Dura
     taken.as_nanos() * 1000 / (to - from).as_nanos()
 }
 
+fn is_lost_or_found(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::DeviceLost | EventKind::DeviceFound)
+}
+
 #[test]
 fn eight_of_thirty_two_that_die_cost_three_percent_and_are_found_within_half_a_minute() {
     // They die after a minute; from the 20th minute on one comes back every five.
@@ -101,6 +104,10 @@ fn eight_of_thirty_two_that_die_cost_three_percent_and_are_found_within_half_a_m
         let found = seen.of(&name).find(|scan| Seen::at(scan) > back(unit) && is_good(scan)).unwrap();
         let after = Seen::at(found) - back(unit);
         assert!(after <= 30 * SECOND, "{name} was found after {after:?}");
+        let told =
+            seen.events.iter().filter(|event| event.device.as_ref().is_some_and(|of| of.as_str() == name));
+        let told: Vec<EventKind> = told.map(|event| event.kind).filter(is_lost_or_found).collect();
+        assert_eq!(told, [EventKind::DeviceLost, EventKind::DeviceFound], "{name}");
     }
 }
 
@@ -202,7 +209,7 @@ fn a_value_of_several_registers_is_never_of_two_moments() {
             3 => reply[2] ^= 1,
             _ => {}
         })
-        .run(HOUR, move |asked| {
+        .run(HOUR / 2, move |asked| {
             count = count.wrapping_add(1);
             // One of them is refused: it is looked for, and asked around.
             let is_refused = asked.unit % 2 == 1 && asked.touches(28);
@@ -215,5 +222,5 @@ fn a_value_of_several_registers_is_never_of_two_moments() {
         assert!(octets.len() == 8 && octets.chunks(2).all(|word| word == &octets[..2]), "{octets:?}");
         good += 1;
     }
-    assert!(good > 100_000, "{good} values");
+    assert!(good > 50_000, "{good} values");
 }

@@ -12,17 +12,25 @@
 //! = data 43 66 33 34           what must come of it (exception N, no-reply, garbled)
 //! ! crc_errors 1               and what must be counted for this question
 //! after 900ms                  the question was put no sooner than so long after the one before
+//! idle 300ms                   nothing is asked for so long; what was to arrive arrives
+//! baud 19200 8E1               before all else: another pace than that of 9600 8N1
+//! timeout 250ms                from here on: an answer's first octet is waited for longer than 100 ms
 //! ```
+//! `linesman replay CAPTURE --as-transcript` makes one of what was recorded in the field.
+//!
 //! `crc` stands for the right checksum of what precedes it on the line, `bad` for a wrong one.
 
 use crate::common::wire::{Peer, VirtualLink};
+use linesman::bus::capture::{self, Tap};
 use linesman::bus::transact::{Conversation, Manners, Outcome};
+use linesman::bus::{LineConfig, MAX_PROBE, PortConfig, SerialConfig};
 use linesman::modbus::rtu::Pace;
 use linesman::modbus::{ReadFunction, ReadRequest};
 use linesman::model::Mono;
 use linesman::model::status::BusCounters;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -101,14 +109,14 @@ struct Stage {
     outcome: Option<Outcome>,
     last_sent: Option<Mono>,
     least: Option<Duration>,
+    timeout: Duration,
 }
 
 impl Stage {
-    fn new() -> Stage {
-        let pace = Pace::new(9600, false, 1);
+    fn new(pace: Pace, tap: Tap) -> Stage {
         let link = VirtualLink::new(pace);
         Stage {
-            talk: Conversation::new(pace, link.time()),
+            talk: Conversation::new(pace, link.time()).with_tap(tap),
             pace,
             link,
             counted: BusCounters::default(),
@@ -118,6 +126,7 @@ impl Stage {
             outcome: None,
             last_sent: None,
             least: None,
+            timeout: TIMEOUT,
         }
     }
 
@@ -142,6 +151,13 @@ impl Stage {
             }
             "^" => self.link.interrupt_next_with(octets(rest)),
             "after" => self.least = Some(span(rest)),
+            "timeout" => self.timeout = span(rest),
+            "idle" => {
+                self.link.arrive_from_now(std::mem::take(&mut self.events));
+                let until = self.link.time().plus(span(rest));
+                self.talk.listen_until(&mut self.link, until, &mut BusCounters::default()).unwrap();
+                self.offset = Duration::ZERO;
+            }
             "=" => self.transact(rest, place),
             "!" => {
                 assert!(self.outcome.is_some(), "{place}: nothing was asked yet");
@@ -157,7 +173,7 @@ impl Stage {
         let (unit, request, frame) = self.asked.take().expect(place);
         self.link.answer_next_with(std::mem::take(&mut self.events));
         self.counted = BusCounters::default();
-        let manners = Manners::new(TIMEOUT);
+        let manners = Manners::new(self.timeout);
         let (came, trace) =
             self.talk.transact(&mut self.link, unit, request, manners, &mut self.counted).unwrap();
         assert_eq!(self.link.sent.last().unwrap().1, frame, "{place}: sent");
@@ -171,16 +187,33 @@ impl Stage {
     }
 }
 
+/// `19200 8E1`.
+fn pace(text: &str) -> Pace {
+    let (baud, format) = text.split_once(' ').expect("baud BAUD FORMAT");
+    let [data, parity, stop] = *format.as_bytes() else { panic!("{format:?} is no format") };
+    Pace::new(baud.parse().unwrap(), parity != b'N', stop - b'0').with_data_bits(data - b'0')
+}
+
 /// Plays a transcript; what is wrong with it is told with its line.
 fn play(path: &Path) {
-    let mut stage = Stage::new();
+    play_into(path, &Tap::none());
+}
+
+/// The same, with the wire on record. Returns how many questions there were.
+fn play_into(path: &Path, tap: &Tap) -> usize {
+    let mut stage = Stage::new(Pace::new(9600, false, 1), tap.clone());
     for (number, line) in fs::read_to_string(path).unwrap().lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
         let (head, rest) = line.split_once(' ').unwrap_or((line, ""));
-        stage.step(head, rest, &format!("{}:{}", path.display(), number + 1));
+        if head == "baud" {
+            stage = Stage::new(pace(rest), tap.clone());
+        } else {
+            stage.step(head, rest, &format!("{}:{}", path.display(), number + 1));
+        }
     }
     assert!(stage.asked.is_none() && stage.outcome.is_some(), "{}: ends without `=`", path.display());
     stage.link.assert_silence_was_kept(&path.display().to_string());
+    stage.link.sent.len()
 }
 
 #[test]
@@ -190,6 +223,75 @@ fn every_transcript_of_the_field_plays_as_written() {
     paths.sort();
     assert!(paths.len() >= 20, "only {} transcripts", paths.len());
     paths.iter().for_each(|path| play(path));
+}
+
+/// What must come of each question, as a transcript says it.
+fn outcomes(text: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| line.split('#').next()?.trim().strip_prefix("= "))
+        .map(octets_alike)
+        .collect()
+}
+
+/// Octets are octets, however they are written.
+fn octets_alike(outcome: &str) -> String {
+    outcome
+        .strip_prefix("data ")
+        .map_or_else(|| outcome.to_owned(), |data| word(&Outcome::Data(octets(data))))
+}
+
+#[test]
+fn what_was_recorded_becomes_a_transcript_that_plays_and_says_the_same() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden/wire");
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        let made = tempfile::tempdir().unwrap();
+        let (file, transcript) = (made.path().join("wire.pcapng"), made.path().join("made.txt"));
+        let (capture, recording) = capture::start(&file, capture::LIMIT).unwrap();
+        // Of a pseudo-terminal, and only of one, a capture says that octets take no time on it.
+        let unpaced = fs::read_to_string(&path).unwrap().lines().any(|line| line == "unpaced");
+        let port = if unpaced { "/dev/pts/ptmx" } else { "/dev/ttyUSB0" };
+        let port = PortConfig::Serial(SerialConfig::new(port, 9600));
+        let line =
+            LineConfig { name: "rs485-1".parse().unwrap(), port, devices: vec![], max_probe: MAX_PROBE };
+        let asked = play_into(&path, &capture.tap(&line));
+        recording.finish().unwrap();
+        let replayed = Command::new(env!("CARGO_BIN_EXE_linesman"))
+            .args(["replay", "--as-transcript", "--timeout", "100ms"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert!(
+            replayed.status.success(),
+            "{}: {}",
+            path.display(),
+            String::from_utf8_lossy(&replayed.stderr)
+        );
+        fs::write(&transcript, &replayed.stdout).unwrap();
+        let text = String::from_utf8(replayed.stdout).unwrap();
+        let shown = format!("{} became\n{text}", path.display());
+        assert_eq!(outcomes(&text), outcomes(&fs::read_to_string(&path).unwrap()), "{shown}");
+        assert_eq!(play_into(&transcript, &Tap::none()), asked, "{shown}");
+    }
+}
+
+#[test]
+fn what_comes_while_nobody_asks_is_on_record_too() {
+    let made = tempfile::tempdir().unwrap();
+    let file = made.path().join("wire.pcapng");
+    let (capture, recording) = capture::start(&file, capture::LIMIT).unwrap();
+    let pace = Pace::new(9600, false, 1);
+    let port = PortConfig::Serial(SerialConfig::new("/dev/ttyUSB0", 9600));
+    let line = LineConfig { name: "a".parse().unwrap(), port, devices: vec![], max_probe: MAX_PROBE };
+    let mut link = VirtualLink::new(pace);
+    let mut talk = Conversation::new(pace, link.time()).with_tap(capture.tap(&line));
+    link.arrive_from_now(vec![(Duration::from_millis(5), vec![0x00, 0xFF, 0x55])]);
+    let until = link.time().plus(Duration::from_millis(50));
+    talk.listen_until(&mut link, until, &mut BusCounters::default()).unwrap();
+    recording.finish().unwrap();
+    let (contents, _) = capture::read(&file, None, |_, _| ());
+    assert_eq!((contents.packets, contents.tally.counters.unsolicited_octets), (1, 3));
 }
 
 /// The value a register must have: it says whose it is.

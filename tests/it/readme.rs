@@ -69,6 +69,7 @@ fn every_link_leads_to_a_file_and_every_promise_to_its_test() {
         ("systemd/", "systemd/README.md"),
         ("tests/", "tests/README.md"),
         ("profiles/", "profiles/README.md"),
+        ("docs/", "docs/capture.md"),
     ] {
         for (text, target) in links(&page(name)) {
             let path = root().join(folder).join(&target);
@@ -107,7 +108,8 @@ fn the_commands_that_the_pages_show_exist() {
         help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
     let shown = commands(&page("README.md"));
     assert!(shown.len() >= 8, "{shown:?}");
-    for command in shown.into_iter().chain(commands(&page("systemd/README.md"))) {
+    let others = ["systemd/README.md", "docs/capture.md"].map(page).map(|page| commands(&page));
+    for command in shown.into_iter().chain(others.concat()) {
         assert!(known.contains(&command.as_str()), "linesman has no command {command}: {known:?}");
     }
 }

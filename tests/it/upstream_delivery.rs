@@ -2,7 +2,9 @@
 
 use crate::common::broker::{Client, Packet, StubBroker};
 use linesman::model::status::UpstreamState;
-use linesman::model::{Clock, DeviceInfo, Reading, Site, SystemClock, Timestamp, Value};
+use linesman::model::{
+    Chronicle, Clock, DeviceInfo, Event, EventKind, Reading, Site, SystemClock, Timestamp, Value,
+};
 use linesman::upstream::{self, Kind, file, mqtt};
 use linesman::{record, spool};
 use std::path::Path;
@@ -19,6 +21,7 @@ struct Gateway {
     running: upstream::Running,
     stop: CancellationToken,
     _site: watch::Sender<Arc<Site>>,
+    events: watch::Sender<Chronicle>,
     _dir: tempfile::TempDir,
 }
 
@@ -31,7 +34,7 @@ fn site() -> Site {
         vendor: "v".into(),
         model: "m".into(),
         every: Duration::from_secs(1),
-        points: vec![],
+        points: [].into(),
     };
     Site { gateway: "g".parse().unwrap(), config_hash: "01234567".into(), devices: vec![device] }
 }
@@ -56,8 +59,11 @@ impl Gateway {
         let stop = CancellationToken::new();
         let config = upstream::Config { name: "u".parse().unwrap(), kind: kind(dir.path()) };
         let reader = spool.reader("u").unwrap();
-        let running = upstream::start(config, reader, site, "0", Arc::new(SystemClock), stop.clone());
-        Gateway { spool, running, stop, _site: site_tx, _dir: dir }
+        let (events_tx, events) = watch::channel(Chronicle::default());
+        let clock = Arc::new(SystemClock);
+        let around = upstream::Surroundings { site, events, version: "0", clock, stop: stop.clone() };
+        let running = upstream::start(config, reader, around);
+        Gateway { spool, running, stop, _site: site_tx, events: events_tx, _dir: dir }
     }
 
     fn to(broker: &StubBroker) -> Gateway {
@@ -72,6 +78,12 @@ impl Gateway {
             let now = SystemClock.utc();
             self.spool.writer().append(now.0, reading(n, now)).await.unwrap();
         }
+    }
+
+    fn happens(&self, n: i64) {
+        let (line, kind) = ("rs485".parse().unwrap(), EventKind::LineDown);
+        let event = Event { ts: Timestamp(n), kind, line, device: None, text: "gone".into() };
+        self.events.send_modify(|chronicle| chronicle.add(event));
     }
 
     fn cursor(&self) -> u64 {
@@ -119,6 +131,35 @@ async fn the_session_begins_with_a_will_a_status_and_what_exists() {
     let Packet::Publish { topic, retain, payload, .. } = client.next().await else { panic!("no meta") };
     assert_eq!((topic.as_str(), retain), ("linesman/g/meta", true));
     assert!(payload.contains("\"schema\":\""), "{payload}");
+}
+
+#[tokio::test]
+async fn an_event_is_told_until_it_is_acknowledged_and_once_then() {
+    let broker = StubBroker::start().await;
+    let gateway = Gateway::to(&broker);
+    gateway.happens(1);
+    let (mut client, _) = broker.welcome().await;
+    let (_, first) = client.publish_to("/event").await;
+    assert_eq!(first, r#"{"type":"line-down","ts":1,"line":"rs485","text":"gone"}"#);
+    drop(client);
+    let (mut client, _) = broker.welcome().await;
+    let (packet, again) = client.publish_to("/event").await;
+    assert_eq!(again, first, "it was not acknowledged");
+    client.acknowledge(packet).await;
+    gateway.happens(2);
+    let (packet, second) = client.publish_to("/event").await;
+    assert!(second.contains("\"ts\":2"), "{second}");
+    client.acknowledge(packet).await;
+    // The record's acknowledgement comes after the event's: once it has moved the cursor, the event is done.
+    gateway.sample(1..=1).await;
+    let record = records(&mut client, 1).await[0].0;
+    client.acknowledge(record).await;
+    gateway.until_cursor_is(1).await;
+    drop(client);
+    let (mut client, _) = broker.welcome().await;
+    gateway.happens(3);
+    let (_, third) = client.publish_to("/event").await;
+    assert!(third.contains("\"ts\":3"), "told again: {third}");
 }
 
 #[tokio::test]

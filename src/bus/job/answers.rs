@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// Exceptions that may be one register's fault: illegal data address, illegal data value.
 const ONE_REGISTERS_FAULT: [u8; 2] = [2, 3];
+/// Not another register, but none of this kind.
+const ILLEGAL_FUNCTION: u8 = 1;
 /// The server is busy with something long.
 const BUSY: u8 = 6;
 /// A gateway says that nobody answers behind it: path unavailable, target failed to respond.
@@ -29,8 +31,8 @@ impl Job {
             if !progress.again.is_empty() {
                 effects.again.push((progress.again, 0));
             }
-            self.go_on_searching();
         }
+        self.go_on_searching();
         effects
     }
 
@@ -54,64 +56,98 @@ impl Job {
             self.items.push_front(item);
             return Effects::default();
         }
-        let mut effects = Effects::default();
         if let Some(planned) = item.planned.take_if(|planned| *planned != item.block) {
-            // Registers were asked along that nobody wants: nothing is learned from their refusal.
             item.block = planned;
-            item.tries += 1;
-            if item.tries <= self.manner.retries {
-                self.items.push_front(item);
-            } else {
+            return self.refused_along(item, bad);
+        }
+        match (item.why, ONE_REGISTERS_FAULT.contains(&code)) {
+            (Why::Search, true) => self.refused_in_search(code),
+            (Why::Plan | Why::Probe, true) => self.refused_block(item, code),
+            (why, false) => {
+                if why == Why::Search {
+                    self.give_the_search_up(bad);
+                }
                 self.set_where_nothing_is(&item.block.points, bad);
-            }
-            return effects;
-        }
-        match item.why {
-            Why::Search if ONE_REGISTERS_FAULT.contains(&code) => {
-                if let Some(search) = &mut self.search {
-                    let progress = search.refused(code);
-                    for lesson in &progress.lessons {
-                        if let Lesson::Refused { points, code } = lesson {
-                            points.iter().for_each(|point| {
-                                drop(self.fields.insert(*point, Err(Bad::Exception(*code))))
-                            });
-                        }
-                    }
-                    effects.lessons = progress.lessons;
-                }
                 self.go_on_searching();
-            }
-            Why::Search => {
-                self.give_the_search_up(bad);
-                effects.refused.push((item.block.points, code));
-            }
-            Why::Plan | Why::Probe if ONE_REGISTERS_FAULT.contains(&code) => {
-                match Search::new(&self.profile, &item.block, code) {
-                    Some(search) if self.search.is_none() => {
-                        self.search = Some(search);
-                        self.go_on_searching();
-                    }
-                    // One search at a time: this block's comes in its turn.
-                    Some(_) => self.items.push_back(item),
-                    None => {
-                        self.set(&item.block.points, bad);
-                        effects.lessons.push(Lesson::Refused { points: item.block.points, code });
-                    }
+                if code == ILLEGAL_FUNCTION {
+                    self.refused.push((item.block.points, code));
+                    return Effects::default();
                 }
-            }
-            Why::Plan | Why::Probe => {
-                self.set(&item.block.points, bad);
-                effects.refused.push((item.block.points, code));
+                Effects { refused: vec![(item.block.points, code)], ..Effects::default() }
             }
         }
+    }
+
+    /// Registers were asked along that nobody wants: nothing is learned from their refusal.
+    fn refused_along(&mut self, mut item: Item, bad: Bad) -> Effects {
+        item.tries += 1;
+        if item.tries <= self.manner.retries {
+            self.items.push_front(item);
+        } else {
+            self.set_where_nothing_is(&item.block.points, bad);
+            self.go_on_searching();
+        }
+        Effects::default()
+    }
+
+    fn refused_in_search(&mut self, code: u8) -> Effects {
+        let progress = self.search.as_mut().map(|search| search.refused(code)).unwrap_or_default();
+        let mut effects = Effects::default();
+        for lesson in progress.lessons {
+            match lesson {
+                Lesson::Refused { points, code } => self.refuse(points, code),
+                Lesson::Hole { .. } | Lesson::Limit(_) => effects.lessons.push(lesson),
+            }
+        }
+        if !progress.again.is_empty() {
+            effects.again.push((progress.again, 0));
+        }
+        if progress.everything_is_refused && !self.has_good() {
+            // Not one value of this device: that is no register's fault, and a search would find them all.
+            let unasked = self.search.take().map(|search| search.unasked()).unwrap_or_default();
+            self.refuse(unasked, code);
+        }
+        self.go_on_searching();
         effects
     }
 
-    /// The next question of the search, if it has one, is asked first.
-    fn go_on_searching(&mut self) {
-        match self.search.as_ref().and_then(Search::block) {
-            Some(block) => self.items.push_front(Item::new(block, 0, Why::Search)),
-            None => self.search = None,
+    /// To be judged when the scan is over.
+    fn refuse(&mut self, points: Vec<usize>, code: u8) {
+        self.set_where_nothing_is(&points, Bad::Exception(code));
+        self.refused.push((points, code));
+    }
+
+    /// Searched when all else has been asked: what other blocks say tells a bad register from a device that
+    /// refuses everything.
+    fn refused_block(&mut self, item: Item, code: u8) -> Effects {
+        self.put_off.push_back((item.block, code));
+        self.go_on_searching();
+        Effects::default()
+    }
+
+    /// The next question of the search, if it has one, is asked first; the next search begins when nothing
+    /// else is left.
+    pub(super) fn go_on_searching(&mut self) {
+        loop {
+            match self.search.as_ref().map(Search::block) {
+                Some(Some(block)) => {
+                    let asked = self.items.iter().any(|item| item.why == Why::Search);
+                    if !asked {
+                        self.items.push_front(Item::new(block, 0, Why::Search));
+                    }
+                    return;
+                }
+                Some(None) => self.search = None,
+                None => {}
+            }
+            if !self.items.is_empty() || self.outstanding > 0 {
+                return;
+            }
+            let Some((block, code)) = self.put_off.pop_front() else { return };
+            match Search::new(&self.profile, &block, code) {
+                Some(search) => self.search = Some(search),
+                None => self.refuse(block.points, code),
+            }
         }
     }
 
@@ -146,6 +182,7 @@ impl Job {
             self.give_the_search_up(Bad::TwoAnswers);
         }
         self.set(&item.block.points, Bad::TwoAnswers);
+        self.go_on_searching();
     }
 
     fn unanswered(&mut self, mut item: Item, bad: Bad) -> Effects {
@@ -169,6 +206,7 @@ impl Job {
         if self.is_hopeless() || !self.manner.known && !self.answered {
             self.abandon(if self.manner.probe { Bad::DeviceLost } else { bad });
         }
+        self.go_on_searching();
         effects
     }
 

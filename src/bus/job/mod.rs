@@ -102,6 +102,10 @@ pub(in crate::bus) struct Job {
     lessons: Lessons,
     items: VecDeque<Item>,
     search: Option<Search>,
+    /// Blocks that were refused and wait for their search.
+    put_off: VecDeque<(Block, u8)>,
+    /// Points that were refused for what they are, and with which code.
+    refused: Vec<(Vec<usize>, u8)>,
     /// Blocks handed out and not yet heard of.
     outstanding: usize,
     fields: BTreeMap<usize, Result<Vec<u8>, Bad>>,
@@ -134,6 +138,8 @@ impl Job {
             profile,
             lessons,
             search: None,
+            put_off: VecDeque::new(),
+            refused: Vec::new(),
             outstanding: 0,
             fields: BTreeMap::new(),
             first_reply: None,
@@ -230,9 +236,17 @@ impl Job {
         }
     }
 
+    /// What was refused in this scan, to be judged now that it is over.
+    pub(in crate::bus) fn take_refused(&mut self) -> Vec<(Vec<usize>, u8)> {
+        std::mem::take(&mut self.refused)
+    }
+
     /// The rest can't be asked, for this reason.
     pub(in crate::bus) fn abandon(&mut self, bad: Bad) {
         self.give_the_search_up(bad);
+        for (block, code) in std::mem::take(&mut self.put_off) {
+            self.set_where_nothing_is(&block.points, Bad::Exception(code));
+        }
         while let Some(item) = self.items.pop_front() {
             self.set_where_nothing_is(&item.block.points, bad);
         }
@@ -241,6 +255,7 @@ impl Job {
     /// The line stops: what was not asked is not in the scan.
     pub(in crate::bus) fn cut_off(&mut self) {
         self.search = None;
+        self.put_off.clear();
         self.items.clear();
     }
 

@@ -1,8 +1,9 @@
 //! What is heard besides answers: while nothing is asked, before a question, and in the silence behind an answer.
 
 use super::{Answered, BUFFER, Conversation, Outcome, READS_IN_A_ROW, REST};
+use crate::bus::frames::reply_octets;
 use crate::bus::link::Link;
-use crate::bus::overheard::{self, Stray};
+use crate::bus::overheard::{self, Stray, StrayKind};
 use crate::modbus::{Ask, Framing, ReplyPdu, ascii, rtu};
 use crate::model::Mono;
 use crate::model::status::BusCounters;
@@ -20,6 +21,7 @@ impl Conversation {
         // Not for ever: a peer that is not paced can write faster than we read.
         for _ in 0..READS_IN_A_ROW {
             let Some(n) = link.read(&mut buffer)? else { break };
+            self.record(link, |tap, at| tap.heard(at, &buffer[..n]));
             let now = link.now();
             if now.since(self.last_activity) > self.tempo.frame_gap {
                 self.listen_in(now, counters);
@@ -50,8 +52,12 @@ impl Conversation {
     pub(super) fn judge(&mut self, stray: Stray, frame: Option<&[u8]>, now: Mono) {
         if let Some(late) = self.suspects.late(&stray, now) {
             self.notes.late.push(late);
+        } else if stray.kind == StrayKind::Request {
+            // Another master: what is answered from now on may be answered to it.
+            self.answered = None;
         } else if let (Some(answered), Some(frame)) = (&self.answered, frame)
             && answered.unit == stray.unit
+            && now <= answered.until
             && let Some(data) = self.answer_in(frame, &answered.ask)
             && data != answered.data
         {
@@ -103,6 +109,7 @@ impl Conversation {
         unit: u8,
         ask: &Ask,
         outcome: Outcome,
+        longest: Mono,
         counters: &mut BusCounters,
     ) -> io::Result<Outcome> {
         self.answered = None;
@@ -121,7 +128,8 @@ impl Conversation {
                 counters.unsolicited_octets = before;
             }
         }
-        self.answered = Some(Answered { unit, ask: *ask, data: data.clone() });
+        let until = longest.plus(self.tempo.pace.octets(reply_octets(ask, self.tempo.framing)));
+        self.answered = Some(Answered { unit, ask: *ask, data: data.clone(), until });
         self.listen_in(link.now(), counters);
         let doubtful = self.notes.second_answer == Some(unit);
         Ok(if doubtful { Outcome::TwoAnswers } else { Outcome::Data(data) })

@@ -19,6 +19,7 @@ mod words;
 
 pub use words::{Manners, Notes, Outcome, Tempo, Trace};
 
+use super::capture::Tap;
 use super::frames::{Arrived, EchoState, Verdict, framed, reply_octets};
 use super::link::Link;
 use super::suspects::Suspects;
@@ -52,6 +53,8 @@ struct Answered {
     unit: u8,
     ask: Ask,
     data: Vec<u8>,
+    /// A second answer comes no later than this.
+    until: Mono,
 }
 
 /// The line's conversation: silence kept, answers told from what is none.
@@ -68,6 +71,7 @@ pub struct Conversation {
     /// Octets that nobody asked for, since the line was last silent.
     overheard: Vec<u8>,
     notes: Notes,
+    tap: Tap,
 }
 
 impl Conversation {
@@ -81,7 +85,14 @@ impl Conversation {
             answered: None,
             overheard: Vec::new(),
             notes: Notes::default(),
+            tap: Tap::none(),
         }
+    }
+
+    /// Puts what goes over the line on record.
+    #[must_use]
+    pub fn with_tap(self, tap: Tap) -> Conversation {
+        Conversation { tap, ..self }
     }
 
     /// The port was opened anew: another adapter may have an echo or none. What may still be answered late
@@ -103,6 +114,12 @@ impl Conversation {
         std::mem::take(&mut self.notes)
     }
 
+    fn record<L: Link>(&self, link: &L, hand_over: impl FnOnce(&Tap, i64)) {
+        if self.tap.records() {
+            hand_over(&self.tap, link.utc_nanos());
+        }
+    }
+
     /// Asks and waits for the answer. An error means that the port is gone.
     pub fn transact<L: Link>(
         &mut self,
@@ -119,7 +136,29 @@ impl Conversation {
         }
         self.suspects.forget_old(link.now());
         self.wait_for_silence(link, manners.min_gap, counters)?;
-        let frame = framed(unit, &ask, self.tempo.framing);
+        let came = self.put(link, unit, &ask, manners, counters);
+        self.last_gap = manners.min_gap;
+        match &came {
+            Ok((outcome, trace)) => {
+                self.draw_conclusions(unit, &ask, outcome, trace, manners);
+                count(outcome, counters);
+            }
+            // The port is gone, the question is not: its answer may come through the next one.
+            Err(_) => self.suspect(unit, &ask, link.now().max(self.last_activity), manners),
+        }
+        came
+    }
+
+    /// Sends the question, now that the line is silent, and hears what comes.
+    fn put<L: Link>(
+        &mut self,
+        link: &mut L,
+        unit: u8,
+        ask: &Ask,
+        manners: Manners,
+        counters: &mut BusCounters,
+    ) -> io::Result<(Outcome, Trace)> {
+        let frame = framed(unit, ask, self.tempo.framing);
         let sent = link.now();
         self.send(link, &frame)?;
         counters.requests += 1;
@@ -127,25 +166,27 @@ impl Conversation {
         let left = sent.plus(self.tempo.pace.octets(frame.len())).max(link.now());
         self.last_activity = left;
         let mut trace = Trace { sent, last_octet_left: left, first_heard: None, ended: left };
-        let in_doubt = self.suspects.refusal_in_doubt(unit, &ask);
-        let arrived = Arrived::new(unit, &ask, &frame, self.tempo.framing, self.echo, in_doubt);
-        let outcome = self.await_answer(link, arrived, &ask, &mut trace, manners, counters)?;
-        let outcome = self.look_behind(link, unit, &ask, outcome, counters)?;
+        let in_doubt = self.suspects.refusal_in_doubt(unit, ask);
+        let arrived = Arrived::new(unit, ask, &frame, self.tempo.framing, self.echo, in_doubt);
+        let longest = left.plus(manners.longest);
+        let outcome = self.await_answer(link, arrived, ask, &mut trace, manners, counters)?;
+        let outcome = self.look_behind(link, unit, ask, outcome, longest, counters)?;
         trace.ended = link.now();
-        self.last_gap = manners.min_gap;
-        self.draw_conclusions(unit, &ask, &outcome, &trace, manners);
-        count(&outcome, counters);
         Ok((outcome, trace))
+    }
+
+    fn suspect(&mut self, unit: u8, ask: &Ask, asked: Mono, manners: Manners) {
+        let reply = self.tempo.pace.octets(match self.tempo.framing {
+            Framing::Rtu => rtu::LONGEST,
+            Framing::Ascii => ascii::LONGEST,
+        });
+        self.suspects.add(unit, ask, asked, manners.longest, reply);
     }
 
     fn draw_conclusions(&mut self, unit: u8, ask: &Ask, outcome: &Outcome, trace: &Trace, manners: Manners) {
         match outcome {
             Outcome::NoReply | Outcome::Garbled { whole: false } => {
-                let reply = self.tempo.pace.octets(match self.tempo.framing {
-                    Framing::Rtu => rtu::LONGEST,
-                    Framing::Ascii => ascii::LONGEST,
-                });
-                self.suspects.add(unit, ask, trace.last_octet_left, manners.longest, reply);
+                self.suspect(unit, ask, trace.last_octet_left, manners);
             }
             // A word of ours that came back stands behind all that was asked before.
             Outcome::Data(_) if matches!(ask, Ask::Echo(_)) => self.suspects.forgive(unit),
@@ -184,6 +225,7 @@ impl Conversation {
     }
 
     fn send<L: Link>(&self, link: &mut L, frame: &[u8]) -> io::Result<()> {
+        self.record(link, |tap, at| tap.sent(at, frame));
         let give_up = link.now().plus(self.tempo.pace.octets(frame.len())).plus(WRITE_PATIENCE);
         let mut rest = frame;
         while !rest.is_empty() {
@@ -233,6 +275,7 @@ impl Conversation {
             all_left = all_left || link.now() >= trace.last_octet_left || link.output_is_empty();
             for _ in 0..READS_IN_A_ROW {
                 let Some(n) = link.read(&mut buffer)? else { break };
+                self.record(link, |tap, at| tap.heard(at, &buffer[..n]));
                 let now = link.now();
                 self.last_activity = self.last_activity.max(now);
                 match arrived.take(&buffer[..n], now, all_left, counters) {

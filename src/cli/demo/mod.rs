@@ -91,6 +91,7 @@ async fn play(
         stop: stop.clone(),
         orders,
         loader: Box::new(move || Err(config::Problems::one("the demo does not reload"))),
+        capture: None,
         onlooker: Some(readings_tx),
         started: Box::new(move |started| drop(started_tx.send(started))),
     };

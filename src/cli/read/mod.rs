@@ -3,10 +3,13 @@
 mod question;
 mod show;
 
-use super::{Exit, complain};
-use crate::bus::{self, Block, Failure, Lessons, PortConfig, SerialConfig, Session, Terms, plan_points};
+use super::{CaptureArguments, Exit, complain};
+use crate::bus::capture::{Recording, Tap};
+use crate::bus::{
+    self, Block, Failure, Lessons, LineConfig, PortConfig, SerialConfig, Session, Terms, plan_points,
+};
 use crate::config;
-use crate::model::{Bad, Sample};
+use crate::model::{Bad, Name, Sample};
 use crate::normalize;
 use crate::profile::{self, Parity, Profile};
 use question::Question;
@@ -54,6 +57,8 @@ pub(super) struct Arguments {
     format: Option<String>,
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    capture: CaptureArguments,
 }
 
 /// What was asked, and what came.
@@ -71,7 +76,35 @@ pub(super) fn main(arguments: Arguments) -> Exit {
             return exit;
         }
     };
-    let answers = match ask(&arguments, &question) {
+    let (capture, recording) = match arguments.capture.start() {
+        Ok(capture) => capture.unzip(),
+        Err(exit) => return exit,
+    };
+    let tap = capture.map_or_else(Tap::none, |capture| capture.tap(&line(&question.port)));
+    let exit = answer(&arguments, &question, tap);
+    match recording.map_or(Ok(()), Recording::finish) {
+        Ok(()) => exit,
+        Err(error) => {
+            complain(&format_args!("linesman read: the capture is not whole: {error}"));
+            Exit::Io
+        }
+    }
+}
+
+/// The port as a capture calls it.
+fn line(port: &PortConfig) -> LineConfig {
+    let host = match port {
+        PortConfig::Serial(serial) => {
+            serial.port.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        }
+        PortConfig::Tcp { address, .. } | PortConfig::RtuOverTcp { address } => address.clone(),
+    };
+    let (name, port) = (Name::from_host(&host), port.clone());
+    LineConfig { name, port, devices: Vec::new(), max_probe: bus::MAX_PROBE }
+}
+
+fn answer(arguments: &Arguments, question: &Question, tap: Tap) -> Exit {
+    let answers = match ask(arguments, question, tap) {
         Ok(answers) => answers,
         Err(failure) => {
             complain(&format_args!("linesman read: {failure}"));
@@ -79,9 +112,9 @@ pub(super) fn main(arguments: Arguments) -> Exit {
         }
     };
     if arguments.json {
-        show::json(&arguments, &question, &answers);
+        show::json(arguments, question, &answers);
     } else {
-        show::table(&question, &answers);
+        show::table(question, &answers);
     }
     for failure in &answers.failures {
         complain(&format_args!("linesman read: {failure}"));
@@ -100,8 +133,8 @@ fn port(arguments: &Arguments) -> Result<PortConfig, String> {
     Ok(PortConfig::Serial(SerialConfig { parity, stop_bits, ..SerialConfig::new(&arguments.port, baud) }))
 }
 
-fn ask(arguments: &Arguments, question: &Question) -> Result<Answers, Failure> {
-    let mut session = Session::open(&question.port)?;
+fn ask(arguments: &Arguments, question: &Question, tap: Tap) -> Result<Answers, Failure> {
+    let mut session = Session::open(&question.port)?.with_tap(tap);
     let points = question.profile.points.len();
     let all: Vec<usize> = (0..points).collect();
     let mut answers =

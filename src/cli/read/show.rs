@@ -2,8 +2,7 @@
 
 use super::question::Question;
 use super::{Answers, Arguments};
-use crate::cli::{say, shown};
-use crate::model::Value;
+use crate::cli::{exact, quoted, say, shown};
 use comfy_table::{CellAlignment, Table, presets};
 
 pub(super) fn table(question: &Question, answers: &Answers) {
@@ -58,19 +57,6 @@ pub(super) fn json(arguments: &Arguments, question: &Question, answers: &Answers
         text.push_str(&format!(",\"registers\":{{{}}}", registers.collect::<Vec<_>>().join(",")));
     }
     say(&format_args!("{text}}}"));
-}
-
-/// Digit by digit: nothing passes through a float.
-fn exact(value: &Value) -> String {
-    match value {
-        Value::Number(number) => number.to_string(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Text(text) => quoted(text),
-    }
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 fn hexadecimal(octets: &[u8]) -> String {

@@ -1,7 +1,8 @@
 //! Upstream `mqtt` (3.1.1): one session after the other, each from the cursor on.
 //!
 //! `P/status` (retained, with a Will), `P/meta` (retained), then records in order: `P/d/{device}` for what is
-//! live, `P/h/{device}` for what was sampled before this connection or has aged. All with QoS 1.
+//! live, `P/h/{device}` for what was sampled before this connection or has aged; `P/event` for what happened on
+//! the lines. All with QoS 1.
 
 mod config;
 mod pipe;

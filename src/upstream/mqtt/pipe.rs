@@ -80,6 +80,11 @@ impl Pipe {
         self.events.recv().await.unwrap_or_else(|| Happened::Trouble("the connection ended".to_owned()))
     }
 
+    /// What has happened already, without waiting.
+    pub(super) fn ready(&mut self) -> Option<Happened> {
+        self.events.try_recv().ok()
+    }
+
     /// A proper DISCONNECT; `Closed` follows when it is out.
     pub(super) fn close(&self) {
         // A queue that is full at this point means a broker that does not read: dropping will do.

@@ -2,15 +2,16 @@
 
 use super::Config;
 use super::pipe::{Happened, LARGEST_PAYLOAD, Pipe};
-use super::window::{Fate, Window};
+use super::window::{Fate, What, Window};
 use crate::encode::json::{self, Number};
-use crate::model::{Reading, Timestamp};
+use crate::model::{Name, Reading, Timestamp};
 use crate::record;
 use crate::spool::{Closed, Stored};
 use crate::upstream::Work;
 use crate::upstream::backoff::Backoff;
 use rumqttc::{LastWill, QoS};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -51,6 +52,10 @@ pub(super) struct Session<'a> {
     /// The last position fetched.
     at: u64,
     connected: Timestamp,
+    /// The number of the last event that was handed to the client.
+    told: u64,
+    /// How often each device is read, of the site that meta was last said of.
+    every: BTreeMap<Name, Duration>,
     status_due: Instant,
     /// The last status told of a backlog.
     had_backlog: bool,
@@ -101,6 +106,7 @@ impl<'a> Session<'a> {
             }
         }
         work.report.connected();
+        let told = work.told;
         let (at, connected, now) = (work.reader.cursor(), work.clock.utc(), Instant::now());
         Ok(Session {
             config,
@@ -111,6 +117,8 @@ impl<'a> Session<'a> {
             fetched: VecDeque::new(),
             at,
             connected,
+            told,
+            every: BTreeMap::new(),
             status_due: now,
             had_backlog: false,
             stopping: None,
@@ -123,6 +131,7 @@ impl<'a> Session<'a> {
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.work.stop.clone();
+        let mut events = true;
         loop {
             self.fill().await?;
             if self.is_finished()? {
@@ -131,7 +140,10 @@ impl<'a> Session<'a> {
             let idle = self.window.has_room() && self.fetched.is_empty() && self.stopping.is_none();
             tokio::select! {
                 happened = self.pipe.next() => {
-                    if self.take(happened).await? {
+                    let over = self.take_all(happened);
+                    // What was acknowledged before trouble came is delivered all the same.
+                    self.settle().await?;
+                    if over? {
                         return Ok(());
                     }
                 }
@@ -139,6 +151,8 @@ impl<'a> Session<'a> {
                 changed = self.work.site.changed() => {
                     if changed.is_ok() { self.say_meta()?; }
                 }
+                // Only to wake: what is new is told with the records.
+                changed = self.work.events.changed(), if events => events = changed.is_ok(),
                 () = stop.cancelled(), if self.stopping.is_none() => self.begin_stop(),
                 _ = ticks.tick() => self.look()?,
             }
@@ -147,6 +161,7 @@ impl<'a> Session<'a> {
 
     /// Hands records to the client while the window has room.
     async fn fill(&mut self) -> Result<(), Ended> {
+        self.tell_events()?;
         while self.window.has_room() {
             if self.fetched.is_empty() {
                 if self.stopping.is_some_and(|stopping| self.at >= stopping.upto) {
@@ -162,6 +177,17 @@ impl<'a> Session<'a> {
             }
         }
         self.settle().await
+    }
+
+    /// Events go before records: they are few, and somebody waits for them.
+    fn tell_events(&mut self) -> Result<(), Ended> {
+        while self.window.has_room() {
+            let Some((number, event)) = self.work.events.borrow().after(self.told) else { break };
+            let topic = format!("{}/event", self.config.topic);
+            self.publish(What::Event(number), &topic, false, json::event(&event))?;
+            self.told = number;
+        }
+        Ok(())
     }
 
     fn hand_over(&mut self, stored: &Stored) -> Result<(), Ended> {
@@ -182,27 +208,20 @@ impl<'a> Session<'a> {
         }
         let lane = if self.is_live(&reading) { "d" } else { "h" };
         let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
-        self.publish(Some(stored.position), &topic, false, payload)
+        self.publish(What::Record(stored.position), &topic, false, payload)
     }
 
     /// Live is what was sampled since the connection stands and has not aged since.
     fn is_live(&self, reading: &Reading) -> bool {
-        let site = self.work.site.borrow();
-        let every = site.device(reading.device.as_str()).map(|device| device.every).unwrap_or_default();
+        let every = self.every.get(&reading.device).copied().unwrap_or_default();
         let longest = i64::try_from(LIVE.max(every * 3).as_millis()).unwrap_or(i64::MAX);
         let age = self.work.clock.utc().0.saturating_sub(reading.ts.0);
         reading.ts >= self.connected && age <= longest
     }
 
-    fn publish(
-        &mut self,
-        position: Option<u64>,
-        topic: &str,
-        retain: bool,
-        payload: String,
-    ) -> Result<(), Ended> {
+    fn publish(&mut self, what: What, topic: &str, retain: bool, payload: String) -> Result<(), Ended> {
         self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
-        self.window.handed(position, Instant::now());
+        self.window.handed(what, Instant::now());
         Ok(())
     }
 
@@ -212,21 +231,35 @@ impl<'a> Session<'a> {
         let payload = json::online(self.work.clock.utc(), self.work.version, &config, backlog);
         self.had_backlog = backlog > 0;
         self.status_due = Instant::now() + STATUS_EVERY;
-        self.publish(None, &format!("{}/status", self.config.topic), true, payload)
+        self.publish(What::Word, &format!("{}/status", self.config.topic), true, payload)
     }
 
     fn say_meta(&mut self) -> Result<(), Ended> {
-        let meta = json::meta(&self.work.site.borrow_and_update().clone());
-        let payload = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
-        if payload.len() > LARGEST_PAYLOAD {
-            tracing::warn!(upstream = %self.work.name, octets = payload.len(), "meta is too large to send and is left out");
+        let site = Arc::clone(&self.work.site.borrow_and_update());
+        self.every = site.devices.iter().map(|device| (device.name.clone(), device.every)).collect();
+        let meta = json::meta(&site, LARGEST_PAYLOAD);
+        let meta = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
+        let Some(payload) = meta else {
+            tracing::warn!(upstream = %self.work.name, octets = LARGEST_PAYLOAD, "meta is larger than what is sent at once and is left out");
             return Ok(());
+        };
+        self.publish(What::Word, &format!("{}/meta", self.config.topic), true, payload)
+    }
+
+    /// All that has happened by now: acknowledgements come in bunches, and each settling wakes the spool.
+    fn take_all(&mut self, first: Happened) -> Result<bool, Ended> {
+        let mut next = Some(first);
+        while let Some(happened) = next {
+            if self.take(happened)? {
+                return Ok(true);
+            }
+            next = self.pipe.ready();
         }
-        self.publish(None, &format!("{}/meta", self.config.topic), true, payload)
+        Ok(false)
     }
 
     /// `true` when our good-bye is out.
-    async fn take(&mut self, happened: Happened) -> Result<bool, Ended> {
+    fn take(&mut self, happened: Happened) -> Result<bool, Ended> {
         let confused = |what: &str| Ended::Trouble(format!("the broker {what}; the connection is made anew"));
         match happened {
             Happened::Sent(packet) => {
@@ -238,7 +271,6 @@ impl<'a> Session<'a> {
                 if !self.window.acknowledged(packet) {
                     return Err(confused("acknowledges what was not sent"));
                 }
-                self.settle().await?;
             }
             Happened::Closed => return Ok(true),
             Happened::Trouble(_) if self.stopping.is_some_and(|stopping| stopping.closing) => {
@@ -253,10 +285,12 @@ impl<'a> Session<'a> {
     /// Moves the cursor over the unbroken run.
     async fn settle(&mut self) -> Result<(), Ended> {
         let mut delivered = None;
-        for (position, fate) in self.window.take_run() {
-            match fate {
-                Fate::Delivered => delivered = Some(position),
-                Fate::GivenUp(reason) => {
+        for (what, fate) in self.window.take_run() {
+            match (what, fate) {
+                (What::Record(position), Fate::Delivered) => delivered = Some(position),
+                (What::Event(number), _) => self.work.told = self.work.told.max(number),
+                (What::Word, _) => {}
+                (What::Record(position), Fate::GivenUp(reason)) => {
                     if let Some(upto) = delivered.take() {
                         self.work.reader.ack(upto).await?;
                     }
@@ -302,7 +336,7 @@ impl<'a> Session<'a> {
         if !stopping.said_goodbye && (late || (all_handed && self.window.is_empty())) {
             stopping.said_goodbye = true;
             let payload = json::offline(Some(self.work.clock.utc()));
-            self.publish(None, &format!("{}/status", self.config.topic), true, payload)?;
+            self.publish(What::Word, &format!("{}/status", self.config.topic), true, payload)?;
         }
         if stopping.said_goodbye && !stopping.closing && (late || self.window.is_empty()) {
             stopping.closing = true;

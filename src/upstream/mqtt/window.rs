@@ -16,10 +16,20 @@ pub(super) enum Fate {
     GivenUp(&'static str),
 }
 
+/// What a publish stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// A record, by its position.
+    Record(u64),
+    /// An event, by its number.
+    Event(u64),
+    /// Status or meta: said anew in every session anyway.
+    Word,
+}
+
 #[derive(Debug)]
 struct Entry {
-    /// The record's position; none for status and meta.
-    position: Option<u64>,
+    what: What,
     packet: Option<u16>,
     fate: Option<Fate>,
     since: Instant,
@@ -41,14 +51,14 @@ impl Window {
     }
 
     /// Handed to the client.
-    pub(super) fn handed(&mut self, position: Option<u64>, now: Instant) {
-        self.entries.push_back(Entry { position, packet: None, fate: None, since: now });
+    pub(super) fn handed(&mut self, what: What, now: Instant) {
+        self.entries.push_back(Entry { what, packet: None, fate: None, since: now });
     }
 
     /// Never handed to the client, but must not be overtaken by what was.
     pub(super) fn given_up(&mut self, position: u64, reason: &'static str, now: Instant) {
         let fate = Some(Fate::GivenUp(reason));
-        self.entries.push_back(Entry { position: Some(position), packet: None, fate, since: now });
+        self.entries.push_back(Entry { what: What::Record(position), packet: None, fate, since: now });
     }
 
     /// The client has sent its next publish, under this identifier. `false` when none was due: a fault.
@@ -64,13 +74,11 @@ impl Window {
         entry.map(|entry| entry.fate = Some(Fate::Delivered)).is_some()
     }
 
-    /// Takes the unbroken run of ended publishes off the front: positions and fates in order.
-    pub(super) fn take_run(&mut self) -> Vec<(u64, Fate)> {
+    /// Takes the unbroken run of ended publishes off the front, in order.
+    pub(super) fn take_run(&mut self) -> Vec<(What, Fate)> {
         let mut run = Vec::new();
         while let Some(fate) = self.entries.front().and_then(|entry| entry.fate) {
-            if let Some(Entry { position: Some(position), .. }) = self.entries.pop_front() {
-                run.push((position, fate));
-            }
+            run.extend(self.entries.pop_front().map(|entry| (entry.what, fate)));
         }
         run
     }
@@ -85,11 +93,12 @@ impl Window {
 mod tests {
     use super::*;
     use Fate::{Delivered, GivenUp};
+    use What::{Event, Record, Word};
 
     fn window(positions: std::ops::RangeInclusive<u64>) -> Window {
         let mut window = Window::default();
         for position in positions {
-            window.handed(Some(position), Instant::now());
+            window.handed(Record(position), Instant::now());
             assert!(window.sent(u16::try_from(position).unwrap()));
         }
         window
@@ -101,9 +110,9 @@ mod tests {
         assert!(window.acknowledged(2));
         assert!(window.acknowledged(1));
         assert!(window.acknowledged(4));
-        assert_eq!(window.take_run(), [(1, Delivered), (2, Delivered)]);
+        assert_eq!(window.take_run(), [(Record(1), Delivered), (Record(2), Delivered)]);
         assert!(window.acknowledged(3));
-        assert_eq!(window.take_run(), [(3, Delivered), (4, Delivered)]);
+        assert_eq!(window.take_run(), [(Record(3), Delivered), (Record(4), Delivered)]);
         assert!(window.is_empty());
     }
 
@@ -113,18 +122,21 @@ mod tests {
         window.given_up(2, "too-large", Instant::now());
         assert_eq!(window.take_run(), []);
         window.acknowledged(1);
-        assert_eq!(window.take_run(), [(1, Delivered), (2, GivenUp("too-large"))]);
+        assert_eq!(window.take_run(), [(Record(1), Delivered), (Record(2), GivenUp("too-large"))]);
     }
 
     #[test]
     fn status_and_meta_take_identifiers_but_move_no_cursor() {
         let mut window = Window::default();
-        window.handed(None, Instant::now());
-        window.handed(Some(7), Instant::now());
+        window.handed(Word, Instant::now());
+        window.handed(Record(7), Instant::now());
         assert!(window.sent(1) && window.sent(2) && !window.sent(3));
         assert!(window.acknowledged(2) && !window.acknowledged(2));
         assert_eq!(window.take_run(), []);
         assert!(window.acknowledged(1));
-        assert_eq!(window.take_run(), [(7, Delivered)]);
+        assert_eq!(window.take_run(), [(Word, Delivered), (Record(7), Delivered)]);
+        window.handed(Event(3), Instant::now());
+        assert!(window.sent(3) && window.acknowledged(3));
+        assert_eq!(window.take_run(), [(Event(3), Delivered)]);
     }
 }

@@ -155,6 +155,11 @@ impl Link for VirtualLink {
         self.time()
     }
 
+    /// The year 2025 began at this clock's zero.
+    fn utc_nanos(&self) -> i64 {
+        1_735_689_600_000_000_000 + i64::try_from(self.time().0).unwrap()
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         let (mut n, now) = (0, self.time());
         while n < buffer.len() && self.arriving.front().is_some_and(|(at, _)| *at <= now) {

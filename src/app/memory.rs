@@ -1,0 +1,128 @@
+//! What devices have taught their lines, kept over a restart: `learned.json` in the spool's folder.
+//!
+//! `{"format":1,"devices":{NAME:{"profile","unit","holes":[…],"most_registers":{…},"refused":[…]}}}`. The file is
+//! replaced whole, and only when something new was learned. It saves a search and no more: one that can't be
+//! read is no reason not to start, and one that can't be written is tried again with the next lesson.
+
+use crate::bus;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use tokio::task::JoinHandle;
+
+const FILE: &str = "learned.json";
+const FORMAT: u32 = 1;
+/// A thousand devices with a hundred lessons each; what is larger is not ours.
+const LARGEST: u64 = 16 << 20;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    format: u32,
+    devices: bus::Memory,
+}
+
+/// The file, and what stands in it.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    path: PathBuf,
+    kept: bus::Memory,
+    /// A slow card holds up nobody.
+    writing: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Reads what was kept.
+    pub(super) fn open(folder: &Path) -> Keeper {
+        let path = folder.join(FILE);
+        let kept = match read(&path) {
+            Ok(kept) => kept,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => bus::Memory::new(),
+            Err(error) => {
+                let file = path.display();
+                tracing::warn!(%file, %error, "what was learned of the meters can't be read; it is learned anew");
+                bus::Memory::new()
+            }
+        };
+        Keeper { path, kept, writing: None }
+    }
+
+    pub(super) fn kept(&self) -> &bus::Memory {
+        &self.kept
+    }
+
+    /// Begins to write what is known now, if that is news and the last writing is over.
+    pub(super) fn keep(&mut self, known: bus::Memory) {
+        let busy = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
+        if busy || known == self.kept {
+            return;
+        }
+        let path = self.path.clone();
+        self.kept = known.clone();
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = write(&path, &known) {
+                let file = path.display();
+                tracing::warn!(%file, %error, "what was learned of the meters can't be kept for the next start");
+            }
+        }));
+    }
+}
+
+fn read(path: &Path) -> io::Result<bus::Memory> {
+    let size = fs::metadata(path)?.len();
+    if size > LARGEST {
+        return Err(io::Error::other(format!("{size} octets are too many")));
+    }
+    let document: Document = serde_json::from_slice(&fs::read(path)?)?;
+    if document.format == FORMAT {
+        Ok(document.devices)
+    } else {
+        Err(io::Error::other(format!("format {} is not known here", document.format)))
+    }
+}
+
+fn write(path: &Path, known: &bus::Memory) -> io::Result<()> {
+    let document = Document { format: FORMAT, devices: known.clone() };
+    let beside = path.with_extension("json.new");
+    let mut file = File::create(&beside)?;
+    file.write_all(&serde_json::to_vec_pretty(&document)?)?;
+    file.sync_data()?;
+    fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::{DeviceMemory, HoleMemory};
+
+    fn known() -> bus::Memory {
+        let hole = HoleMemory { table: "input".into(), from: 3, to: 9, since: 5 };
+        let memory = DeviceMemory {
+            profile: "p".into(),
+            unit: 1,
+            holes: vec![hole],
+            most_registers: None,
+            refused: vec![],
+        };
+        bus::Memory::from([("a".to_owned(), memory)])
+    }
+
+    #[tokio::test]
+    async fn what_was_learned_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper::open(dir.path());
+        assert!(keeper.kept().is_empty());
+        keeper.keep(known());
+        keeper.writing.take().unwrap().await.unwrap();
+        assert_eq!(Keeper::open(dir.path()).kept(), &known());
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_is_no_reason_not_to_start() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "{}", "not json", r#"{"format":2,"devices":{}}"#, r#"{"format":1,"devices":[]}"#] {
+            fs::write(dir.path().join(FILE), text).unwrap();
+            assert!(Keeper::open(dir.path()).kept().is_empty(), "{text}");
+        }
+    }
+}

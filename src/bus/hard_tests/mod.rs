@@ -1,0 +1,5 @@
+//! The engine against what breaks engines: a wire and a line of its own, with clocks that are turned.
+
+mod line;
+mod open;
+mod wire;
