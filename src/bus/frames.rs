@@ -43,6 +43,10 @@ pub(super) struct Arrived<'a> {
     /// Our own frame may still come back: then it is no answer, though it look like one.
     echo_possible: bool,
     pub(super) echoed: bool,
+    /// So many of the octets at the front came before our own last one had left: an echo, or nothing.
+    early: usize,
+    /// Nothing came before the answer, not so much as a damaged echo.
+    pub(super) is_alone: bool,
     /// A refusal carries no length. While an older question of this unit and function may still be
     /// answered, a refusal may be that one's: it is not believed.
     refusal_in_doubt: bool,
@@ -72,6 +76,8 @@ impl<'a> Arrived<'a> {
             // Where no answer can look like the question, an echo that was missed before is known all the same.
             echo_possible: echo != EchoState::Absent || !looks_like_an_answer(sent, ask, framing),
             echoed: false,
+            early: 0,
+            is_alone: false,
             refusal_in_doubt,
             damaged: None,
             strays: Vec::new(),
@@ -106,6 +112,7 @@ impl<'a> Arrived<'a> {
         self.strip_echo(counters);
         if !all_left {
             self.forget_all_but_echo(counters);
+            self.early = self.octets.len();
             return Verdict::NotYet;
         }
         if !self.octets.is_empty() {
@@ -118,7 +125,7 @@ impl<'a> Arrived<'a> {
         if self.octets.len() > MOST {
             let surplus = self.octets.len() - MOST;
             counters.noise_octets += surplus as u64;
-            self.octets.drain(..surplus);
+            self.pass(surplus);
         }
         verdict
     }
@@ -130,11 +137,17 @@ impl<'a> Arrived<'a> {
         }
         if let Some(at) = self.octets.windows(self.sent.len()).position(|window| window == self.sent) {
             counters.noise_octets += at as u64;
-            self.octets.drain(..at + self.sent.len());
+            self.pass(at + self.sent.len());
             (self.echo_possible, self.echoed) = (false, true);
             self.first_heard = None;
             counters.echoes += 1;
         }
+    }
+
+    /// These octets at the front have been dealt with.
+    fn pass(&mut self, count: usize) {
+        self.octets.drain(..count);
+        self.early = self.early.saturating_sub(count);
     }
 
     /// Before our last octet has left nothing can be the answer; only the beginning of an echo may stay. Turning
@@ -144,13 +157,13 @@ impl<'a> Arrived<'a> {
         let surplus = (0..self.octets.len()).find(begins).filter(|_| self.echo_possible);
         let surplus = surplus.unwrap_or(self.octets.len());
         counters.noise_octets += surplus as u64;
-        self.octets.drain(..surplus);
+        self.pass(surplus);
     }
 
     /// Looks for the answer at every place, since noise may stand before it.
     fn find_rtu(&mut self, counters: &mut BusCounters) -> Verdict {
         self.drop_foreign_frames(counters);
-        for at in 0..self.octets.len() {
+        for at in self.early..self.octets.len() {
             let Some(length) = self.expected_at(at) else { continue };
             let Some(frame) = self.octets.get(at..at + length) else { continue };
             let Ok((_, pdu)) = rtu::unframe(frame) else { continue };
@@ -160,7 +173,8 @@ impl<'a> Arrived<'a> {
                 Err(_) => continue,
             };
             counters.noise_octets += at as u64;
-            self.octets.drain(..at + length);
+            self.is_alone = at == 0 && self.heard == self.octets.len();
+            self.pass(at + length);
             return verdict;
         }
         Verdict::NotYet
@@ -186,15 +200,17 @@ impl<'a> Arrived<'a> {
             if self.the_answer_may_stand_first() {
                 return;
             }
-            self.octets.drain(..length);
+            self.pass(length);
             self.note(stray, counters);
         }
     }
 
     /// One answer in 65 536 begins with eight octets that are a valid question.
     fn the_answer_may_stand_first(&self) -> bool {
-        self.expected_at(0)
-            .is_some_and(|length| self.octets.get(..length).is_none_or(|frame| self.is_the_answer(frame)))
+        self.early == 0
+            && self
+                .expected_at(0)
+                .is_some_and(|length| self.octets.get(..length).is_none_or(|frame| self.is_the_answer(frame)))
     }
 
     fn is_the_answer(&self, frame: &[u8]) -> bool {
@@ -220,10 +236,13 @@ impl<'a> Arrived<'a> {
     /// Frames have a beginning and an end of their own here.
     fn find_ascii(&mut self, counters: &mut BusCounters) -> Verdict {
         while let Some(span) = overheard::ascii_span(&self.octets, 0) {
-            let frame: Vec<u8> = self.octets.drain(..span.end).skip(span.start).collect();
+            self.is_alone = span.start == 0 && self.heard == self.octets.len();
+            let frame: Vec<u8> = self.octets.get(span.clone()).unwrap_or_default().to_vec();
+            let is_early = span.start < self.early;
+            self.pass(span.end);
             counters.noise_octets += span.start as u64;
             match ascii::unframe(&frame) {
-                Ok((unit, pdu)) if self.is_ours(unit, &pdu) => {
+                Ok((unit, pdu)) if !is_early && self.is_ours(unit, &pdu) => {
                     return match self.ask.read_reply(&pdu) {
                         Ok(ReplyPdu::Data(data)) => Verdict::Data(data.to_vec()),
                         Ok(ReplyPdu::Exception(code)) => Verdict::Exception(code),

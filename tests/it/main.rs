@@ -7,9 +7,12 @@
 )]
 
 mod architecture;
+mod bus_echo;
+mod bus_hours;
 mod bus_noise;
 mod bus_patience;
 mod bus_pty;
+mod bus_refusals;
 mod bus_wire;
 mod capture;
 mod cli_check;

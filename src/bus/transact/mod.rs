@@ -311,7 +311,7 @@ impl Conversation {
         self.notes.echo |= arrived.echoed;
         self.echo = match (arrived.echoed, answered, self.echo) {
             (true, _, _) => EchoState::Heard,
-            (false, true, EchoState::Unknown) => EchoState::Absent,
+            (false, true, EchoState::Unknown) if arrived.is_alone => EchoState::Absent,
             (false, _, before) => before,
         };
         for stray in std::mem::take(&mut arrived.strays) {

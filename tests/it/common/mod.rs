@@ -1,6 +1,7 @@
 //! What several test modules share.
 
 pub mod broker;
+pub mod hours;
 pub mod port;
 pub mod wire;
 

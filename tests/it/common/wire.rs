@@ -65,6 +65,8 @@ pub struct VirtualLink {
     pub responder: Option<Responder>,
     /// Stops whoever runs on this line, at this moment.
     pub end: Option<(Mono, CancellationToken)>,
+    /// The machine sleeps at this moment, for so long.
+    pub sleep: Option<(Mono, Duration)>,
     /// Frames sent, and when their first octet left.
     pub sent: Vec<(Mono, Vec<u8>)>,
     all_left: Mono,
@@ -90,6 +92,7 @@ impl VirtualLink {
             interruption: Vec::new(),
             responder: None,
             end: None,
+            sleep: None,
             sent: Vec::new(),
             all_left: now,
             shortest_silence: None,
@@ -129,6 +132,9 @@ impl VirtualLink {
 
     fn wait(&mut self, until: Mono) {
         self.clock.move_to(until);
+        if let Some((_, span)) = self.sleep.take_if(|(at, _)| *at <= until) {
+            self.clock.move_to(until.plus(span));
+        }
         if let Some((end, stop)) = &self.end
             && self.time() >= *end
         {
@@ -227,5 +233,40 @@ impl Link for VirtualLink {
     fn pause(&mut self, until: Mono) -> io::Result<()> {
         self.wait(until);
         Ok(())
+    }
+}
+
+/// So that what was sent can be looked at afterwards.
+impl Link for &mut VirtualLink {
+    fn now(&self) -> Mono {
+        VirtualLink::now(self)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        VirtualLink::read(self, buffer)
+    }
+
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        VirtualLink::write(self, octets)
+    }
+
+    fn output_is_empty(&self) -> bool {
+        VirtualLink::output_is_empty(self)
+    }
+
+    fn discard_input(&mut self) -> io::Result<()> {
+        VirtualLink::discard_input(self)
+    }
+
+    fn wait_readable(&mut self, until: Mono) -> io::Result<bool> {
+        VirtualLink::wait_readable(self, until)
+    }
+
+    fn wait_writable(&mut self, until: Mono) -> io::Result<()> {
+        VirtualLink::wait_writable(self, until)
+    }
+
+    fn pause(&mut self, until: Mono) -> io::Result<()> {
+        VirtualLink::pause(self, until)
     }
 }
