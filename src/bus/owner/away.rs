@@ -47,7 +47,7 @@ impl Owner {
                 Ready::Wait(at) => next = next.min(at),
                 Ready::Nothing => {}
                 Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::GiveUp => {
-                    device.begin(now, utc);
+                    device.begin(false, now, utc);
                     device.abandon(Bad::LineDown);
                     device.rest_until = until;
                     self.finish(index, false);

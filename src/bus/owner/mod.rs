@@ -10,7 +10,7 @@ mod away;
 use crate::bus::capture::Tap;
 use crate::bus::device::{Device, Done, Rank, Ready};
 use crate::bus::diagnose::{Case, Doctor};
-use crate::bus::health::{Line, ProbeShare};
+use crate::bus::health::{Line, Loss, ProbeShare};
 use crate::bus::job::{Health, Item};
 use crate::bus::ledger::{Asked, Ledger};
 use crate::bus::plan::Block;
@@ -73,6 +73,7 @@ pub(in crate::bus) struct Heard {
 pub(in crate::bus) struct Owner {
     devices: Vec<Device>,
     share: ProbeShare,
+    loss: Loss,
     doctor: Doctor,
     pub ledger: Ledger,
     scans: mpsc::Sender<Scan>,
@@ -107,7 +108,10 @@ impl Owner {
         let running = Running { name: config.name.clone(), status, memory: memory.subscribe(), ended };
         let (share, doctor) =
             (ProbeShare::new(now), Doctor::new(devices.len(), matches!(config.port, PortConfig::Serial(_))));
-        (Owner { devices, share, doctor, ledger, scans, memory, clock, tap, stop }, running)
+        (
+            Owner { devices, share, loss: Loss::default(), doctor, ledger, scans, memory, clock, tap, stop },
+            running,
+        )
     }
 
     pub(in crate::bus) fn stopping(&self) -> bool {
@@ -193,7 +197,7 @@ impl Owner {
     fn begin(&mut self, index: usize, now: Mono) {
         let utc = self.clock.utc();
         if let Some(device) = self.devices.get_mut(index) {
-            device.begin(now, utc);
+            device.begin(self.loss.is_high(), now, utc);
         }
         self.finish(index, true);
     }
@@ -211,22 +215,25 @@ impl Owner {
         Some(Question { index, unit, ask, manners, item: Some(item) })
     }
 
-    /// What decides how long a device is waited for whose pace nobody knows.
+    /// What decides how long a device is waited for whose pace nobody knows, or that is silent.
     fn line_for(&self, index: usize, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Line {
-        if self.devices.get(index).is_none_or(|device| device.health.latency.mean().is_some()) {
+        let Some(device) = self.devices.get(index).filter(|device| !device.health.is_good()) else {
             return Line::default();
-        }
+        };
         let now = self.clock.mono();
+        let share = self.share_now(now);
+        if device.health.latency.mean().is_some() {
+            return Line { patient: share.is_patient(now), ..Line::default() };
+        }
         let neighbours = self.devices.iter().filter_map(|device| device.health.latency.patience()).max();
         let others = self.devices.iter().enumerate().filter(|(other, _)| *other != index);
-        let share = self.share_now(now);
         let free_until = others.filter_map(|(_, device)| match device.ready(now, &share, blocked) {
             Ready::Wait(until) => Some(until),
             Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::GiveUp => Some(now),
             Ready::Nothing => None,
         });
         let idle = free_until.min().map_or(crate::bus::TIMEOUT, |until| until.since(now));
-        Line { neighbours, idle }
+        Line { neighbours, idle, patient: share.is_patient(now) }
     }
 
     /// What a question came to.
@@ -243,6 +250,9 @@ impl Owner {
             outcome = Outcome::TwoAnswers;
         }
         let Some(device) = self.devices.get_mut(index) else { return };
+        if device.health.is_good() {
+            self.loss.add(matches!(outcome, Outcome::NoReply | Outcome::Garbled { .. }));
+        }
         if let Some(item) = item
             && device.heard(item, outcome, &trace, utc, now)
         {
@@ -254,11 +264,8 @@ impl Owner {
 
     /// Whoever has not answered this scan yet, be it with a gateway's word for silence, has cost the line this.
     fn count_silence(&mut self, index: usize, trace: &Trace) {
-        let Some(device) = self.devices.get(index) else { return };
-        if device.is_unanswered_probe() {
+        if self.devices.get(index).is_some_and(Device::is_unanswered_probe) {
             self.share.spent(trace.sent, trace.ended);
-        } else if device.is_newcomer() && device.is_unanswered() {
-            self.share.newcomer_was_silent(trace.sent, trace.ended);
         }
     }
 
