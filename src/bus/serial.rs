@@ -24,6 +24,8 @@ const TIMER_SLACK_NS: u64 = 1_000;
 
 /// The stop is looked at this often, …
 const LOOK: Duration = Duration::from_millis(100);
+/// No wait is waited out awake for longer than this, however late the kernel is.
+const MOST_AWAKE: Duration = Duration::from_micros(150);
 /// … and a wait that ends within this is let end: mostly the transaction is finished by it.
 const ENOUGH_TO_FINISH: Duration = Duration::from_millis(300);
 
@@ -47,6 +49,8 @@ pub struct SerialLink {
     hung_up: bool,
     remarks: Vec<String>,
     place: Place,
+    /// How much later than asked the kernel wakes us, smoothed.
+    oversleeps: Duration,
 }
 
 impl std::fmt::Debug for SerialLink {
@@ -89,6 +93,7 @@ impl SerialLink {
             hung_up: false,
             remarks,
             place,
+            oversleeps: Duration::ZERO,
         };
         if let Some(turn) = turn {
             turn.rest(&mut Line(&mut link))?;
@@ -129,11 +134,22 @@ impl SerialLink {
             if self.stop.is_cancelled() && rest > ENOUGH_TO_FINISH {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "told to stop"));
             }
-            match self.poll(events, rest.min(LOOK))? {
+            let (began, nap) = (self.now(), rest.min(LOOK).saturating_sub(self.oversleeps));
+            match self.poll(events, nap)? {
                 seen if !seen.is_empty() => return Ok(true),
                 _ if self.now() >= until => return Ok(false),
                 _ => {}
             }
+            self.slept(began.plus(nap), nap);
+        }
+    }
+
+    /// The kernel wakes later than it was asked to, some hundredths of a millisecond, with each silence that is
+    /// kept: so it is asked so much sooner, and the rest is waited out awake.
+    fn slept(&mut self, wanted: Mono, nap: Duration) {
+        if !nap.is_zero() {
+            let over = self.now().since(wanted).min(MOST_AWAKE);
+            self.oversleeps = (self.oversleeps * 7 + over) / 8;
         }
     }
 
