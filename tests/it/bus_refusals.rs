@@ -95,7 +95,7 @@ fn whatever_the_code_a_refused_register_says_so_and_is_asked_for_rarely() {
         for (unit, code) in (1..).zip(codes).filter(|(_, code)| !NOBODY_BEHIND.contains(code)) {
             let most = match code {
                 // Not another moment, another way of asking: once in ten minutes.
-                1..=3 => 10,
+                2..=3 => 10,
                 // Each time three times more, a moment later.
                 BUSY => 400,
                 _ => 100,

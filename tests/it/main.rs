@@ -8,6 +8,7 @@
 
 mod architecture;
 mod bus_echo;
+mod bus_faults;
 mod bus_hours;
 mod bus_noise;
 mod bus_patience;
