@@ -12,6 +12,7 @@ mod bus_faults;
 mod bus_hours;
 mod bus_noise;
 mod bus_patience;
+mod bus_peers;
 mod bus_pty;
 mod bus_refusals;
 mod bus_wire;
