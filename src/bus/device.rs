@@ -28,14 +28,12 @@ struct Open {
 }
 
 /// What the device could do now. They are taken in this order: by deadline, then those without one,
-/// the one begun first, then the one that waited longest; last a device that nobody knows, while another
-/// such has just cost the line a timeout.
+/// the one begun first, then the one that waited longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     Deadline(Mono),
     Begun,
     Asked(Mono),
-    Newcomer(Mono),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,9 +140,6 @@ impl Device {
         match open.job.turn(now, &|block| blocked(unit, block)) {
             _ if gate > now => Ready::Wait(gate),
             Turn::Wait(until) if self.could_clear(open, until, now) => Ready::Clear(rank),
-            Turn::Ask(at) if self.is_newcomer() && share.newcomers_wait(now) => {
-                Ready::Ask(Rank::Newcomer(self.asked), at)
-            }
             Turn::Ask(at) => Ready::Ask(rank, at),
             Turn::Wait(until) if !open.probe && open.deadline.is_some_and(|deadline| deadline <= until) => {
                 Ready::GiveUp
@@ -183,26 +178,20 @@ impl Device {
         match self.periods.deadline(now) {
             // Of those that are silent whoever waited longest: their deadlines are all long past.
             _ if self.health.is_probed() => Ready::Begin(Rank::Deadline(self.asked)),
-            _ if self.is_newcomer() && share.newcomers_wait(now) => Ready::Begin(Rank::Newcomer(self.asked)),
             Some(deadline) => Ready::Begin(Rank::Deadline(deadline)),
             None => Ready::Begin(Rank::Asked(self.asked)),
         }
     }
 
-    /// It has not been asked before, and nobody knows whether it is there.
-    pub(super) fn is_newcomer(&self) -> bool {
-        !self.health.is_good() && !self.health.is_probed()
-    }
-
     /// Begins the scan that is due.
-    pub(super) fn begin(&mut self, now: Mono, utc: Timestamp) {
+    pub(super) fn begin(&mut self, lossy: bool, now: Mono, utc: Timestamp) {
         self.learned.forget_old(utc);
         self.plans.follow(self.health.latency.mean());
         let due = self.periods.take(now);
         let (held, asked): (Vec<usize>, Vec<usize>) =
             due.points.iter().partition(|point| self.learned.held(**point, now).is_some());
         let probe = self.health.is_probed();
-        let manner = Manner { retries: self.config.retries, known: self.health.is_good(), probe };
+        let manner = Manner { retries: self.config.retries, known: self.health.is_good(), probe, lossy };
         let (name, profile) = (self.config.name.clone(), Arc::clone(&self.config.profile));
         let lessons = self.learned.lessons().clone();
         let short = if probe { self.plans.shortest(&profile, &lessons, &asked) } else { None };
@@ -246,7 +235,9 @@ impl Device {
         now: Mono,
     ) -> bool {
         let Some(open) = self.open.as_mut() else { return false };
-        if let (Outcome::Data(_) | Outcome::Exception(_), Some(first)) = (&outcome, trace.first_heard) {
+        let answered = matches!(outcome, Outcome::Data(_) | Outcome::Exception(_));
+        // How long a gateway waits for a device that is not there says nothing of that device.
+        if let (true, false, Some(first)) = (answered, outcome.is_gateways_silence(), trace.first_heard) {
             self.health.latency.add(first.since(trace.last_octet_left));
         }
         let effects = match outcome {
@@ -337,11 +328,6 @@ impl Device {
     /// Whether this question is a probe that nobody has answered.
     pub(super) fn is_unanswered_probe(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.probe && !open.job.is_answered())
-    }
-
-    /// Whether nothing has answered the scan under way.
-    pub(super) fn is_unanswered(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| !open.job.is_answered())
     }
 
     /// Closes the scan if nothing of it is left to ask or to hear.

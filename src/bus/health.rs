@@ -10,18 +10,15 @@ const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LOST_AFTER: u32 = 2;
 /// Scans in a row with nothing but garbage, after which more of them count as silence.
 const GARBLED_SCANS: u32 = 3;
-/// Probes of a device that never answered are as short as its neighbours' answers allow, but each so-manieth is
-/// as patient as the configuration says: it may be slower than all of them.
-const PATIENT_PROBE: u32 = 8;
-/// How many times more patient than it needed so far the probes of a silent device are, in turn.
-const SLOWER: [u32; 8] = [1, 1, 2, 4, 8, 1, 1, 16];
-/// A probe of a device that was never there is no longer than this though the line be idle: it would take
-/// the whole share of a quarter of a minute.
-const LONGEST_PROBE: Duration = Duration::from_millis(600);
-/// The share of the line that probes take, as its inverse: 2.5 %, so that 3 % are never exceeded.
-const SHARE: u32 = 40;
-/// After a newcomer was silent the next one lets the others go first for so many times as long.
-const NEWCOMERS: u32 = 8;
+/// Each so-manieth probe of a device may be as patient as the configuration says: it may have become slower
+/// than it was, or be slower than its neighbours.
+const PATIENT_PROBE: u32 = 4;
+/// A probe that took longer than this was a patient one.
+const SHORT_PROBE: Duration = Duration::from_millis(250);
+/// The share of the line for short probes, as its inverse: 2 %, …
+const SHARE: u32 = 50;
+/// … and for patient ones, which must not hold up the short ones of others: 0.9 %. Together they are within 3 %.
+const PATIENT_SHARE: u32 = 110;
 
 /// How long a device takes to answer: from our last octet to its first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -140,20 +137,14 @@ impl Health {
     /// then on: see [`Health::late`].)
     pub(super) fn patience(&self, config: &DeviceConfig, line: &Line) -> Duration {
         let shortest = config.min_timeout.min(config.timeout);
-        let slow = config.timeout > super::TIMEOUT;
-        let patient = if slow {
-            self.silent.is_multiple_of(2)
-        } else {
-            self.silent % PATIENT_PROBE == PATIENT_PROBE - 1
-        };
-        let idle = if self.silent > 0 { line.idle.min(LONGEST_PROBE) } else { line.idle };
+        let probed = self.silent > 0;
+        let in_turn = self.silent % PATIENT_PROBE == PATIENT_PROBE - 1;
+        let slow_newcomer = !probed && config.timeout > super::TIMEOUT;
+        let idle = if !probed || line.patient { line.idle } else { Duration::ZERO };
         let adapted = match (self.latency.patience(), line.neighbours) {
-            // It may have become slower than it ever was.
-            (Some(own), _) if self.silent > 0 => {
-                own.saturating_mul(SLOWER[usize::try_from(self.silent).unwrap_or(0) % SLOWER.len()])
-            }
+            _ if probed && in_turn && line.patient => config.timeout,
             (Some(own), _) => own,
-            (None, Some(neighbours)) if !patient => neighbours.max(idle),
+            (None, Some(neighbours)) if !slow_newcomer => neighbours.max(idle),
             (None, _) => config.timeout,
         };
         adapted.clamp(shortest, config.timeout)
@@ -167,18 +158,20 @@ pub(super) struct Line {
     pub neighbours: Option<Duration>,
     /// How long nobody else has anything to ask.
     pub idle: Duration,
+    /// A probe may take its time.
+    pub patient: bool,
 }
 
 /// The share of the line that may be spent on devices that do not answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ProbeShare {
     free_at: Mono,
-    newcomers_at: Mono,
+    patient_at: Mono,
 }
 
 impl ProbeShare {
     pub(super) fn new(now: Mono) -> ProbeShare {
-        ProbeShare { free_at: now, newcomers_at: now }
+        ProbeShare { free_at: now, patient_at: now }
     }
 
     /// From when on the next probe may be sent.
@@ -186,19 +179,37 @@ impl ProbeShare {
         self.free_at
     }
 
+    /// Whether the next one may take its time.
+    pub(super) fn is_patient(&self, now: Mono) -> bool {
+        now >= self.patient_at
+    }
+
     /// A probe has taken this long and nobody answered.
     pub(super) fn spent(&mut self, from: Mono, to: Mono) {
-        self.free_at = from.plus(to.since(from).saturating_mul(SHARE));
+        let took = to.since(from);
+        if took > SHORT_PROBE && self.is_patient(from) {
+            self.patient_at = from.plus(took.saturating_mul(PATIENT_SHARE));
+            self.free_at = to;
+        } else {
+            self.free_at = from.plus(took.saturating_mul(SHARE));
+        }
+    }
+}
+
+/// How many of the questions to devices that are there go unanswered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Loss {
+    /// In thousandths, smoothed.
+    permille: u32,
+}
+
+impl Loss {
+    pub(super) fn add(&mut self, lost: bool) {
+        self.permille = (self.permille * 15 + if lost { 1000 } else { 0 }) / 16;
     }
 
-    /// A device that was asked for the first time has taken this long, and did not answer.
-    pub(super) fn newcomer_was_silent(&mut self, from: Mono, to: Mono) {
-        self.newcomers_at = to.plus(to.since(from).saturating_mul(NEWCOMERS));
-    }
-
-    /// Devices that nobody knows yet let the others go first.
-    pub(super) fn newcomers_wait(&self, now: Mono) -> bool {
-        now < self.newcomers_at
+    pub(super) fn is_high(self) -> bool {
+        self.permille > 50
     }
 }
 
@@ -247,7 +258,8 @@ mod tests {
     #[test]
     fn patience_follows_the_device_within_its_bounds() {
         let (config, mut health) = (config(), Health::new(Mono(0), Duration::from_secs(25)));
-        let line = |neighbours, idle| Line { neighbours: Some(ms(neighbours)), idle: ms(idle) };
+        let line =
+            |neighbours, idle| Line { neighbours: Some(ms(neighbours)), idle: ms(idle), patient: false };
         let nobody = Line::default();
         assert_eq!(health.patience(&config, &nobody), config.timeout, "nobody is known");
         assert_eq!(health.patience(&config, &line(5, 0)), config.min_timeout, "neighbours are quick");
@@ -262,31 +274,40 @@ mod tests {
     }
 
     #[test]
-    fn each_eighth_probe_of_an_unknown_device_is_patient() {
-        let (config, mut health) = (config(), Health::new(Mono(0), Duration::from_secs(25)));
-        let waits: Vec<bool> = (0..17)
-            .map(|_| {
-                let patient = health.patience(&config, &Line { neighbours: Some(ms(5)), idle: ms(0) })
-                    == config.timeout;
+    fn each_fourth_probe_is_patient_where_the_line_can_afford_it() {
+        for known in [false, true] {
+            let (config, mut health) = (config(), Health::new(Mono(0), Duration::from_secs(25)));
+            if known {
+                health.latency.add(ms(5));
+            }
+            let patient = |health: &Health, patient| {
+                let line = Line { neighbours: Some(ms(5)), idle: ms(0), patient };
+                health.patience(&config, &line) == config.timeout
+            };
+            let mut probes = Vec::new();
+            for _ in 0..9 {
+                probes.push(patient(&health, true));
+                assert!(!patient(&health, false));
                 health.silent(Mono(0));
-                patient
-            })
-            .collect();
-        let patient: Vec<usize> = (0..17).filter(|n| waits[*n]).collect();
-        assert_eq!(patient, [7, 15]);
+            }
+            assert_eq!((0..9).filter(|n| probes[*n]).collect::<Vec<_>>(), [3, 7]);
+        }
     }
 
     #[test]
-    fn probes_take_three_percent_of_the_line_at_most() {
+    fn probes_take_three_percent_of_the_line_at_most_and_patient_ones_hold_up_nobody() {
         let mut share = ProbeShare::new(Mono(0));
-        let (mut now, mut spent) = (Mono(0), 0);
-        while now.0 < 100_000 * MS {
+        let (mut now, mut spent, mut longest) = (Mono(0), 0, 0);
+        while now.0 < 1_000_000 * MS {
+            let before = now;
             now = now.max(share.free_at());
-            let took = 100 * MS + now.0 % (400 * MS);
+            longest = longest.max(now.0 - before.0);
+            let took = if share.is_patient(now) { 1000 * MS } else { 90 * MS };
             share.spent(now, Mono(now.0 + took));
             spent += took;
             now = Mono(now.0 + took);
         }
-        assert!(spent * 100 <= share.free_at().0 * 3, "{spent} of {now:?}");
+        assert!(spent * 100 <= now.0 * 3, "{spent} of {now:?}");
+        assert!(longest < 5000 * MS, "{longest} without a probe");
     }
 }

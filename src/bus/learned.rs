@@ -104,7 +104,12 @@ impl Learned {
     }
 
     fn refuse(&mut self, points: &[usize], code: u8, for_good: bool, utc: Timestamp, now: Mono) -> bool {
-        let (first, longest) = if for_good { (FIRST_HOLD, A_DAY) } else { (FIRST_PAUSE, LONGEST_PAUSE) };
+        let (first, longest) = match code {
+            _ if for_good => (FIRST_HOLD, A_DAY),
+            // Perhaps it boots; if it goes on, it is another device than its profile says.
+            1..=3 => (FIRST_PAUSE, FIRST_HOLD),
+            _ => (FIRST_PAUSE, LONGEST_PAUSE),
+        };
         let mut news = false;
         for point in points {
             let same = |before: &&Refused| before.code == code && before.for_good == for_good;

@@ -82,8 +82,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The longest wait for a reply that nobody has said anything about, …
 pub const TIMEOUT: Duration = Duration::from_secs(1);
-/// … and the shortest: meters answer in 5 to 500 ms, USB adapters add 16.
-pub const MIN_TIMEOUT: Duration = Duration::from_millis(100);
+/// … and the shortest: USB adapters add 16 ms to what a meter takes, and the driver and the scheduler some more.
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(75);
 /// How often a damaged answer is asked for again.
 pub const RETRIES: u8 = 2;
 /// A silent device that is back is found within this, and the time a probe takes.

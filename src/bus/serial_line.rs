@@ -8,8 +8,8 @@ use super::serial::SerialLink;
 use super::socket::SocketLink;
 use super::transact::{Conversation, Tempo};
 use super::{PortConfig, SerialConfig};
-use crate::model::FindingKind;
 use crate::model::status::BusCounters;
+use crate::model::{FindingKind, Mono};
 use std::io;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -115,7 +115,7 @@ fn converse_on<D: Door>(mut owner: Owner, tempo: Tempo, name: &str, longest_wait
             Ok((mut link, hints)) => {
                 let opened = owner.clock.mono();
                 talk.reopened(opened);
-                owner.up(&hints);
+                owner.opened(&hints);
                 // The port is closed before anything else is done: an adapter that is plugged in again gets
                 // its old name only while nobody holds the old one.
                 let ended = converse(&mut owner, &mut link, &mut talk);
@@ -145,24 +145,21 @@ fn converse<L: Link>(owner: &mut Owner, link: &mut L, talk: &mut Conversation) -
     while !owner.stopping() {
         owner.ledger.beat();
         let now = link.now();
-        let next = owner.next(&|unit, block| talk.blocked_until(unit, block.request, now));
-        match next {
+        match owner.next(&|unit, block| talk.blocked_until(unit, block.request, now)) {
             Next::Ask(question) => ask(owner, link, talk, question)?,
-            Next::Wait(until) => {
-                let mut counted = BusCounters::default();
-                let result = talk.listen_until(link, until.min(now.plus(LOOK)), &mut counted);
-                hear_out(owner, talk, &counted);
-                result?;
-            }
-            Next::Nothing => {
-                let mut counted = BusCounters::default();
-                let result = talk.listen_until(link, now.plus(LOOK), &mut counted);
-                hear_out(owner, talk, &counted);
-                result?;
-            }
+            Next::Wait(until) => listen(owner, link, talk, until.min(now.plus(LOOK)))?,
+            Next::Nothing => listen(owner, link, talk, now.plus(LOOK))?,
         }
+        owner.ledger.up();
     }
     Ok(())
+}
+
+fn listen<L: Link>(owner: &mut Owner, link: &mut L, talk: &mut Conversation, until: Mono) -> io::Result<()> {
+    let mut counted = BusCounters::default();
+    let result = talk.listen_until(link, until, &mut counted);
+    hear_out(owner, talk, &counted);
+    result
 }
 
 /// What came while nothing was asked.

@@ -36,7 +36,7 @@ pub(super) async fn run(mut owner: Owner, address: &str, in_flight: usize) {
             Some(Ok(link)) => {
                 let link = link.with_tap(owner.tap.clone());
                 let opened = owner.clock.mono();
-                owner.up(&[]);
+                owner.opened(&[]);
                 let mut talk = Talk::new(link, in_flight, opened, deaf_for);
                 let ended = converse(&mut owner, &mut talk).await;
                 deaf_for = talk.next_deaf_for();
@@ -112,6 +112,7 @@ async fn converse(owner: &mut Owner, talk: &mut Talk) -> io::Result<()> {
             talk.take(owner, &adu);
         }
         talk.expire(owner)?;
+        owner.ledger.up();
     }
     Ok(())
 }

@@ -190,7 +190,7 @@ static DEVICE: Table = Table {
         Key::new(
             "min_timeout",
             Kind::Scalar(&DURATION),
-            "shortest wait for a reply, which adapts to the device; the profile's, or 100ms unless given",
+            "shortest wait for a reply, which adapts to the device; the profile's, or 75ms unless given",
         ),
         Key::new(
             "retries",

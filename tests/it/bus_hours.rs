@@ -224,3 +224,23 @@ fn a_value_of_several_registers_is_never_of_two_moments() {
     }
     assert!(good > 50_000, "{good} values");
 }
+
+#[test]
+fn of_thirty_percent_lost_answers_all_but_three_percent_are_got_all_the_same() {
+    let floats = |first: u16, count: u16| {
+        (0..count).map(move |n| format!("input: {}, type: f32, quantity: other", first + 2 * n))
+    };
+    let points: Vec<String> =
+        floats(0, 18).chain(floats(70, 5)).chain(floats(200, 4)).chain(floats(342, 3)).collect();
+    let profile = profile_of(&points);
+    // Half of what the line can carry at 9600 baud.
+    let every = Duration::from_millis(4280);
+    let devices = (1..=10).map(|unit| device(unit, &profile, every)).collect();
+    let mut dice = fastrand::Rng::with_seed(30);
+    let seen =
+        Line::new(devices).run(HOUR, move |asked| if dice.f64() < 0.3 { vec![] } else { answer(asked) });
+    let due = 10 * 30 * u32::try_from(HOUR.as_millis() / every.as_millis()).unwrap();
+    let good = seen.scans.iter().flat_map(|scan| &scan.fields).filter(|field| field.octets.is_ok()).count();
+    let share = f64::from(u32::try_from(good).unwrap()) / f64::from(due);
+    assert!(share > 0.97, "{share}: {good} of {due}");
+}

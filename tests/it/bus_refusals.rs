@@ -94,8 +94,9 @@ fn whatever_the_code_a_refused_register_says_so_and_is_asked_for_rarely() {
         let seen = half_an_hour(&codes, refuses);
         for (unit, code) in (1..).zip(codes).filter(|(_, code)| !NOBODY_BEHIND.contains(code)) {
             let most = match code {
-                // Not another moment, another way of asking: once in ten minutes.
-                2..=3 => 10,
+                // Not another moment, another way of asking: once in ten minutes, which is three times at most
+                // in the twenty-five that are counted, and once on the way there: at first it may be booting.
+                1..=3 => 16,
                 // Each time three times more, a moment later.
                 BUSY => 400,
                 _ => 100,

@@ -80,7 +80,8 @@ impl Line {
             ..Surroundings::new(Arc::clone(&clock) as Arc<dyn Clock>, scans_in, CancellationToken::new())
         };
         let (mut owner, running) = Owner::new(&config, around, oneshot::channel().1);
-        owner.up(&[]);
+        owner.opened(&[]);
+        owner.ledger.up();
         Line { owner, clock, scans, events, status: running.status, asked: Vec::new() }
     }
 
@@ -133,7 +134,7 @@ fn heard(outcome: Outcome, sent: Mono, ended: Mono) -> Heard {
 pub(super) fn request(question: &Question) -> ReadRequest {
     match question.ask {
         Ask::Read(request) => request,
-        other => panic!("{other:?} is no read"),
+        other @ (Ask::Echo(_) | Ask::ServerId | Ask::Identification { .. }) => panic!("{other:?} is no read"),
     }
 }
 
@@ -151,10 +152,12 @@ fn a_device_that_was_told_to_be_lost_is_told_to_be_found_also_when_the_line_was_
     line.run(seconds(10), |question, _| (data(question), ms(20)));
     line.run(seconds(60), |question, _| silence(question));
     line.owner.down("pulled out");
-    line.owner.up(&[]);
+    line.owner.opened(&[]);
+    line.owner.ledger.up();
     line.run(seconds(120), |question, _| silence(question));
     line.owner.down("pulled out");
-    line.owner.up(&[]);
+    line.owner.opened(&[]);
+    line.owner.ledger.up();
     line.run(seconds(240), |question, _| (data(question), ms(20)));
     let events = line.events();
     let count = |kind| events.iter().filter(|event| **event == kind).count();
@@ -285,7 +288,8 @@ impl Line {
         let until = self.now().plus(ms(200));
         self.owner.say_that_the_line_is_down(until);
         self.clock.to(until);
-        self.owner.up(&[]);
+        self.owner.opened(&[]);
+        self.owner.ledger.up();
     }
 }
 

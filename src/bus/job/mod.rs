@@ -93,6 +93,8 @@ pub(in crate::bus) struct Manner {
     pub known: bool,
     /// The device was silent: what is not asked for lack of an answer is lost, not unanswered.
     pub probe: bool,
+    /// Answers get lost on this line: silence says little of a device that nobody knows.
+    pub lossy: bool,
 }
 
 pub(in crate::bus) struct Job {

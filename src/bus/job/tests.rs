@@ -5,7 +5,7 @@ use crate::bus::plan::tests::{point, profile};
 use crate::profile::{Format, Table};
 use std::collections::BTreeSet;
 
-const KNOWN: Manner = Manner { retries: 2, known: true, probe: false };
+const KNOWN: Manner = Manner { retries: 2, known: true, probe: false, lossy: false };
 const UNKNOWN: Manner = Manner { known: false, ..KNOWN };
 
 /// A device with so many registers, each a block of its own, or all in one.
@@ -121,6 +121,13 @@ fn what_nobody_knows_costs_one_question_when_it_is_silent() {
     let mut job = job_of(20, true, UNKNOWN);
     assert_eq!(run(&mut job, |_| Outcome::Silent), 1);
     assert_eq!(job.verdict(), Health::Silent);
+    assert_eq!(results(job), vec![Err(Bad::NoReply); 20]);
+}
+
+#[test]
+fn where_answers_get_lost_a_newcomer_is_asked_again_as_well() {
+    let mut job = job_of(20, true, Manner { lossy: true, ..UNKNOWN });
+    assert_eq!(run(&mut job, |_| Outcome::Silent), 3);
     assert_eq!(results(job), vec![Err(Bad::NoReply); 20]);
 }
 

@@ -27,6 +27,13 @@ pub enum Outcome {
     TwoAnswers,
 }
 
+impl Outcome {
+    /// A gateway says that nobody answers behind it: path unavailable, target failed to respond (V1.1b3, 7).
+    pub(in crate::bus) fn is_gateways_silence(&self) -> bool {
+        matches!(self, Outcome::Exception(10 | 11))
+    }
+}
+
 /// When what happened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trace {

@@ -5,28 +5,30 @@
 //! hold up one that must be done sooner. Devices that are read back to back take what is left, one whole
 //! scan after the other. Devices that do not answer get a fixed share of the line, and no more.
 
-use super::capture::Tap;
-use super::device::{Device, Done, Rank, Ready};
-use super::diagnose::{Case, Doctor};
-use super::health::{Line, ProbeShare};
-use super::job::{Health, Item};
-use super::ledger::{Asked, Ledger};
-use super::plan::Block;
-use super::schedule::Periods;
-use super::transact::{Manners, Notes, Outcome, Trace};
-use super::{LineConfig, Memory, Running, Scan, Surroundings};
+mod away;
+
+use crate::bus::capture::Tap;
+use crate::bus::device::{Device, Done, Rank, Ready};
+use crate::bus::diagnose::{Case, Doctor};
+use crate::bus::health::{Line, Loss, ProbeShare};
+use crate::bus::job::{Health, Item};
+use crate::bus::ledger::{Asked, Ledger};
+use crate::bus::plan::Block;
+use crate::bus::schedule::Periods;
+use crate::bus::transact::{Manners, Notes, Outcome, Trace};
+use crate::bus::{LineConfig, Memory, PortConfig, Running, Scan, Surroundings};
 use crate::modbus::Ask;
 use crate::model::status::{BusCounters, DeviceState};
-use crate::model::{Bad, Clock, FindingKind, Mono};
+use crate::model::{Bad, Clock, Mono};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The owner looks at the stop token, and shows a sign of life, at least this often.
-pub(super) const LOOK: Duration = Duration::from_millis(100);
+pub(in crate::bus) const LOOK: Duration = Duration::from_millis(100);
 /// How soon a port or connection that is away is tried again; each failure doubles it.
-pub(super) const FIRST_RETRY: Duration = Duration::from_millis(250);
+pub(in crate::bus) const FIRST_RETRY: Duration = Duration::from_millis(250);
 
 /// A device of which nothing could be asked is looked at again after this.
 const NOTHING_TO_ASK: Duration = Duration::from_secs(1);
@@ -42,7 +44,7 @@ enum Move {
 }
 
 /// What to do next.
-pub(super) enum Next {
+pub(in crate::bus) enum Next {
     Ask(Question),
     /// Nothing may be asked before this.
     Wait(Mono),
@@ -51,7 +53,7 @@ pub(super) enum Next {
 }
 
 /// A question handed out: it must come back by `heard` or `lost`.
-pub(super) struct Question {
+pub(in crate::bus) struct Question {
     pub index: usize,
     pub unit: u8,
     pub ask: Ask,
@@ -61,16 +63,17 @@ pub(super) struct Question {
 }
 
 /// What a question came to.
-pub(super) struct Heard {
+pub(in crate::bus) struct Heard {
     pub outcome: Outcome,
     pub trace: Trace,
     pub counted: BusCounters,
     pub notes: Notes,
 }
 
-pub(super) struct Owner {
+pub(in crate::bus) struct Owner {
     devices: Vec<Device>,
     share: ProbeShare,
+    loss: Loss,
     doctor: Doctor,
     pub ledger: Ledger,
     scans: mpsc::Sender<Scan>,
@@ -81,7 +84,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) fn new(
+    pub(in crate::bus) fn new(
         config: &LineConfig,
         around: Surroundings,
         ended: oneshot::Receiver<()>,
@@ -103,23 +106,28 @@ impl Owner {
         let memory = own.map(|device| (device.config.name.to_string(), device.memory())).collect();
         let memory = watch::Sender::new(memory);
         let running = Running { name: config.name.clone(), status, memory: memory.subscribe(), ended };
-        let (share, doctor) = (ProbeShare::new(now), Doctor::new(devices.len()));
-        (Owner { devices, share, doctor, ledger, scans, memory, clock, tap, stop }, running)
+        let (share, doctor) =
+            (ProbeShare::new(now), Doctor::new(devices.len(), matches!(config.port, PortConfig::Serial(_))));
+        (
+            Owner { devices, share, loss: Loss::default(), doctor, ledger, scans, memory, clock, tap, stop },
+            running,
+        )
     }
 
-    pub(super) fn stopping(&self) -> bool {
+    pub(in crate::bus) fn stopping(&self) -> bool {
         self.stop.is_cancelled()
     }
 
     /// Whom to ask now. `blocked` tells until when a block may not be asked.
-    pub(super) fn next(&mut self, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Next {
+    pub(in crate::bus) fn next(&mut self, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Next {
         loop {
             let now = self.clock.mono();
+            let share = self.share_now(now);
             let mut best: Option<(Rank, usize, Move)> = None;
             let mut wait: Option<Mono> = None;
             let mut too_late = None;
             for (index, device) in self.devices.iter().enumerate() {
-                let (rank, chosen) = match device.ready(now, &self.share, blocked) {
+                let (rank, chosen) = match device.ready(now, &share, blocked) {
                     Ready::Ask(rank, item) => (rank, Move::Ask(item)),
                     Ready::Begin(rank) => (rank, Move::Begin),
                     Ready::Clear(rank) => (rank, Move::Clear),
@@ -162,6 +170,23 @@ impl Owner {
         Some(Question { index, unit, ask, manners, item: None })
     }
 
+    /// The share protects those that answer; where nobody does, nobody waits for it.
+    fn share_now(&self, now: Mono) -> ProbeShare {
+        if self.anybody_answers() { self.share } else { ProbeShare::new(now) }
+    }
+
+    fn anybody_answers(&self) -> bool {
+        self.devices.iter().any(|device| device.health.is_good())
+    }
+
+    /// Where nobody answered before, the power is back, or the cable: the others are asked at once.
+    fn first_answer(&mut self, nobody_answered: bool, now: Mono) {
+        if nobody_answered {
+            self.share = ProbeShare::new(now);
+            self.devices.iter_mut().for_each(|device| device.health.not_before = now);
+        }
+    }
+
     fn give_up(&mut self, index: usize) {
         if let Some(device) = self.devices.get_mut(index) {
             device.give_up();
@@ -172,7 +197,7 @@ impl Owner {
     fn begin(&mut self, index: usize, now: Mono) {
         let utc = self.clock.utc();
         if let Some(device) = self.devices.get_mut(index) {
-            device.begin(now, utc);
+            device.begin(self.loss.is_high(), now, utc);
         }
         self.finish(index, true);
     }
@@ -190,25 +215,29 @@ impl Owner {
         Some(Question { index, unit, ask, manners, item: Some(item) })
     }
 
-    /// What decides how long a device is waited for whose pace nobody knows.
+    /// What decides how long a device is waited for whose pace nobody knows, or that is silent.
     fn line_for(&self, index: usize, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Line {
-        if self.devices.get(index).is_none_or(|device| device.health.latency.mean().is_some()) {
+        let Some(device) = self.devices.get(index).filter(|device| !device.health.is_good()) else {
             return Line::default();
-        }
+        };
         let now = self.clock.mono();
+        let share = self.share_now(now);
+        if device.health.latency.mean().is_some() {
+            return Line { patient: share.is_patient(now), ..Line::default() };
+        }
         let neighbours = self.devices.iter().filter_map(|device| device.health.latency.patience()).max();
         let others = self.devices.iter().enumerate().filter(|(other, _)| *other != index);
-        let free_until = others.filter_map(|(_, device)| match device.ready(now, &self.share, blocked) {
+        let free_until = others.filter_map(|(_, device)| match device.ready(now, &share, blocked) {
             Ready::Wait(until) => Some(until),
             Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::GiveUp => Some(now),
             Ready::Nothing => None,
         });
-        let idle = free_until.min().map_or(super::TIMEOUT, |until| until.since(now));
-        Line { neighbours, idle }
+        let idle = free_until.min().map_or(crate::bus::TIMEOUT, |until| until.since(now));
+        Line { neighbours, idle, patient: share.is_patient(now) }
     }
 
     /// What a question came to.
-    pub(super) fn heard(&mut self, question: Question, heard: Heard) {
+    pub(in crate::bus) fn heard(&mut self, question: Question, heard: Heard) {
         let Heard { mut outcome, trace, counted, notes } = heard;
         let Question { index, item, .. } = question;
         let (now, utc) = (self.clock.mono(), self.clock.utc());
@@ -221,6 +250,9 @@ impl Owner {
             outcome = Outcome::TwoAnswers;
         }
         let Some(device) = self.devices.get_mut(index) else { return };
+        if device.health.is_good() {
+            self.loss.add(matches!(outcome, Outcome::NoReply | Outcome::Garbled { .. }));
+        }
         if let Some(item) = item
             && device.heard(item, outcome, &trace, utc, now)
         {
@@ -232,16 +264,13 @@ impl Owner {
 
     /// Whoever has not answered this scan yet, be it with a gateway's word for silence, has cost the line this.
     fn count_silence(&mut self, index: usize, trace: &Trace) {
-        let Some(device) = self.devices.get(index) else { return };
-        if device.is_unanswered_probe() {
+        if self.devices.get(index).is_some_and(Device::is_unanswered_probe) {
             self.share.spent(trace.sent, trace.ended);
-        } else if device.is_newcomer() && device.is_unanswered() {
-            self.share.newcomer_was_silent(trace.sent, trace.ended);
         }
     }
 
     /// What was noticed besides answers.
-    pub(super) fn noticed(&mut self, notes: &Notes) {
+    pub(in crate::bus) fn noticed(&mut self, notes: &Notes) {
         let (now, utc) = (self.clock.mono(), self.clock.utc());
         let devices = &self.devices;
         let of_unit = |unit: u8| devices.iter().position(|device| device.config.unit == unit);
@@ -276,7 +305,7 @@ impl Owner {
     }
 
     /// The port went while this was asked.
-    pub(super) fn lost(&mut self, question: &Question, counted: &BusCounters) {
+    pub(in crate::bus) fn lost(&mut self, question: &Question, counted: &BusCounters) {
         self.ledger.add(Some(question.index), counted);
         let bad = Bad::LineDown;
         if let Some(device) = self.devices.get_mut(question.index) {
@@ -285,14 +314,14 @@ impl Owner {
     }
 
     /// The stop came while this was asked.
-    pub(super) fn cut_short(&mut self, question: &Question) {
+    pub(in crate::bus) fn cut_short(&mut self, question: &Question) {
         if let (Some(device), true) = (self.devices.get_mut(question.index), question.item.is_some()) {
             device.cut_short();
         }
     }
 
     /// So long the device wants to be let alone after an answer.
-    pub(super) fn let_rest(&mut self, index: usize, now: Mono) {
+    pub(in crate::bus) fn let_rest(&mut self, index: usize, now: Mono) {
         if let Some(device) = self.devices.get_mut(index) {
             device.rest_until = now.plus(device.config.min_gap);
         }
@@ -309,6 +338,7 @@ impl Owner {
 
     /// Says what the device is now, and hands the scan on.
     fn conclude(&mut self, index: usize, done: Done, line_is_up: bool, now: Mono) {
+        let nobody_answered = !self.anybody_answers();
         let Some(device) = self.devices.get_mut(index) else { return };
         let Done { scan, health, reason, answered, asked, lateness, missed, news } = done;
         match health {
@@ -319,7 +349,10 @@ impl Owner {
             // Nothing was asked, so nothing was learned. Not at once again, or the owner would go round
             // and round.
             _ if !asked => device.rest_until = now.plus(NOTHING_TO_ASK),
-            Health::Answers => device.health.answered(),
+            Health::Answers => {
+                device.health.answered();
+                self.first_answer(nobody_answered, now);
+            }
             Health::Garbled => device.health.garbled(now),
             Health::Silent => device.health.silent(now),
         }
@@ -344,56 +377,5 @@ impl Owner {
         if self.scans.try_send(scan).is_err() {
             self.ledger.scan_lost(index);
         }
-    }
-
-    /// The port or connection is there, with what its adapter says of itself.
-    pub(super) fn up(&mut self, hints: &[(FindingKind, String)]) {
-        let now = self.clock.mono();
-        self.devices.iter_mut().for_each(|device| device.health.forgive(now));
-        self.doctor.opened(self.clock.utc(), hints);
-        self.ledger.up();
-        self.say_what_changed();
-    }
-
-    /// The port or connection has gone: scans under way end here.
-    pub(super) fn down(&mut self, why: &str) {
-        self.ledger.down(why);
-        for index in 0..self.devices.len() {
-            if let Some(device) = self.devices.get_mut(index) {
-                device.abandon(Bad::LineDown);
-            }
-            self.finish(index, false);
-        }
-    }
-
-    /// The line stops: what was read so far is handed on, what was not asked is not in it.
-    pub(super) fn stop_all(&mut self) {
-        for index in 0..self.devices.len() {
-            if let Some(device) = self.devices.get_mut(index) {
-                device.cut_off();
-            }
-            self.finish(index, true);
-        }
-    }
-
-    /// While the port or connection is away: what is due says so. Returns until when there is nothing to do.
-    pub(super) fn say_that_the_line_is_down(&mut self, until: Mono) -> Mono {
-        self.ledger.beat();
-        let mut next = until;
-        for index in 0..self.devices.len() {
-            let (now, utc) = (self.clock.mono(), self.clock.utc());
-            let Some(device) = self.devices.get_mut(index) else { continue };
-            match device.ready(now, &ProbeShare::new(now), &|_, _| None) {
-                Ready::Wait(at) => next = next.min(at),
-                Ready::Nothing => {}
-                Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::GiveUp => {
-                    device.begin(now, utc);
-                    device.abandon(Bad::LineDown);
-                    device.rest_until = until;
-                    self.finish(index, false);
-                }
-            }
-        }
-        next
     }
 }

@@ -3,11 +3,15 @@
 //! A finding begins on evidence that noise alone does not give, and ends when the evidence has stayed away for
 //! a while: it is said once when it begins and once when it ends.
 
-use super::overheard::StrayKind;
-use super::transact::{Notes, Outcome};
+mod text;
+mod trend;
+
+use crate::bus::overheard::StrayKind;
+use crate::bus::transact::{Notes, Outcome};
 use crate::model::{Finding, FindingKind, Mono, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+use trend::Trend;
 
 /// Unanswered questions in a row, without an octet, that make silence.
 const SILENT: u32 = 3;
@@ -22,44 +26,15 @@ const MASTER_WINDOW: Duration = Duration::from_secs(60);
 const BABBLE_OVER: Duration = Duration::from_secs(3);
 /// … and once it has begun, so many octets between two looks at an idle line are more of it.
 const STILL_BABBLE: u64 = 8;
-/// A baseline counts after so many questions.
-const BASELINE: u32 = 200;
 
 /// What changed: a finding began, or is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Change {
+pub(in crate::bus) struct Change {
     /// None for the whole line.
     pub device: Option<usize>,
     pub kind: FindingKind,
     pub begins: bool,
     pub text: String,
-}
-
-/// A share or a duration against its own past: a quick mean and a slow one.
-#[derive(Debug, Clone, Copy, Default)]
-struct Trend {
-    quick: f64,
-    slow: f64,
-    count: u32,
-}
-
-impl Trend {
-    fn add(&mut self, sample: f64, quick: f64, raised: bool) {
-        self.count = self.count.saturating_add(1);
-        if self.count == 1 {
-            (self.quick, self.slow) = (sample, sample);
-        }
-        self.quick += (sample - self.quick) * quick;
-        // While it is raised, the bad present must not become the good old past.
-        if !raised {
-            let slow = if self.count < BASELINE { 1.0 / f64::from(self.count) } else { 1.0 / 4096.0 };
-            self.slow += (sample - self.slow) * slow;
-        }
-    }
-
-    fn has_a_past(&self) -> bool {
-        self.count > BASELINE
-    }
 }
 
 /// What is known of one device.
@@ -74,19 +49,21 @@ struct Patient {
 
 /// The findings of one line.
 #[derive(Debug)]
-pub(super) struct Doctor {
+pub(in crate::bus) struct Doctor {
     patients: Vec<Patient>,
     foreign: VecDeque<Mono>,
     babbled: Option<Mono>,
     /// Whether any octet was heard since the port was opened.
     heard: bool,
+    /// A line of wires, on which an electrician finds other faults than on a network.
+    wired: bool,
     findings: BTreeMap<(Option<usize>, FindingKind), Finding>,
     changes: Vec<Change>,
 }
 
 /// One question, as far as it matters here.
 #[derive(Debug)]
-pub(super) struct Case<'a> {
+pub(in crate::bus) struct Case<'a> {
     pub device: usize,
     pub outcome: &'a Outcome,
     /// From our last octet to the answer's first.
@@ -95,23 +72,24 @@ pub(super) struct Case<'a> {
 }
 
 impl Doctor {
-    pub(super) fn new(devices: usize) -> Doctor {
+    pub(in crate::bus) fn new(devices: usize, wired: bool) -> Doctor {
         Doctor {
             patients: vec![Patient::default(); devices],
             foreign: VecDeque::new(),
             babbled: None,
             heard: false,
+            wired,
             findings: BTreeMap::new(),
             changes: Vec::new(),
         }
     }
 
     /// What changed since this was asked last.
-    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+    pub(in crate::bus) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
 
-    pub(super) fn findings(&self, device: Option<usize>) -> Vec<Finding> {
+    pub(in crate::bus) fn findings(&self, device: Option<usize>) -> Vec<Finding> {
         self.findings
             .iter()
             .filter(|((of, _), _)| *of == device)
@@ -120,7 +98,7 @@ impl Doctor {
     }
 
     /// Two devices answer under this one's unit id: nobody knows whose values these are.
-    pub(super) fn is_doubtful(&self, device: usize) -> bool {
+    pub(in crate::bus) fn is_doubtful(&self, device: usize) -> bool {
         self.has(Some(device), FindingKind::TwoAnswers)
     }
 
@@ -129,7 +107,7 @@ impl Doctor {
     }
 
     /// A question has come to this.
-    pub(super) fn saw(&mut self, case: &Case<'_>) {
+    pub(in crate::bus) fn saw(&mut self, case: &Case<'_>) {
         self.heard |= !matches!(case.outcome, Outcome::NoReply);
         self.answers(case);
         self.errors(case);
@@ -138,9 +116,11 @@ impl Doctor {
     }
 
     fn answers(&mut self, case: &Case<'_>) {
-        let device = Some(case.device);
+        let (device, wired) = (Some(case.device), self.wired);
         let Some(patient) = self.patients.get_mut(case.device) else { return };
         match case.outcome {
+            // Nobody behind the gateway: neither an answer of the device nor silence on this line.
+            outcome if outcome.is_gateways_silence() => {}
             Outcome::Data(_) | Outcome::Exception(_) => {
                 (patient.silent, patient.garbled) = (0, 0);
                 patient.clean = patient.clean.saturating_add(1);
@@ -164,7 +144,7 @@ impl Doctor {
                         device,
                         FindingKind::Silence,
                         case.utc,
-                        "no octets at all: is it powered, is the unit id right, are A and B connected?",
+                        if wired { text::SILENCE_ON_WIRES } else { text::SILENCE_ON_A_NETWORK },
                     );
                 }
             }
@@ -173,7 +153,7 @@ impl Doctor {
                 patient.silent = 0;
                 if patient.garbled >= GARBLED {
                     self.ends(device, FindingKind::Silence);
-                    self.begins(device, FindingKind::NoValidFrame, case.utc, "octets come, but no valid frame: its baud rate or parity differs, A and B are swapped, or two devices have its unit id");
+                    self.begins(device, FindingKind::NoValidFrame, case.utc, text::NO_VALID_FRAME);
                 }
             }
         }
@@ -183,7 +163,7 @@ impl Doctor {
         if let Some(patient) = self.patients.get_mut(device) {
             patient.clean = 0;
         }
-        self.begins(Some(device), FindingKind::TwoAnswers, utc, "two different answers to one question: two devices have this unit id; none of its values is believed until one of them has another");
+        self.begins(Some(device), FindingKind::TwoAnswers, utc, text::TWO_ANSWERS);
     }
 
     fn errors(&mut self, case: &Case<'_>) {
@@ -229,14 +209,19 @@ impl Doctor {
     fn whole_line(&mut self, utc: Timestamp) {
         let all = !self.patients.is_empty() && self.patients.iter().all(|patient| patient.silent > 0);
         if all && !self.heard && self.patients.len() > 1 {
-            self.begins(None, FindingKind::Silence, utc, "nobody on this line has said anything: is it the right port, are A and B connected and not swapped, is the bus powered?");
+            self.begins(
+                None,
+                FindingKind::Silence,
+                utc,
+                if self.wired { text::NOBODY_ON_WIRES } else { text::NOBODY_ON_A_NETWORK },
+            );
         } else if !all || self.heard {
             self.ends(None, FindingKind::Silence);
         }
     }
 
     /// What was noticed besides answers. `device_of` knows the devices by their unit ids.
-    pub(super) fn noticed(
+    pub(in crate::bus) fn noticed(
         &mut self,
         notes: &Notes,
         device_of: impl Fn(u8) -> Option<usize>,
@@ -248,7 +233,7 @@ impl Doctor {
             self.second_answer(device, utc);
         }
         if notes.echo {
-            self.begins(None, FindingKind::Echo, utc, "our own questions come back: the adapter hears itself; the echo is taken off (a jumper or DIP switch on it turns the receiver off while it sends)");
+            self.begins(None, FindingKind::Echo, utc, text::ECHO);
         }
         self.master(notes, now, utc);
         // An idle line is not waited on to be silent: there only the octets show that it still is not.
@@ -265,7 +250,7 @@ impl Doctor {
             self.foreign.pop_front();
         }
         if self.foreign.len() >= FOREIGN_QUESTIONS {
-            self.begins(None, FindingKind::AnotherMaster, utc, "somebody else asks questions on this line: a second master (a PLC, a logger, another gateway) must be taken off it");
+            self.begins(None, FindingKind::AnotherMaster, utc, text::ANOTHER_MASTER);
         } else if self.foreign.is_empty() {
             self.ends(None, FindingKind::AnotherMaster);
         }
@@ -274,7 +259,7 @@ impl Doctor {
     fn babble(&mut self, babbles: bool, now: Mono, utc: Timestamp) {
         if babbles {
             self.babbled = Some(now);
-            self.begins(None, FindingKind::Babble, utc, "octets without end: a device that babbles, a missing bias or termination, or A and B swapped; take the devices off one by one");
+            self.begins(None, FindingKind::Babble, utc, text::BABBLE);
         } else if self.babbled.is_some_and(|at| now.since(at) >= BABBLE_OVER) {
             self.babbled = None;
             self.ends(None, FindingKind::Babble);
@@ -282,7 +267,7 @@ impl Doctor {
     }
 
     /// The port was opened: what its adapter says of itself.
-    pub(super) fn opened(&mut self, utc: Timestamp, hints: &[(FindingKind, String)]) {
+    pub(in crate::bus) fn opened(&mut self, utc: Timestamp, hints: &[(FindingKind, String)]) {
         self.heard = false;
         for kind in [FindingKind::Echo, FindingKind::LatencyTimer, FindingKind::Port] {
             match hints.iter().find(|(of, _)| *of == kind) {
@@ -318,7 +303,7 @@ mod tests {
 
     impl Practice {
         fn new(devices: usize) -> Practice {
-            Practice { doctor: Doctor::new(devices), now: Mono(0) }
+            Practice { doctor: Doctor::new(devices, true), now: Mono(0) }
         }
 
         fn see(&mut self, device: usize, outcome: &Outcome, latency_ms: u64) {
