@@ -69,14 +69,16 @@ fn assert_all_arrive(inbox: &mut Inbox, profiles: &[(String, PathBuf)], meters: 
     }
 }
 
+/// The same profiles with their unit ids.
+fn units(profiles: &[(String, PathBuf)]) -> Vec<(PathBuf, u8)> {
+    profiles.iter().map(|(_, path)| path.clone()).zip(1..).collect()
+}
+
 #[test]
 fn every_register_of_foreign_meters_arrives_at_a_foreign_broker_with_its_right_value() {
     let folder = tempfile::tempdir().unwrap();
     let library = library();
     let (serial, lan) = library.split_at(library.len() / 2);
-    let units = |profiles: &[(String, PathBuf)]| -> Vec<(PathBuf, u8)> {
-        profiles.iter().map(|(_, path)| path.clone()).zip(1..).collect()
-    };
     let port = folder.path().join("rs485-1");
     let on_serial = Meters::rtu(&port, &units(serial));
     let on_lan = Meters::tcp(&units(lan));
@@ -110,6 +112,51 @@ upstreams:
     let (_, status) = inbox.others.iter().find(|(topic, _)| topic == "status").expect("a status");
     assert!(status.contains(r#""online":true"#), "{status}");
     assert!(inbox.others.iter().any(|(topic, meta)| topic == "meta" && meta.contains(&library[0].0)));
+}
+
+#[test]
+fn foreign_meters_are_read_as_right_with_ascii_frames_through_a_device_server_and_four_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = library();
+    let (ascii, rest) = library.split_at(library.len() / 3);
+    let (served, lan) = rest.split_at(rest.len() / 2);
+    let on_ascii = Meters::ascii(&folder.path().join("rs485-1"), &units(ascii));
+    let on_server = Meters::rtu_over_tcp(&units(served));
+    // Several units behind one connection.
+    let on_lan = Meters::tcp(&units(lan));
+    let broker = Broker::start(folder.path());
+    let mut inbox = Inbox::open(broker.port(), "plant-7");
+    let _gateway = Gateway::start(
+        folder.path(),
+        &format!(
+            r#"gateway: {{ id: plant-7 }}
+lines:
+  - name: rs485-1
+    serial: {{ port: {port}, baud: 9600, framing: ascii }}
+    devices:
+{ascii}  - name: server
+    rtu_over_tcp: {{ address: "{server_at}" }}
+    devices:
+{served}  - name: lan
+    tcp: {{ address: "{lan_at}", in_flight: 4 }}
+    devices:
+{lan}spool: {{ dir: spool }}
+upstreams:
+  - name: scada
+    mqtt: {{ url: "mqtt://127.0.0.1:{broker}" }}
+"#,
+            port = on_ascii.place,
+            ascii = devices(ascii),
+            server_at = on_server.place,
+            served = devices(served),
+            lan_at = on_lan.place,
+            lan = devices(lan),
+            broker = broker.port(),
+        ),
+    );
+    assert_all_arrive(&mut inbox, ascii, &on_ascii);
+    assert_all_arrive(&mut inbox, served, &on_server);
+    assert_all_arrive(&mut inbox, lan, &on_lan);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 """Meters that are not ours: pymodbus serves the registers of profiles, on a pseudo-terminal or by TCP.
 
-    meter.py (--rtu LINK | --tcp) PROFILE.yaml@UNIT ...
+    meter.py (--rtu LINK | --ascii LINK | --tcp | --rtu-over-tcp) PROFILE.yaml@UNIT ...
 
 The profiles are read here a second time, by other code than linesman's, so that a mistake in reading them cannot hide.
 Prints one line of JSON for each unit, {"unit": 1, "values": {point: "what linesman should publish"}}, then
@@ -197,15 +197,22 @@ async def serve(options):
 
     def silent_for_others(sending, octets):
         """A unit that is not there says nothing; pymodbus 3.16 would send exception 4."""
-        return b"" if sending and octets and octets[0] not in units else octets
+        if not sending or not octets:
+            return octets
+        unit = int(octets[1:3], 16) if options.ascii else octets[0]
+        return octets if unit in units else b""
 
-    if options.rtu:
-        server = ModbusSerialServer(devices, framer=FramerType.RTU, port=cable(options.rtu), baudrate=9600,
+    link = options.rtu or options.ascii
+    framer = FramerType.ASCII if options.ascii else FramerType.RTU
+    if link:
+        server = ModbusSerialServer(devices, framer=framer, port=cable(link), baudrate=9600,
                                     trace_packet=silent_for_others)
+    elif options.rtu_over_tcp:
+        server = ModbusTcpServer(devices, framer=framer, address=("127.0.0.1", 0), trace_packet=silent_for_others)
     else:
         server = ModbusTcpServer(devices, address=("127.0.0.1", 0))
     await server.serve_forever(background=True)
-    place = options.rtu or "127.0.0.1:%d" % server.transport.sockets[0].getsockname()[1]
+    place = link or "127.0.0.1:%d" % server.transport.sockets[0].getsockname()[1]
     for meter in meters:
         print(json.dumps({"unit": meter.unit, "values": meter.values}))
     print(json.dumps({"ready": place}), flush=True)
@@ -217,7 +224,9 @@ def main():
     parser = argparse.ArgumentParser()
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--rtu", metavar="LINK")
+    where.add_argument("--ascii", metavar="LINK")
     where.add_argument("--tcp", action="store_true")
+    where.add_argument("--rtu-over-tcp", action="store_true")
     parser.add_argument("meters", nargs="+", metavar="PROFILE.yaml@UNIT")
     asyncio.run(serve(parser.parse_args()))
 

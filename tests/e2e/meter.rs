@@ -23,6 +23,16 @@ impl Meters {
         Meters::start(&["--rtu", link.to_str().unwrap()], meters)
     }
 
+    /// The same with ASCII frames.
+    pub fn ascii(link: &Path, meters: &[(PathBuf, u8)]) -> Meters {
+        Meters::start(&["--ascii", link.to_str().unwrap()], meters)
+    }
+
+    /// RTU frames behind one TCP port, as a device server passes them on.
+    pub fn rtu_over_tcp(meters: &[(PathBuf, u8)]) -> Meters {
+        Meters::start(&["--rtu-over-tcp"], meters)
+    }
+
     /// Meters behind one TCP port.
     pub fn tcp(meters: &[(PathBuf, u8)]) -> Meters {
         Meters::start(&["--tcp"], meters)

@@ -244,3 +244,35 @@ fn of_thirty_percent_lost_answers_all_but_three_percent_are_got_all_the_same() {
     let share = f64::from(u32::try_from(good).unwrap()) / f64::from(due);
     assert!(share > 0.97, "{share}: {good} of {due}");
 }
+/// An hour of ten meters with so many values each, on a line that does this to their answers.
+fn ten_meters(values: u16, every: Duration, damage: impl FnMut(&mut Vec<u8>) + 'static) -> Seen {
+    let profile = registers(values);
+    let devices = (1..=10).map(|unit| device(unit, &profile, every)).collect();
+    let seen = Line::new(devices).damaging(damage).run(HOUR, answer);
+    assert_no_value_is_wrong(&seen);
+    seen
+}
+
+fn assert_few_samples_are_lost(seen: &Seen, values: usize, every: Duration, what: &str) {
+    let samples = 10 * values * usize::try_from(HOUR.as_secs() / every.as_secs()).unwrap();
+    let good = |scan: &Scan| scan.fields.iter().filter(|field| field.octets.is_ok()).count();
+    let obtained: usize = seen.scans.iter().map(good).sum();
+    // Three questions for each: 97.3 % are to be expected.
+    assert!(obtained * 100 >= samples * 97, "{what}: {obtained} of {samples}");
+    // A cycle is longer by a tenth at the most.
+    assert!(seen.scans.len() * 11 >= samples / values * 10, "{what}: {} scans", seen.scans.len());
+}
+
+fn lose(dice: &mut fastrand::Rng, reply: &mut Vec<u8>) {
+    if dice.u8(..10) < 3 {
+        reply.clear();
+    }
+}
+
+/// A single value can't be asked in another length: it has to wait until a late answer has passed.
+#[test]
+fn where_three_of_ten_answers_are_lost_most_samples_come_where_there_is_time() {
+    let mut dice = fastrand::Rng::with_seed(16);
+    let seen = ten_meters(1, 10 * SECOND, move |reply| lose(&mut dice, reply));
+    assert_few_samples_are_lost(&seen, 1, 10 * SECOND, "one value");
+}

@@ -1,27 +1,23 @@
 //! The line engine on real pseudo-terminals.
 
-use linesman::bus::{self, DeviceConfig, LineConfig, PortConfig, Scan, SerialConfig, Session};
+use crate::common::is_long;
+use crate::common::running::{PATIENCE, all_good, device, line, meters, profile};
+use linesman::bus::{PortConfig, Scan, SerialConfig, Session};
 use linesman::modbus::rtu::{self, Pace};
 use linesman::modbus::{ReadFunction, ReadRequest};
-use linesman::model::status::{DeviceState, LineState, LineStatus};
+use linesman::model::status::{DeviceState, LineState};
 use linesman::model::{Bad, Clock, Mono, SystemClock};
-use linesman::profile::{self, Every, Profile};
 use linesman::sim::Meter;
-use linesman::sim::wire::{self, Wire, WireConfig};
+use linesman::sim::wire::{self, WireConfig};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// How long anything may take that must happen; never what is measured.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn serial(port: &Path) -> SerialConfig {
     SerialConfig::new(port, 115_200)
@@ -83,7 +79,8 @@ fn no_value_is_wrong_on_a_real_terminal_with_replies_late_by_chance() {
     let mut session = Session::open(&PortConfig::Serial(serial(&name))).unwrap();
     let mut dice = fastrand::Rng::with_seed(5);
     let (mut right, mut silent) = (0, 0);
-    for _ in 0..500 {
+    let questions = if is_long() { 5000 } else { 500 };
+    for _ in 0..questions {
         // Many units and lengths, so that few questions must wait for a late answer to pass.
         let (unit, address, count) = (dice.u8(1..=247), dice.u16(..60_000), dice.u16(1..=12));
         let request = ReadRequest::new(ReadFunction::HoldingRegisters, address, count).unwrap();
@@ -97,79 +94,11 @@ fn no_value_is_wrong_on_a_real_terminal_with_replies_late_by_chance() {
     }
     stop.cancel();
     meters.join().unwrap();
-    assert!(right > 50 && silent > 50, "{right} right, {silent} silent");
-}
-
-fn profile() -> Arc<Profile> {
-    profile::find("xy-md02-sht20", Path::new("."), &[]).unwrap()
-}
-
-fn device(name: &str, unit: u8, every: Duration) -> DeviceConfig {
-    let device = DeviceConfig::new(name.parse().unwrap(), unit, profile(), Every::Period(every));
-    DeviceConfig { timeout: Duration::from_millis(100), retries: 1, ..device }
-}
-
-fn meters(path: &Path, units: &[u8]) -> Wire {
-    let meters = units.iter().map(|unit| Meter::new(profile(), *unit, 1)).collect();
-    let (path, turnaround) = (Some(path.to_owned()), Duration::from_millis(2));
-    wire::start(WireConfig { path, turnaround, ..WireConfig::new(meters, 115_200) }).unwrap()
-}
-
-struct Line {
-    running: bus::Running,
-    scans: mpsc::Receiver<Scan>,
-    stop: CancellationToken,
-}
-
-fn line(port: &Path, devices: Vec<DeviceConfig>) -> Line {
-    let (scans_tx, scans) = mpsc::channel(1024);
-    let stop = CancellationToken::new();
-    let config = LineConfig {
-        name: "l".parse().unwrap(),
-        port: PortConfig::Serial(serial(port)),
-        devices,
-        max_probe: bus::MAX_PROBE,
-    };
-    let running = bus::start(config, Arc::new(SystemClock), scans_tx, stop.clone()).unwrap();
-    Line { running, scans, stop }
-}
-
-impl Line {
-    /// Waits for a status of which this is so: it follows the scans by a moment.
-    fn status(&self, what: &str, so: impl Fn(&LineStatus) -> bool) -> LineStatus {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let status = self.running.status.borrow().clone();
-            if so(&status) {
-                return status;
-            }
-            assert!(Instant::now() < end, "waited in vain for {what}: {status:?}");
-            thread::park_timeout(Duration::from_millis(2));
-        }
-    }
-
-    /// Waits for a scan of which this is so.
-    fn scan(&mut self, what: &str, so: impl Fn(&Scan) -> bool) -> Scan {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match self.scans.try_recv() {
-                Ok(scan) if so(&scan) => return scan,
-                Ok(_) => {}
-                Err(_) => {
-                    assert!(Instant::now() < end, "waited in vain for {what}");
-                    thread::park_timeout(Duration::from_millis(2));
-                }
-            }
-        }
-    }
+    assert!(right > questions / 10 && silent > questions / 10, "{right} right, {silent} silent");
 }
 
 fn all_are(scan: &Scan, bad: Bad) -> bool {
     scan.fields.iter().all(|field| field.octets == Err(bad))
-}
-
-fn all_good(scan: &Scan) -> bool {
-    scan.fields.iter().all(|field| field.octets.is_ok())
 }
 
 #[test]

@@ -22,7 +22,7 @@
 
 use crate::common::wire::{Peer, VirtualLink};
 use linesman::bus::capture::{self, Tap};
-use linesman::bus::transact::{Conversation, Manners, Outcome};
+use linesman::bus::transact::{Conversation, Manners, Outcome, Tempo};
 use linesman::bus::{LineConfig, MAX_PROBE, PortConfig, SerialConfig};
 use linesman::modbus::rtu::Pace;
 use linesman::modbus::{ReadFunction, ReadRequest};
@@ -370,4 +370,21 @@ fn no_value_is_wrong_in_a_hundred_thousand_questions_with_replies_late_by_chance
 fn no_value_and_no_refusal_is_wrong_where_late_ones_of_any_length_come_between() {
     let came = ask_the_slow(4, 20, 29);
     assert!(came.right > 15_000 && came.refused > 1000 && came.silent > 25_000, "{came:?}");
+}
+
+#[test]
+fn a_device_server_is_asked_again_as_soon_as_it_has_answered() {
+    // How fast its own wire is nobody says; that octets have left it shows when the answer is there.
+    let mut link = VirtualLink::new(Pace::new(1_000_000, false, 1));
+    link.peer = Peer::Unpaced;
+    link.responder = Some(Box::new(|frame: &[u8]| vec![(Duration::from_millis(1), reply_to(frame))]));
+    let mut talk = Conversation::new(Tempo::rtu_over_tcp(), link.time());
+    let (began, mut counters) = (link.time(), BusCounters::default());
+    for _ in 0..100 {
+        let request = ReadRequest::new(ReadFunction::HoldingRegisters, 0, 2).unwrap();
+        let came = talk.transact(&mut link, 1, request, Manners::new(TIMEOUT), &mut counters).unwrap().0;
+        assert_eq!(came, right(1, 0, 2));
+    }
+    let took = link.time().since(began);
+    assert!(took < Duration::from_millis(150), "{took:?} for a hundred answers of a millisecond");
 }

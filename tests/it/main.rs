@@ -8,9 +8,11 @@
 
 mod architecture;
 mod bus_echo;
+mod bus_faults;
 mod bus_hours;
 mod bus_noise;
 mod bus_patience;
+mod bus_peers;
 mod bus_pty;
 mod bus_refusals;
 mod bus_wire;

@@ -307,6 +307,10 @@ impl Conversation {
 
     /// What the wait for an answer has shown besides it.
     fn take_over(&mut self, arrived: &mut Arrived<'_>, answered: bool, now: Mono) {
+        if answered && self.tempo.silence.is_zero() {
+            // How long our octets take on a device server's wire is a guess: the answer shows that they have left.
+            self.last_activity = now;
+        }
         self.notes.babble |= arrived.is_babble();
         self.notes.echo |= arrived.echoed;
         self.echo = match (arrived.echoed, answered, self.echo) {
