@@ -43,6 +43,8 @@ pub(super) enum Ready {
     /// A late answer is in the way of all that is left to ask: a word that the device gives back (function 08)
     /// would show that it will not come any more.
     Clear(Rank),
+    /// A question of the scan under way is to be parted before it may be asked.
+    Part(usize),
     /// What is left of the scan under way can't be asked in time.
     GiveUp,
     /// A scan is due.
@@ -141,6 +143,7 @@ impl Device {
             _ if gate > now => Ready::Wait(gate),
             Turn::Wait(until) if self.could_clear(open, until, now) => Ready::Clear(rank),
             Turn::Ask(at) => Ready::Ask(rank, at),
+            Turn::Part(at) => Ready::Part(at),
             Turn::Wait(until) if !open.probe && open.deadline.is_some_and(|deadline| deadline <= until) => {
                 Ready::GiveUp
             }
@@ -261,12 +264,7 @@ impl Device {
         for (points, code) in &effects.refused {
             self.learned.refuse_for_now(points, *code, utc, now);
         }
-        for (points, tries) in effects.again.into_iter().rev() {
-            let blocks = self.plans.plan(&self.config.profile, self.learned.lessons(), &points);
-            if let Some(open) = self.open.as_mut() {
-                open.job.put_first(blocks, tries);
-            }
-        }
+        self.put_again(effects.again);
         news
     }
 
@@ -290,6 +288,22 @@ impl Device {
             }
         }
         news
+    }
+
+    /// Parts a question that may be asked in no other way now.
+    pub(super) fn part(&mut self, at: usize) {
+        let Some((halves, tries)) = self.open.as_mut().and_then(|open| open.job.part(at)) else { return };
+        let again = halves.into_iter().map(|points| (points, tries)).collect();
+        self.put_again(again);
+    }
+
+    fn put_again(&mut self, again: Vec<(Vec<usize>, u8)>) {
+        for (points, tries) in again.into_iter().rev() {
+            let blocks = self.plans.plan(&self.config.profile, self.learned.lessons(), &points);
+            if let Some(open) = self.open.as_mut() {
+                open.job.put_first(blocks, tries);
+            }
+        }
     }
 
     /// The port or connection went while this was asked.

@@ -119,7 +119,12 @@ fn a_port_that_takes_no_octets_is_said_to_be_down_and_is_asked_again_when_it_doe
     // As much as the terminal holds: nobody reads on the other end.
     let other_end = pty.other_end();
     rustix::io::ioctl_fionbio(&other_end, true).unwrap();
-    while rustix::io::write(&other_end, &[0; 512]).is_ok() {}
+    // The kernel hands it on to the other end by and by, and takes more: until it does so no longer.
+    let mut refused = 0;
+    while refused < 20 {
+        refused = if rustix::io::write(&other_end, &[0; 512]).is_ok() { 0 } else { refused + 1 };
+        std::thread::park_timeout(Duration::from_millis(if refused == 0 { 0 } else { 5 }));
+    }
     let serial = SerialConfig::new(&pty.name, 115_200);
     let mut line =
         line_named("hung", PortConfig::Serial(serial), vec![device("a", 1, Duration::from_millis(100))]);

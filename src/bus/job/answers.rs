@@ -226,6 +226,10 @@ impl Job {
         if item.why != Why::Plan || can_grow {
             return None;
         }
+        self.halves(item)
+    }
+
+    pub(super) fn halves(&self, item: &Item) -> Option<[Vec<usize>; 2]> {
         let mut points: Vec<(u16, usize)> = item
             .block
             .points

@@ -66,6 +66,8 @@ impl Item {
 pub(in crate::bus) enum Turn {
     /// Hand this out with [`Job::take`].
     Ask(usize),
+    /// This may be asked in no length, but perhaps in parts: [`Job::part`].
+    Part(usize),
     /// Nothing may be asked before this.
     Wait(Mono),
     /// Answers are under way.
@@ -175,6 +177,9 @@ impl Job {
             if ready <= now {
                 return Turn::Ask(at);
             }
+            if item.not_before <= now && item.why == Why::Plan && self.halves(item).is_some() {
+                return Turn::Part(at);
+            }
             wait = Some(wait.map_or(ready, |before| before.min(ready)));
         }
         match wait {
@@ -215,6 +220,12 @@ impl Job {
         let free =
             variants::longer(&self.profile, &self.lessons, planned).find(|other| blocked(other).is_none());
         free.map(Some).ok_or(until)
+    }
+
+    /// The points of a block in two halves, to be planned anew, and how often they have been asked.
+    pub(in crate::bus) fn part(&mut self, at: usize) -> Option<([Vec<usize>; 2], u8)> {
+        let item = self.items.remove(at)?;
+        Some((self.halves(&item)?, item.tries))
     }
 
     /// Blocks planned anew go first.

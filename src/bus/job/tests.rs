@@ -33,7 +33,7 @@ fn job_of(count: u16, apart: bool, manner: Manner) -> Job {
 fn next(job: &mut Job) -> Option<Item> {
     match job.turn(Mono(u64::MAX), &|_| None) {
         Turn::Ask(at) => job.take(at, &|_| None),
-        Turn::Wait(_) | Turn::Pending | Turn::Over => None,
+        Turn::Part(_) | Turn::Wait(_) | Turn::Pending | Turn::Over => None,
     }
 }
 
@@ -107,7 +107,7 @@ fn a_busy_device_is_asked_three_times_more_after_pauses() {
         match job.turn(Mono(0), &|_| None) {
             Turn::Wait(until) => waits.push(until.0 / 1_000_000),
             Turn::Over => break,
-            Turn::Ask(_) | Turn::Pending => {}
+            Turn::Ask(_) | Turn::Part(_) | Turn::Pending => {}
         }
         let Some(item) = next(&mut job) else { break };
         job.exception(item, 6, Timestamp(1), Mono(0));

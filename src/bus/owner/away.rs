@@ -46,7 +46,7 @@ impl Owner {
             match device.ready(now, &ProbeShare::new(now), &|_, _| None) {
                 Ready::Wait(at) => next = next.min(at),
                 Ready::Nothing => {}
-                Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::GiveUp => {
+                Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::Part(_) | Ready::GiveUp => {
                     device.begin(false, now, utc);
                     device.abandon(Bad::LineDown);
                     device.rest_until = until;

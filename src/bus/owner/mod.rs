@@ -125,14 +125,19 @@ impl Owner {
             let share = self.share_now(now);
             let mut best: Option<(Rank, usize, Move)> = None;
             let mut wait: Option<Mono> = None;
-            let mut too_late = None;
+            let mut before = None;
             for (index, device) in self.devices.iter().enumerate() {
                 let (rank, chosen) = match device.ready(now, &share, blocked) {
                     Ready::Ask(rank, item) => (rank, Move::Ask(item)),
                     Ready::Begin(rank) => (rank, Move::Begin),
                     Ready::Clear(rank) => (rank, Move::Clear),
+                    // What is to be done before anybody is asked.
                     Ready::GiveUp => {
-                        too_late = Some(index);
+                        before = Some((index, None));
+                        continue;
+                    }
+                    Ready::Part(item) => {
+                        before = Some((index, Some(item)));
                         continue;
                     }
                     Ready::Wait(until) => {
@@ -146,9 +151,16 @@ impl Owner {
                     best = Some((rank, index, chosen));
                 }
             }
-            if let Some(index) = too_late {
-                self.give_up(index);
-                continue;
+            match before {
+                Some((index, Some(item))) => {
+                    self.devices.get_mut(index).into_iter().for_each(|device| device.part(item));
+                    continue;
+                }
+                Some((index, None)) => {
+                    self.give_up(index);
+                    continue;
+                }
+                None => {}
             }
             let Some((_, index, chosen)) = best else { return wait.map_or(Next::Nothing, Next::Wait) };
             let question = match chosen {
@@ -229,7 +241,7 @@ impl Owner {
         let others = self.devices.iter().enumerate().filter(|(other, _)| *other != index);
         let free_until = others.filter_map(|(_, device)| match device.ready(now, &share, blocked) {
             Ready::Wait(until) => Some(until),
-            Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::GiveUp => Some(now),
+            Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::Part(_) | Ready::GiveUp => Some(now),
             Ready::Nothing => None,
         });
         let idle = free_until.min().map_or(crate::bus::TIMEOUT, |until| until.since(now));
