@@ -62,7 +62,7 @@ fn an_hour_with_eight_away(every: Duration, is_away: impl Fn(u8, Duration) -> bo
     let profile = registers(2);
     let devices = (1..=32).map(|unit| device(unit, &profile, every)).collect();
     let seen = Line::new(devices).run(HOUR, move |asked| {
-        if asked.unit % 4 == 0 && is_away(asked.unit, asked.at) { Vec::new() } else { answer(asked) }
+        if asked.unit.is_multiple_of(4) && is_away(asked.unit, asked.at) { Vec::new() } else { answer(asked) }
     });
     assert_no_value_is_wrong(&seen);
     let mut late = Vec::new();
@@ -94,7 +94,7 @@ fn is_lost_or_found(kind: &EventKind) -> bool {
 fn eight_of_thirty_two_that_die_cost_three_percent_and_are_found_within_half_a_minute() {
     // They die after a minute; from the 20th minute on one comes back every five.
     let back = |unit: u8| 15 * MINUTE + 5 * MINUTE * u32::from(unit / 4);
-    let is_away = move |unit: u8, at: Duration| unit % 4 == 0 && at > MINUTE && at < back(unit);
+    let is_away = move |unit: u8, at: Duration| unit.is_multiple_of(4) && at > MINUTE && at < back(unit);
     let seen = an_hour_with_eight_away(2 * SECOND, is_away);
     // From when all are known to be lost until the first is back.
     let share = permille(&seen, 2 * MINUTE, 20 * MINUTE, is_away);
@@ -113,7 +113,7 @@ fn eight_of_thirty_two_that_die_cost_three_percent_and_are_found_within_half_a_m
 
 #[test]
 fn eight_of_thirty_two_that_never_were_there_cost_three_percent_and_are_found() {
-    let is_away = |unit: u8, at: Duration| unit % 4 == 0 && at < 40 * MINUTE;
+    let is_away = |unit: u8, at: Duration| unit.is_multiple_of(4) && at < 40 * MINUTE;
     let seen = an_hour_with_eight_away(2 * SECOND, is_away);
     let share = permille(&seen, 2 * MINUTE, 40 * MINUTE, is_away);
     assert!((5..=30).contains(&share), "{share} thousandths of the line");

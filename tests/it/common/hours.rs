@@ -51,13 +51,15 @@ pub struct Seen {
     pub status: LineStatus,
 }
 
+type Damage = Box<dyn FnMut(&mut Vec<u8>)>;
+
 /// A line to be run.
 pub struct Line {
     config: LineConfig,
     clock: Arc<VirtualClock>,
     link: VirtualLink,
     began: Mono,
-    damage: Option<Box<dyn FnMut(&mut Vec<u8>)>>,
+    damage: Option<Damage>,
 }
 
 impl Line {
