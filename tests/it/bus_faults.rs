@@ -155,7 +155,9 @@ fn a_line_that_babbles_is_told_costs_little_and_is_read_again_when_it_is_silent(
     assert!(told <= within(Duration::from_secs(3)), "told after {told:?}");
     let (used, since) = (processor_of("line-babble"), Instant::now());
     let end = began + Duration::from_secs(to);
-    thread::sleep(end.saturating_duration_since(Instant::now()));
+    while Instant::now() < end {
+        thread::park_timeout(end.saturating_duration_since(Instant::now()));
+    }
     let (used, span) = (processor_of("line-babble") - used, since.elapsed());
     let share = used.as_secs_f64() / span.as_secs_f64();
     if is_long() {

@@ -62,7 +62,7 @@ fn an_hour_with_eight_away(every: Duration, is_away: impl Fn(u8, Duration) -> bo
     let profile = registers(2);
     let devices = (1..=32).map(|unit| device(unit, &profile, every)).collect();
     let seen = Line::new(devices).run(HOUR, move |asked| {
-        if asked.unit % 4 == 0 && is_away(asked.unit, asked.at) { Vec::new() } else { answer(asked) }
+        if asked.unit.is_multiple_of(4) && is_away(asked.unit, asked.at) { Vec::new() } else { answer(asked) }
     });
     assert_no_value_is_wrong(&seen);
     let mut late = Vec::new();

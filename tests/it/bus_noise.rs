@@ -32,8 +32,7 @@ fn tempo(framing: Framing, parity: bool) -> Tempo {
 /// A line between a meter and us, and its bad days.
 struct BadLine {
     dice: fastrand::Rng,
-    /// The receiver tells a character with an odd number of wrong bits, and gives a NUL in its place.
-    parity: bool,
+    framing: Framing,
     /// Bits of a character, the parity bit among them.
     bits: u32,
     /// Bits that still arrive as they were sent.
@@ -43,7 +42,7 @@ struct BadLine {
 impl BadLine {
     fn new(framing: Framing, parity: bool, seed: u64) -> BadLine {
         let bits = if framing == Framing::Ascii { 7 } else { 8 } + u32::from(parity);
-        let mut line = BadLine { dice: fastrand::Rng::with_seed(seed), parity, bits, good: 0 };
+        let mut line = BadLine { dice: fastrand::Rng::with_seed(seed), framing, bits, good: 0 };
         line.good = line.bits_until_an_error();
         line
     }
@@ -62,8 +61,9 @@ impl BadLine {
             self.good = self.bits_until_an_error();
         }
         self.good -= self.bits - at;
-        let is_seen = self.parity && turned.count_ones() % 2 == 1;
-        if is_seen { 0 } else { octet ^ (turned.to_le_bytes()[0] & self.mask()) }
+        // As ports are set up: what the receiver doubts comes as it came, but in ASCII frames is a NUL.
+        let is_nul = self.framing == Framing::Ascii && turned.count_ones() % 2 == 1;
+        if is_nul { 0 } else { octet ^ (turned.to_le_bytes()[0] & self.mask()) }
     }
 
     /// A break is a NUL to the receiver, and drivers that are switched off leave one behind too.
@@ -73,7 +73,7 @@ impl BadLine {
     }
 
     fn mask(&self) -> u8 {
-        if self.parity && self.bits == 8 { 0x7F } else { 0xFF }
+        if self.framing == Framing::Ascii { 0x7F } else { 0xFF }
     }
 
     /// The frame as it arrives.
@@ -157,12 +157,13 @@ fn ask_over_noise(framing: Framing, parity: bool, questions: u32, seed: u64) -> 
 /// A fifth of a million, and all of it with `tests/run --long`.
 ///
 /// A checksum of sixteen bits lets one damaged frame in 65 536 pass where the damage is of any kind; turned bits it
-/// tells up to three of a frame, and sixteen in a row. What it does not see, no master can.
+/// tells up to three of a frame, and sixteen in a row. What it does not see, no master can. The sum of an ASCII frame
+/// sees far less, and needs parity beside it: without, 24 values of 300 000 are wrong here.
 #[test]
 fn no_value_is_wrong_in_a_million_noisy_frames_and_what_came_whole_is_used() {
     let part = if is_long() { 1 } else { 5 };
     for (framing, parity, questions) in
-        [(Framing::Rtu, false, 400_000), (Framing::Rtu, true, 300_000), (Framing::Ascii, true, 300_000)]
+        [(Framing::Rtu, false, 500_000), (Framing::Rtu, true, 200_000), (Framing::Ascii, true, 300_000)]
     {
         let questions = questions / part;
         let count = ask_over_noise(framing, parity, questions, 1);

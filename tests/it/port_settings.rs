@@ -4,7 +4,7 @@ use crate::common::port::{Pty, config};
 use linesman::bus::{LowLatency, Port, PortConfig, Rs485Config, Rs485Mode, SerialConfig, Session};
 use linesman::modbus::{Framing, ReadFunction, ReadRequest, encode_data_reply, rtu};
 use linesman::profile::Parity;
-use rustix::termios::tcgetattr;
+use rustix::termios::{InputModes, tcgetattr};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -35,6 +35,20 @@ fn settings_that_a_driver_does_not_take_do_not_stop_the_line() {
     assert_eq!(open(&seven_even), Ok(vec![]));
     let odd = SerialConfig { parity: Parity::Odd, ..config(&pty.name) };
     assert_eq!(open(&odd), Ok(vec![]));
+}
+
+#[test]
+fn octets_of_wrong_parity_are_judged_by_the_frames_checksum_and_in_ascii_frames_by_the_receiver() {
+    let pty = Pty::open();
+    let doubtful = InputModes::INPCK | InputModes::IGNPAR | InputModes::PARMRK;
+    let modes = |framing, parity| {
+        let _link = Port::new(&SerialConfig { framing, parity, ..config(&pty.name) }).open().unwrap();
+        tcgetattr(&pty.master).unwrap().input_modes & doubtful
+    };
+    for parity in [Parity::None, Parity::Even, Parity::Odd] {
+        assert_eq!(modes(Framing::Rtu, parity), InputModes::empty(), "{parity:?}");
+    }
+    assert_eq!(modes(Framing::Ascii, Parity::Even), InputModes::INPCK);
 }
 
 #[test]

@@ -75,6 +75,12 @@ pub struct VirtualLink {
     last_on_wire: Mono,
 }
 
+impl std::fmt::Debug for VirtualLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VirtualLink").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
 impl VirtualLink {
     pub fn new(pace: Pace) -> VirtualLink {
         VirtualLink::with_clock(pace, Arc::new(VirtualClock::new()))
