@@ -111,9 +111,9 @@ fn show_the_refusal(rig: &Rig, seen: &Seen, register: u16, what: &str, bars: &mu
     });
     let (healthy, sick) = (rig.best(), rig.line().best(&spans_without(blamed), &[register]));
     let limit = healthy.seconds * f64::from(METERS - 1) + sick.seconds;
-    // What the meter's block was before it was refused: the points that must be told apart.
-    let points = points_beside(register);
-    let most = i64::from(points.next_power_of_two().trailing_zeros()) + 2;
+    // What the meter's block was before it was refused: the registers that must be told apart.
+    let registers = registers_beside(register);
+    let most = i64::from(registers.next_power_of_two().trailing_zeros()) + 2;
     // The last meter's first cycle ends after the refusing one's first scan: it holds no search any more.
     let after = seen.cycles(&[usize::from(METERS) - 1], &all_points());
     let wrong = seen.heard.iter().filter(|heard| heard.meter == REFUSING);
@@ -144,15 +144,15 @@ fn spans_without(blamed: Option<usize>) -> Vec<Span> {
     GROUPS.iter().flat_map(around).collect()
 }
 
-/// Points of the reads that touch the register, in the best plan of a meter that refuses nothing.
-fn points_beside(register: u16) -> u32 {
+/// Registers of the read that touches this one, in the best plan of a meter that refuses nothing.
+fn registers_beside(register: u16) -> u32 {
     let within = GROUPS.iter().position(|(first, count)| (*first..first + count).contains(&register));
     let registers = match within {
         Some(group) => GROUPS[group].1,
         // Between the first two, which share a read at 115200 baud.
-        None => GROUPS[0].1 + GROUPS[1].1,
+        None => GROUPS[1].0 + GROUPS[1].1 - GROUPS[0].0,
     };
-    u32::from(registers / 2)
+    u32::from(registers)
 }
 
 /// Requests beyond those of a meter that refuses nothing, in its first scan, and beyond the best plan

@@ -5,6 +5,7 @@ use super::job::{self, Effects, Item, Job, Manner, Turn};
 use super::learned::Learned;
 use super::plan::{Block, WireCost};
 use super::plans::Plans;
+pub(super) use super::ready::{Rank, Ready};
 use super::schedule::Periods;
 use super::search::Lesson;
 use super::transact::{Manners, Outcome, Trace};
@@ -25,34 +26,9 @@ struct Open {
     missed: u64,
     probe: bool,
     asked: bool,
-}
-
-/// What the device could do now. They are taken in this order: by deadline, then those without one,
-/// the one begun first, then the one that waited longest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
-    Deadline(Mono),
-    Begun,
-    Asked(Mono),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ready {
-    /// The scan under way has a question: this item of it.
-    Ask(Rank, usize),
-    /// A late answer is in the way of all that is left to ask: a word that the device gives back (function 08)
-    /// would show that it will not come any more.
-    Clear(Rank),
-    /// A question of the scan under way is to be parted before it may be asked.
-    Part(usize),
-    /// What is left of the scan under way can't be asked in time.
-    GiveUp,
-    /// A scan is due.
-    Begin(Rank),
-    /// Not before this.
-    Wait(Mono),
-    /// Answers are under way, or nothing is ever due.
-    Nothing,
+    /// Some point's turn has come; else the scan is about what is owed alone.
+    fresh: bool,
+    points: Vec<usize>,
 }
 
 /// A scan that is over.
@@ -73,6 +49,8 @@ pub(super) struct Done {
 pub(super) struct Device {
     pub config: Arc<DeviceConfig>,
     periods: Periods,
+    /// Points whose turn came and that nobody answered for: asked at the next chance, not at their next turn.
+    owed: Vec<usize>,
     pub health: Health,
     pub learned: Learned,
     open: Option<Open>,
@@ -101,6 +79,7 @@ impl Device {
             plans: Plans::new(cost.with_min_gap(config.min_gap)),
             config,
             periods,
+            owed: Vec::new(),
             open: None,
             asked: Mono(0),
             rest_until: Mono(0),
@@ -171,6 +150,7 @@ impl Device {
         let gate = if self.health.is_probed() { gate.max(share.free_at()) } else { gate };
         let (periodic, always) = (self.periods.next_periodic(), self.periods.continuous_since());
         let first = match (periodic, always) {
+            _ if !self.owed.is_empty() => Mono(0),
             (Some(a), Some(b)) => a.min(b),
             (Some(at), None) | (None, Some(at)) => at,
             (None, None) => return Ready::Nothing,
@@ -190,7 +170,11 @@ impl Device {
     pub(super) fn begin(&mut self, lossy: bool, now: Mono, utc: Timestamp) {
         self.learned.forget_old(utc);
         self.plans.follow(self.health.latency.mean());
-        let due = self.periods.take(now);
+        let mut due = self.periods.take(now);
+        let fresh = !due.points.is_empty();
+        due.points.append(&mut self.owed);
+        due.points.sort_unstable();
+        due.points.dedup();
         let (held, asked): (Vec<usize>, Vec<usize>) =
             due.points.iter().partition(|point| self.learned.held(**point, now).is_some());
         let probe = self.health.is_probed();
@@ -207,8 +191,16 @@ impl Device {
         }
         self.asked = now;
         let lateness = now.since(due.release.max(self.health.not_before));
-        self.open =
-            Some(Open { job, deadline: due.deadline, lateness, missed: due.missed, probe, asked: false });
+        self.open = Some(Open {
+            job,
+            deadline: due.deadline,
+            lateness,
+            missed: due.missed,
+            probe,
+            asked: false,
+            fresh,
+            points: due.points,
+        });
     }
 
     /// Hands out the question that `ready` named.
@@ -350,13 +342,18 @@ impl Device {
         if !self.open.as_ref().is_some_and(over) {
             return None;
         }
-        let Open { mut job, lateness, missed, asked, .. } = self.open.take()?;
+        let Open { mut job, lateness, missed, asked, fresh, points, .. } = self.open.take()?;
         let (health, answered) = (job.verdict(), job.has_good());
         let news = self.judge(job.take_refused(), answered, utc, now);
         // A point that is refused and rarely asked is a fault also while it is not asked.
         let refused = self.learned.refusals().next().map(|(_, code)| Bad::Exception(code));
         let reason = job.reason().or(refused);
-        let scan = (!job.is_empty()).then(|| job.scan(utc));
+        if health == job::Health::Silent {
+            self.owed = points;
+        }
+        // That there is still no answer is said once a turn, not with each probe.
+        let worth_it = !job.is_empty() && (fresh || health != job::Health::Silent);
+        let scan = worth_it.then(|| job.scan(utc));
         Some(Done { scan, health, reason, answered, asked, lateness, missed, news })
     }
 

@@ -14,11 +14,11 @@ const GARBLED_SCANS: u32 = 3;
 /// than it was, or be slower than its neighbours.
 const PATIENT_PROBE: u32 = 4;
 /// A probe that took longer than this was a patient one.
-const SHORT_PROBE: Duration = Duration::from_millis(250);
-/// The share of the line for short probes, as its inverse: 2 %, …
-const SHARE: u32 = 50;
-/// … and for patient ones, which must not hold up the short ones of others: 0.9 %. Together they are within 3 %.
-const PATIENT_SHARE: u32 = 110;
+const SHORT_PROBE: Duration = Duration::from_millis(120);
+/// The share of the line for short probes, as its inverse: 2.5 %, …
+const SHARE: u32 = 40;
+/// … and for patient ones, which must not hold up the short ones of others: 0.45 %. Together they are within 3 %.
+const PATIENT_SHARE: u32 = 220;
 
 /// How long a device takes to answer: from our last octet to its first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -141,8 +141,11 @@ impl Health {
         let in_turn = self.silent % PATIENT_PROBE == PATIENT_PROBE - 1;
         let slow_newcomer = !probed && config.timeout > super::TIMEOUT;
         let idle = if !probed || line.patient { line.idle } else { Duration::ZERO };
+        let patient = probed && in_turn && line.patient;
         let adapted = match (self.latency.patience(), line.neighbours) {
-            _ if probed && in_turn && line.patient => config.timeout,
+            // It may have become slower than it was. Where the others wait for the line, they wait little for that.
+            (Some(own), _) if patient => own.max(shortest).saturating_mul(2).max(line.idle),
+            (None, Some(neighbours)) if patient => neighbours.max(shortest).saturating_mul(2).max(line.idle),
             (Some(own), _) => own,
             (None, Some(neighbours)) if !slow_newcomer => neighbours.max(idle),
             (None, _) => config.timeout,
@@ -274,19 +277,24 @@ mod tests {
     }
 
     #[test]
-    fn each_fourth_probe_is_patient_where_the_line_can_afford_it() {
+    fn each_fourth_probe_is_patient_as_far_as_the_line_can_afford_it() {
         for known in [false, true] {
             let (config, mut health) = (config(), Health::new(Mono(0), Duration::from_secs(25)));
             if known {
                 health.latency.add(ms(5));
             }
-            let patient = |health: &Health, patient| {
-                let line = Line { neighbours: Some(ms(5)), idle: ms(0), patient };
-                health.patience(&config, &line) == config.timeout
+            let patience = |health: &Health, idle, patient| {
+                let line = Line { neighbours: Some(ms(5)), idle: ms(idle), patient };
+                health.patience(&config, &line)
             };
+            let patient = |health: &Health, patient| patience(health, 0, patient) > config.min_timeout;
             let mut probes = Vec::new();
             for _ in 0..9 {
                 probes.push(patient(&health, true));
+                if patient(&health, true) {
+                    assert_eq!(patience(&health, 0, true), config.min_timeout * 2);
+                    assert_eq!(patience(&health, 5000, true), config.timeout);
+                }
                 assert!(!patient(&health, false));
                 health.silent(Mono(0));
             }

@@ -46,6 +46,7 @@ mod owner;
 mod plan;
 mod plans;
 mod port;
+mod ready;
 mod schedule;
 mod search;
 mod serial;

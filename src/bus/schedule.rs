@@ -58,8 +58,13 @@ impl Periods {
             (u32::try_from(index).unwrap_or(u32::MAX), u32::try_from(count.max(1)).unwrap_or(u32::MAX));
         let first = start.plus(shortest.min(STAGGER).saturating_mul(index) / count);
         for group in &mut groups {
-            group.next = first;
-            group.second = period(group.every).and_then(|every| second(every, shortest, index, count));
+            let place = |of: Duration, index: u32| {
+                period(group.every).and_then(|every| place(every, shortest, of.min(every), index, count))
+            };
+            let begins = place(STAGGER, index).unwrap_or_default();
+            group.next = first.plus(begins);
+            group.second =
+                place(Duration::MAX, index + 1).map(|second| (second - begins.min(second)).max(shortest));
         }
         Periods { groups }
     }
@@ -111,16 +116,15 @@ impl Periods {
     }
 }
 
-/// Where the slow points of this device have their place among those of the others: spread over their period,
-/// in step with the quick ones, so that they go on being read together.
-fn second(every: Duration, shortest: Duration, index: u32, count: u32) -> Option<Duration> {
-    let (every, shortest) = (every.as_nanos(), shortest.as_nanos());
+/// Where the slow points of this device have their place among those of the others: spread over a span, in step
+/// with the quick ones, so that they go on being read together.
+fn place(every: Duration, shortest: Duration, span: Duration, index: u32, count: u32) -> Option<Duration> {
+    let (every, shortest, span) = (every.as_nanos(), shortest.as_nanos(), span.as_nanos());
     if shortest == 0 || every <= shortest || !every.is_multiple_of(shortest) {
         return None;
     }
-    let place = every.saturating_mul(u128::from(index) + 1) / u128::from(count);
-    let in_step = (place / shortest).max(1) * shortest;
-    Some(Duration::from_nanos(u64::try_from(in_step).ok()?))
+    let place = span.saturating_mul(u128::from(index)) / u128::from(count);
+    Some(Duration::from_nanos(u64::try_from(place / shortest * shortest).ok()?))
 }
 
 fn period(every: Every) -> Option<Duration> {
@@ -176,21 +180,21 @@ mod tests {
 
     #[test]
     fn slow_points_of_several_devices_do_not_fall_due_in_one_second() {
-        let minutes: Vec<u64> = (0..4)
-            .map(|index| {
-                let mut periods = Periods::new(&[every(1000), every(60_000)], Mono(0), index, 4);
-                let mut now = periods.next_periodic().unwrap();
-                let began = now;
-                assert_eq!(periods.take(now).points, [0, 1], "all of them at the start");
-                loop {
-                    now = periods.next_periodic().unwrap();
-                    if periods.take(now).points.len() == 2 {
-                        return now.since(began).as_secs();
-                    }
+        let turns = |index| {
+            let mut periods = Periods::new(&[every(1000), every(60_000)], Mono(0), index, 4);
+            let began = periods.next_periodic().unwrap();
+            let mut slow = Vec::new();
+            while slow.len() < 4 {
+                let now = periods.next_periodic().unwrap();
+                if periods.take(now).points.len() == 2 {
+                    slow.push(now.since(began).as_secs());
                 }
-            })
-            .collect();
-        assert_eq!(minutes, [15, 30, 45, 60]);
+            }
+            slow
+        };
+        // All are read within ten seconds, then each in its own part of the minute.
+        let all: Vec<Vec<u64>> = (0..4).map(turns).collect();
+        assert_eq!(all, [[0, 15, 75, 135], [2, 30, 90, 150], [5, 45, 105, 165], [7, 60, 120, 180]]);
     }
 
     #[test]

@@ -229,14 +229,11 @@ impl Owner {
 
     /// What decides how long a device is waited for whose pace nobody knows, or that is silent.
     fn line_for(&self, index: usize, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Line {
-        let Some(device) = self.devices.get(index).filter(|device| !device.health.is_good()) else {
+        if self.devices.get(index).is_none_or(|device| device.health.is_good()) {
             return Line::default();
-        };
+        }
         let now = self.clock.mono();
         let share = self.share_now(now);
-        if device.health.latency.mean().is_some() {
-            return Line { patient: share.is_patient(now), ..Line::default() };
-        }
         let neighbours = self.devices.iter().filter_map(|device| device.health.latency.patience()).max();
         let others = self.devices.iter().enumerate().filter(|(other, _)| *other != index);
         let free_until = others.filter_map(|(_, device)| match device.ready(now, &share, blocked) {

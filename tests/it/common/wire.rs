@@ -156,12 +156,6 @@ impl VirtualLink {
     }
 }
 
-impl std::fmt::Debug for VirtualLink {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VirtualLink").field("now", &self.time()).finish_non_exhaustive()
-    }
-}
-
 impl Link for VirtualLink {
     fn now(&self) -> Mono {
         self.time()
