@@ -331,9 +331,9 @@ impl Device {
         }
     }
 
-    /// Whether this question is a probe that nobody has answered.
-    pub(super) fn is_unanswered_probe(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.probe && !open.job.is_answered())
+    /// Whether nobody knows that it is there, and it has not answered its scan.
+    pub(super) fn is_unanswered(&self) -> bool {
+        !self.health.is_good() && self.open.as_ref().is_some_and(|open| !open.job.is_answered())
     }
 
     /// Closes the scan if nothing of it is left to ask or to hear.
@@ -348,11 +348,11 @@ impl Device {
         // A point that is refused and rarely asked is a fault also while it is not asked.
         let refused = self.learned.refusals().next().map(|(_, code)| Bad::Exception(code));
         let reason = job.reason().or(refused);
-        if health == job::Health::Silent {
+        if health != job::Health::Answers {
             self.owed = points;
         }
         // That there is still no answer is said once a turn, not with each probe.
-        let worth_it = !job.is_empty() && (fresh || health != job::Health::Silent);
+        let worth_it = !job.is_empty() && (fresh || health == job::Health::Answers);
         let scan = worth_it.then(|| job.scan(utc));
         Some(Done { scan, health, reason, answered, asked, lateness, missed, news })
     }

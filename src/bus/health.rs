@@ -115,6 +115,9 @@ impl Health {
         self.garbled = self.garbled.saturating_add(1);
         if self.garbled >= GARBLED_SCANS {
             self.silent(now);
+        } else {
+            // What it owes is asked for once more soon, but not at once: noise comes in bursts.
+            self.not_before = now.plus(FIRST_PROBE);
         }
     }
 
@@ -187,12 +190,12 @@ impl ProbeShare {
         now >= self.patient_at
     }
 
-    /// A probe has taken this long and nobody answered.
+    /// A question to a device that is not known to be there has taken this long, and nobody answered.
     pub(super) fn spent(&mut self, from: Mono, to: Mono) {
         let took = to.since(from);
         if took > SHORT_PROBE && self.is_patient(from) {
             self.patient_at = from.plus(took.saturating_mul(PATIENT_SHARE));
-            self.free_at = to;
+            self.free_at = self.free_at.max(to);
         } else {
             self.free_at = from.plus(took.saturating_mul(SHARE));
         }

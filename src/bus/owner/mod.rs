@@ -273,7 +273,10 @@ impl Owner {
 
     /// Whoever has not answered this scan yet, be it with a gateway's word for silence, has cost the line this.
     fn count_silence(&mut self, index: usize, trace: &Trace) {
-        if self.devices.get(index).is_some_and(Device::is_unanswered_probe) {
+        let Some(device) = self.devices.get(index) else { return };
+        // Where answers get lost a newcomer may well be there: its next chance is not to wait for that.
+        let may_be_there = self.loss.is_high() && !device.health.is_probed();
+        if device.is_unanswered() && !may_be_there {
             self.share.spent(trace.sent, trace.ended);
         }
     }
