@@ -179,7 +179,8 @@ impl Cursor {
             let length = usize::from(*rest.split_off_first()?);
             let reason = String::from_utf8_lossy(rest.split_off(..length)?).into_owned();
             // Two long reasons may have become the same by being cut.
-            *cursor.dropped.entry(reason).or_default() += u64_at(rest.split_off(..8)?, 0);
+            let sum = cursor.dropped.entry(reason).or_default();
+            *sum = sum.saturating_add(u64_at(rest.split_off(..8)?, 0));
         }
         for _ in 0..take_count(&mut rest)? {
             let range = rest.split_off(..16)?;
@@ -294,6 +295,15 @@ mod tests {
         for position in [u64::MAX, LAST_POSITION] {
             assert_eq!(Cursor::decode(&Cursor::starting_after(position).encode(1)), None);
         }
+        // The same reason twice, with counts that would make their sum overflow.
+        let mut twice =
+            Cursor { dropped: [("aa".into(), 7), ("bb".into(), 7)].into(), ..Cursor::default() }.encode(1);
+        twice[53..61].fill(0xFF);
+        twice[62..64].fill(b'a');
+        twice[64..72].fill(0xFF);
+        let crc = crc32c::crc32c(&twice[..SLOT - 4]);
+        twice[SLOT - 4..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Cursor::decode(&twice), None);
         let overlapping = Cursor { beyond: vec![(5, 9), (7, 12)], ..Cursor::starting_after(0) };
         assert_eq!(Cursor::decode(&overlapping.encode(1)), None);
     }
