@@ -33,7 +33,10 @@ struct Open {
 
 /// A scan that is over.
 pub(super) struct Done {
+    /// None where it would only say once more what has been said.
     pub scan: Option<Scan>,
+    /// Not even tried.
+    pub is_empty: bool,
     pub health: job::Health,
     pub reason: Option<Bad>,
     /// Some value is good.
@@ -352,9 +355,10 @@ impl Device {
             self.owed = points;
         }
         // That there is still no answer is said once a turn, not with each probe.
-        let worth_it = !job.is_empty() && (fresh || health == job::Health::Answers);
+        let is_empty = job.is_empty();
+        let worth_it = !is_empty && (fresh || health == job::Health::Answers);
         let scan = worth_it.then(|| job.scan(utc));
-        Some(Done { scan, health, reason, answered, asked, lateness, missed, news })
+        Some(Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news })
     }
 
     pub(super) fn memory(&self) -> DeviceMemory {

@@ -135,7 +135,12 @@ impl<'a> Arrived<'a> {
         if !self.echo_possible || self.octets.len() < self.sent.len() {
             return;
         }
-        if let Some(at) = self.octets.windows(self.sent.len()).position(|window| window == self.sent) {
+        // One bit that is hit makes a digit of ASCII frames a small letter, and the frame still valid.
+        let is_ours = |window: &[u8]| match self.framing {
+            Framing::Rtu => window == self.sent,
+            Framing::Ascii => window.eq_ignore_ascii_case(self.sent),
+        };
+        if let Some(at) = self.octets.windows(self.sent.len()).position(is_ours) {
             counters.noise_octets += at as u64;
             self.pass(at + self.sent.len());
             (self.echo_possible, self.echoed) = (false, true);
@@ -217,6 +222,11 @@ impl<'a> Arrived<'a> {
         rtu::unframe(frame).is_ok_and(|(unit, pdu)| self.is_ours(unit, pdu))
     }
 
+    /// What is as long as our own frame and came damaged may have been our own.
+    fn may_be_the_echo(&self, length: usize) -> bool {
+        self.echo_possible && length == self.sent.len()
+    }
+
     fn is_ours(&self, unit: u8, pdu: &[u8]) -> bool {
         unit == self.unit
             && match self.ask.read_reply(pdu) {
@@ -258,7 +268,8 @@ impl<'a> Arrived<'a> {
                     let ours = framed(self.unit, self.ask, self.framing);
                     // Colon, unit id and function; of the length nothing but the answer's own is told.
                     let same_head = frame.get(..5).is_some_and(|head| head.eq_ignore_ascii_case(&ours[..5]));
-                    self.damaged = Some(same_head && frame.len() == reply_octets(self.ask, self.framing));
+                    let long = frame.len() == reply_octets(self.ask, self.framing);
+                    self.damaged = Some(same_head && long && !self.may_be_the_echo(frame.len()));
                 }
                 Err(_) => counters.noise_octets += frame.len() as u64,
             }
@@ -305,7 +316,8 @@ impl<'a> Arrived<'a> {
                 counters.crc_errors += 1;
                 // Only octets that are exactly a frame are surely the answer, damaged. With more or
                 // others around them (a damaged echo, say) the answer may be still to come.
-                Outcome::Garbled { whole: at == 0 && self.octets.len() == length }
+                let whole = at == 0 && self.octets.len() == length && !self.may_be_the_echo(length);
+                Outcome::Garbled { whole }
             }
             Some(_) => {
                 counters.short_frames += 1;
@@ -356,5 +368,117 @@ pub(super) fn framed(unit: u8, ask: &Ask, framing: Framing) -> Vec<u8> {
     match framing {
         Framing::Rtu => rtu::frame(unit, &ask.pdu()),
         Framing::Ascii => ascii::frame(unit, &ask.pdu()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modbus::{ReadFunction, ReadRequest};
+
+    fn ask(function: ReadFunction, address: u16, count: u16) -> Ask {
+        Ask::Read(ReadRequest::new(function, address, count).unwrap())
+    }
+
+    fn heard(framing: Framing, ask: &Ask, pieces: &[&[u8]]) -> (Vec<Verdict>, BusCounters) {
+        let (sent, mut counters) = (framed(1, ask, framing), BusCounters::default());
+        let mut arrived = Arrived::new(1, ask, &sent, framing, EchoState::Unknown, false);
+        let take = |piece: &&[u8]| arrived.take(piece, Mono(1), true, &mut counters);
+        (pieces.iter().map(take).collect(), counters)
+    }
+
+    #[test]
+    fn an_answer_that_begins_with_a_valid_frame_is_heard_in_one_piece_or_octet_by_octet() {
+        // 241 in two registers: the checksum ends with zero, so that of the first eight octets is right too,
+        // and they ask for a register of 0x0400.
+        let (ask, answer) = (ask(ReadFunction::InputRegisters, 0, 2), rtu::frame(1, &[4, 4, 0, 0, 0, 241]));
+        assert_eq!(answer[8], 0);
+        let octets: Vec<&[u8]> = answer.chunks(1).collect();
+        for pieces in [vec![answer.as_slice()], octets, vec![&answer[..8], &answer[8..]]] {
+            let (verdicts, counters) = heard(Framing::Rtu, &ask, &pieces);
+            assert_eq!(verdicts.last(), Some(&Verdict::Data(vec![0, 0, 0, 241])), "{pieces:?}");
+            assert_eq!(counters, BusCounters::default());
+        }
+    }
+
+    #[test]
+    fn what_came_while_our_octets_were_leaving_is_no_part_of_an_answer() {
+        for framing in [Framing::Rtu, Framing::Ascii] {
+            let ask = ask(ReadFunction::HoldingRegisters, 0x0200, 1);
+            let (sent, mut counters) = (framed(1, &ask, framing), BusCounters::default());
+            let mut arrived = Arrived::new(1, &ask, &sent, framing, EchoState::Unknown, false);
+            // Its first octets are those of our echo too, so they are kept.
+            let answer = match framing {
+                Framing::Rtu => rtu::frame(1, &[3, 2, 0, 42]),
+                Framing::Ascii => ascii::frame(1, &[3, 2, 0, 42]),
+            };
+            let (early, late) = answer.split_at(4);
+            assert_eq!(arrived.take(early, Mono(1), false, &mut counters), Verdict::NotYet);
+            assert_eq!(arrived.take(late, Mono(2), true, &mut counters), Verdict::NotYet, "{framing:?}");
+            assert_eq!(arrived.take(&answer, Mono(3), true, &mut counters), Verdict::Data(vec![0, 42]));
+        }
+    }
+
+    #[test]
+    fn an_echo_that_comes_in_pieces_does_not_make_a_device_quick() {
+        let ask = ask(ReadFunction::HoldingRegisters, 0, 1);
+        let (sent, mut counters) = (framed(1, &ask, Framing::Rtu), BusCounters::default());
+        let mut arrived = Arrived::new(1, &ask, &sent, Framing::Rtu, EchoState::Unknown, false);
+        // A USB adapter gives what it has every 16 ms.
+        arrived.take(&sent[..5], Mono(1), true, &mut counters);
+        arrived.take(&sent[5..], Mono(2), true, &mut counters);
+        assert_eq!(arrived.first_heard(), None);
+        arrived.take(&rtu::frame(1, &[3, 2, 0, 42])[..3], Mono(9), true, &mut counters);
+        assert_eq!(arrived.first_heard(), Some(Mono(9)));
+    }
+
+    #[test]
+    fn an_echo_with_a_small_letter_is_an_echo() {
+        // Registers from 0x030A on: the question is an answer of three octets as well.
+        let ask = ask(ReadFunction::Coils, 0x030A, 24);
+        let echo = framed(1, &ask, Framing::Ascii);
+        let (verdicts, counters) = heard(Framing::Ascii, &ask, &[&echo.to_ascii_lowercase()]);
+        assert_eq!((verdicts, counters.echoes), (vec![Verdict::NotYet], 1));
+    }
+
+    /// What comes of a damaged frame and nothing else.
+    fn concluded(framing: Framing, ask: &Ask, echo: EchoState, octets: &[u8]) -> Outcome {
+        let (sent, mut counters) = (framed(1, ask, framing), BusCounters::default());
+        let mut arrived = Arrived::new(1, ask, &sent, framing, echo, false);
+        arrived.take(octets, Mono(1), true, &mut counters);
+        arrived.conclude(&mut counters)
+    }
+
+    #[test]
+    fn a_damaged_frame_is_the_answer_only_where_it_can_be_nothing_else() {
+        let hit = |mut frame: Vec<u8>| {
+            let at = frame.len() - 4;
+            frame[at] ^= 1;
+            frame
+        };
+        let (own, others) = (ascii::frame(1, &[3, 2, 0, 42]), ascii::frame(2, &[3, 2, 0, 42]));
+        let (holding, coils) =
+            (ask(ReadFunction::HoldingRegisters, 0, 1), ask(ReadFunction::Coils, 0x300, 24));
+        for (framing, ask, echo, frame, whole) in [
+            (Framing::Ascii, holding, EchoState::Unknown, own, true),
+            // The late answer of another unit: that of this one may be still to come.
+            (Framing::Ascii, holding, EchoState::Unknown, others, false),
+            (Framing::Rtu, coils, EchoState::Absent, rtu::frame(1, &[1, 3, 0, 0, 24]), true),
+            // As long as our own frame: it may be our echo.
+            (Framing::Rtu, coils, EchoState::Unknown, rtu::frame(1, &[1, 3, 0, 0, 24]), false),
+            (Framing::Ascii, coils, EchoState::Heard, ascii::frame(1, &[1, 3, 0, 0, 24]), false),
+        ] {
+            let outcome = concluded(framing, &ask, echo, &hit(frame));
+            assert_eq!(outcome, Outcome::Garbled { whole }, "{framing:?} {ask:?} {echo:?}");
+        }
+    }
+
+    #[test]
+    fn zeros_behind_an_answer_are_noise() {
+        // A frame's checksum stays right with zeros behind it: eight octets of these are a question too.
+        let ask = ask(ReadFunction::HoldingRegisters, 0, 1);
+        let octets = [rtu::frame(1, &[3, 2, 0, 42]), vec![0, 0]].concat();
+        let (verdicts, counters) = heard(Framing::Rtu, &ask, &[&octets]);
+        assert_eq!((verdicts, counters.foreign_frames), (vec![Verdict::Data(vec![0, 42])], 0));
     }
 }

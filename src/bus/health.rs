@@ -215,7 +215,7 @@ impl Loss {
     }
 
     pub(super) fn is_high(self) -> bool {
-        self.permille > 50
+        self.permille > 150
     }
 }
 

@@ -189,7 +189,7 @@ impl Job {
         self.outstanding = self.outstanding.saturating_sub(1);
         self.failures += 1;
         self.last_bad = bad;
-        let may_be_there = self.manner.known || self.answered || self.manner.lossy;
+        let may_be_there = self.manner.known || self.answered || self.manner.lossy && !self.manner.probe;
         let worth_it = item.tries < self.manner.retries && may_be_there;
         let mut effects = Effects::default();
         if worth_it && !self.is_hopeless() {

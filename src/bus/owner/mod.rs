@@ -352,7 +352,7 @@ impl Owner {
     fn conclude(&mut self, index: usize, done: Done, line_is_up: bool, now: Mono) {
         let nobody_answered = !self.anybody_answers();
         let Some(device) = self.devices.get_mut(index) else { return };
-        let Done { scan, health, reason, answered, asked, lateness, missed, news } = done;
+        let Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news } = done;
         match health {
             // A line that is away says so ever more rarely, like a device that is silent: a record each
             // second that nothing can be read would crowd out the readings of others. All is forgiven when
@@ -371,16 +371,18 @@ impl Owner {
         if news {
             self.keep_memory(index);
         }
-        let (Some(scan), Some(device)) = (scan, self.devices.get(index)) else { return };
+        let Some(device) = self.devices.get(index).filter(|_| !is_empty) else { return };
         let state = match reason {
             _ if !line_is_up => DeviceState::LineDown,
             None => DeviceState::Ok,
             Some(_) if device.health.is_lost() => DeviceState::Quarantined,
             Some(_) => DeviceState::Degraded,
         };
-        let answered = answered.then_some(scan.ts);
+        let answered = scan.as_ref().filter(|_| answered).map(|scan| scan.ts);
         let (latency, refused) = (device.health.latency.mean(), device.refused());
-        self.hand_on(index, scan);
+        if let Some(scan) = scan {
+            self.hand_on(index, scan);
+        }
         self.ledger.asked(index, Asked { state, reason, lateness, missed, answered, latency, refused });
     }
 

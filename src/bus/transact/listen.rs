@@ -1,6 +1,6 @@
 //! What is heard besides answers: while nothing is asked, before a question, and in the silence behind an answer.
 
-use super::{Answered, BUFFER, Conversation, Outcome, READS_IN_A_ROW, REST};
+use super::{Answered, BUFFER, Conversation, LONGEST_WAIT_FOR_SILENCE, Outcome, READS_IN_A_ROW, REST};
 use crate::bus::frames::reply_octets;
 use crate::bus::link::Link;
 use crate::bus::overheard::{self, Stray, StrayKind};
@@ -51,7 +51,9 @@ impl Conversation {
 
     pub(super) fn judge(&mut self, stray: Stray, frame: Option<&[u8]>, now: Mono) {
         if let Some(late) = self.suspects.late(&stray, now) {
-            self.notes.late.push(late);
+            if self.notes.late.len() < MOST_NOTES {
+                self.notes.late.push(late);
+            }
         } else if stray.kind == StrayKind::Request {
             // Another master: what is answered from now on may be answered to it.
             self.answered = None;
@@ -119,17 +121,23 @@ impl Conversation {
         };
         // What came in the same read as the answer was heard with it.
         counters.noise_octets += self.overheard.len() as u64;
+        let another = self.tempo.pace.octets(reply_octets(ask, self.tempo.framing));
+        self.answered = Some(Answered { unit, ask: *ask, data: data.clone(), until: longest.plus(another) });
         let mut heard = 0;
-        while link.now() < self.last_activity.plus(self.tempo.silence) && heard <= BUFFER {
-            if link.wait_readable(self.last_activity.plus(self.tempo.silence))? {
+        // A line on which it is never silent is not waited for, however slow its octets.
+        let give_up = link.now().plus(LONGEST_WAIT_FOR_SILENCE.max(another.saturating_mul(2)));
+        loop {
+            let until = self.last_activity.plus(self.tempo.silence).min(give_up);
+            if link.now() >= until || heard > BUFFER {
+                break;
+            }
+            if link.wait_readable(until)? {
                 let before = counters.unsolicited_octets;
                 heard += self.drain(link, counters)?;
                 counters.noise_octets += counters.unsolicited_octets - before;
                 counters.unsolicited_octets = before;
             }
         }
-        let until = longest.plus(self.tempo.pace.octets(reply_octets(ask, self.tempo.framing)));
-        self.answered = Some(Answered { unit, ask: *ask, data: data.clone(), until });
         self.listen_in(link.now(), counters);
         let doubtful = self.notes.second_answer == Some(unit);
         Ok(if doubtful { Outcome::TwoAnswers } else { Outcome::Data(data) })
