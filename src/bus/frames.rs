@@ -210,7 +210,8 @@ impl<'a> Arrived<'a> {
         }
     }
 
-    /// One answer in 65 536 begins with eight octets that are a valid question.
+    /// Where the checksum of an answer of two registers ends with zero (one in 256), its first eight octets have a
+    /// right one too, and may be a question; of longer answers one in 65 536.
     fn the_answer_may_stand_first(&self) -> bool {
         self.early == 0
             && self
@@ -280,8 +281,10 @@ impl<'a> Arrived<'a> {
     /// The answer has begun, or has come damaged: no need to wait for another beginning.
     pub(super) fn is_broken(&self) -> bool {
         match self.framing {
-            Framing::Rtu => (0..self.octets.len()).any(|at| self.expected_at(at).is_some()),
-            Framing::Ascii => self.damaged.is_some() || self.octets.contains(&b':'),
+            Framing::Rtu => self.begun().is_some(),
+            Framing::Ascii => {
+                self.damaged.is_some() || self.octets.iter().skip(self.early).any(|octet| *octet == b':')
+            }
         }
     }
 
@@ -300,6 +303,11 @@ impl<'a> Arrived<'a> {
         }
     }
 
+    /// Where the answer may have begun, and its length: not in what came before our last octet had left.
+    fn begun(&self) -> Option<(usize, usize)> {
+        (self.early..self.octets.len()).find_map(|at| Some((at, self.expected_at(at)?)))
+    }
+
     /// What has come behind the answer.
     pub(super) fn rest(self) -> Vec<u8> {
         self.octets
@@ -310,8 +318,7 @@ impl<'a> Arrived<'a> {
         if self.framing == Framing::Ascii {
             return self.conclude_ascii(counters);
         }
-        let begun = (0..self.octets.len()).find_map(|at| Some((at, self.expected_at(at)?)));
-        match begun {
+        match self.begun() {
             Some((at, length)) if self.octets.len() >= at + length => {
                 counters.crc_errors += 1;
                 // Only octets that are exactly a frame are surely the answer, damaged. With more or
@@ -480,5 +487,16 @@ mod tests {
         let octets = [rtu::frame(1, &[3, 2, 0, 42]), vec![0, 0]].concat();
         let (verdicts, counters) = heard(Framing::Rtu, &ask, &[&octets]);
         assert_eq!((verdicts, counters.foreign_frames), (vec![Verdict::Data(vec![0, 42])], 0));
+    }
+
+    #[test]
+    fn octets_from_before_our_last_one_left_make_no_whole_answer() {
+        // The beginning of our echo, kept from before our last octet left, and three octets of noise.
+        let ask = ask(ReadFunction::HoldingRegisters, 0x0200, 1);
+        let (sent, mut counters) = (framed(1, &ask, Framing::Rtu), BusCounters::default());
+        let mut arrived = Arrived::new(1, &ask, &sent, Framing::Rtu, EchoState::Unknown, false);
+        arrived.take(&sent[..4], Mono(1), false, &mut counters);
+        arrived.take(&[0xFE, 0xFD, 0xFC], Mono(2), true, &mut counters);
+        assert_eq!(arrived.conclude(&mut counters), Outcome::Garbled { whole: false });
     }
 }

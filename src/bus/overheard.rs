@@ -55,22 +55,31 @@ pub(super) fn first(octets: &[u8], framing: Framing) -> Option<(std::ops::Range<
 pub(super) fn rtu_at(octets: &[u8]) -> Option<(usize, Stray)> {
     let [_, function, third, ..] = *octets else { return None };
     let by_count = rtu::OVERHEAD + 2 + usize::from(third);
-    let lengths: [usize; 3] = match function {
+    let (one, other) = match function {
         // A request has eight octets, a reply says how many.
-        1..=4 => [SHORT_REQUEST, by_count, 0],
-        5 | 6 | 8 => [SHORT_REQUEST, 0, 0],
+        1..=4 => (SHORT_REQUEST, by_count),
+        5 | 6 | 8 => (SHORT_REQUEST, 0),
         // Asked, and answered with the address and the count.
-        15 | 16 => [WRITE_HEAD + usize::from(*octets.get(6).unwrap_or(&0)), SHORT_REQUEST, 0],
-        17 => [4, by_count, 0],
-        23 => [by_count, 0, 0],
-        43 => [7, 0, 0],
-        128.. => [REFUSAL, 0, 0],
+        15 | 16 => (WRITE_HEAD + usize::from(*octets.get(6).unwrap_or(&0)), SHORT_REQUEST),
+        17 => (4, by_count),
+        23 => (by_count, 0),
+        43 => (7, 0),
+        128.. => (REFUSAL, 0),
         _ => return None,
     };
-    lengths.into_iter().filter(|length| *length > 0).find_map(|length| {
+    let valid = |length: usize| {
         let (unit, pdu) = rtu::unframe(octets.get(..length)?).ok()?;
         Some((length, stray(unit, pdu)?))
-    })
+    };
+    match (valid(one.min(other)), valid(one.max(other))) {
+        // A valid frame stays valid with zeros behind it: the longer one may be the shorter and noise, the
+        // shorter one the longer but for a checksum that ends with zero. Replies are more than questions.
+        (Some(short), Some(long)) => {
+            let zeros = octets.get(short.0..long.0)?.iter().all(|octet| *octet == 0);
+            Some(if zeros && short.1.kind == StrayKind::Reply { short } else { long })
+        }
+        (short, long) => long.or(short),
+    }
 }
 
 /// From a colon to the line feed behind it.
@@ -139,6 +148,21 @@ mod tests {
             first(&octets, Framing::Ascii).map(|(range, stray)| (range.start, stray.unit)),
             Some((5, 2))
         );
+    }
+
+    #[test]
+    fn a_reply_is_known_by_its_whole_length_and_whatever_zeros_are_behind_it() {
+        let of = |data_octets| Stray { kind: StrayKind::Reply, unit: 1, function: 4, data_octets };
+        // Its checksum ends with zero: its first eight octets have a right one too.
+        let counter = rtu::frame(1, &[4, 4, 0, 0, 0, 241]);
+        assert_eq!(rtu_at(&counter), Some((9, of(4))));
+        // These eight octets are a question for register 0x0400, which a bystander can't rule out.
+        let begun = rtu::frame(1, &[4, 4, 0, 0, 5]);
+        assert_eq!(rtu_at(&begun).map(|(length, stray)| (length, stray.kind)), Some((8, StrayKind::Request)));
+        for zeros in 0..4 {
+            let octets = [rtu::frame(1, &[4, 2, 9, 9]), vec![0; zeros]].concat();
+            assert_eq!(rtu_at(&octets), Some((7, of(2))), "{zeros} behind it");
+        }
     }
 
     proptest! {
