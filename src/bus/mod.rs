@@ -4,8 +4,10 @@
 //! - **Never a wrong value.** The rules by which an answer is known to belong to its question stand on the
 //!   page of [`transact`]; whatever does not fit them is counted and thrown away. Where two devices answer
 //!   under one unit id, neither is believed.
-//! - **A dead device costs one question.** All that do not answer take 2.5 % of the line together, each after
+//! - **A dead device costs one question.** All that do not answer take at most 3 % of the line together, each after
 //!   intervals that double up to `max_probe`; each is back in turn with its first answer.
+//! - **An idle line is used.** What alone went unanswered in a scan has a second chance before its next turn, and
+//!   probes go ahead of their time, while nobody else needs the line.
 //! - **A refusal costs its own points.** A block refused with exception 02 or 03 is asked again by halves
 //!   (`search`); the register, hole or limit that is found is remembered, and tried again by and by.
 //! - **Deadlines, not queues.** Whoever has the earliest deadline is asked next, question by question; a scan
@@ -46,7 +48,6 @@ mod owner;
 mod plan;
 mod plans;
 mod port;
-mod ready;
 mod schedule;
 mod search;
 mod serial;

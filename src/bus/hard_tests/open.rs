@@ -1,4 +1,4 @@
-//! What still breaks it: each of these fails until the engine is mended.
+//! What once broke it.
 
 use super::line::{Line, data, device, every, ms, request, seconds, silence};
 use crate::bus::owner::Question;

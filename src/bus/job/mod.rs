@@ -296,6 +296,29 @@ impl Job {
         self.fields.values().find_map(|field| field.as_ref().err().copied())
     }
 
+    /// Whether an answer is under way.
+    pub(in crate::bus) fn is_pending(&self) -> bool {
+        self.outstanding > 0
+    }
+
+    /// The points with a value.
+    pub(in crate::bus) fn good(&self) -> impl Iterator<Item = usize> {
+        self.fields.iter().filter(|(_, field)| field.is_ok()).map(|(point, _)| *point)
+    }
+
+    /// The points for which nothing valid came.
+    pub(in crate::bus) fn without_answer(&self) -> Vec<usize> {
+        let no_answer = |field: &Result<Vec<u8>, Bad>| matches!(field, Err(Bad::NoReply | Bad::Garbled));
+        self.fields.iter().filter(|(_, field)| no_answer(field)).map(|(point, _)| *point).collect()
+    }
+
+    /// These points are not in the scan.
+    pub(in crate::bus) fn forget(&mut self, points: &[usize]) {
+        points.iter().for_each(|point| {
+            self.fields.remove(point);
+        });
+    }
+
     pub(in crate::bus) fn has_good(&self) -> bool {
         self.fields.values().any(Result::is_ok)
     }

@@ -6,11 +6,12 @@
 //! scan after the other. Devices that do not answer get a fixed share of the line, and no more.
 
 mod away;
+mod choose;
 
 use crate::bus::capture::Tap;
-use crate::bus::device::{Device, Done, Rank, Ready};
+use crate::bus::device::{Device, Done};
 use crate::bus::diagnose::{Case, Doctor};
-use crate::bus::health::{Line, Loss, ProbeShare};
+use crate::bus::health::{Loss, ProbeShare};
 use crate::bus::job::{Health, Item};
 use crate::bus::ledger::{Asked, Ledger};
 use crate::bus::plan::Block;
@@ -33,16 +34,6 @@ pub(in crate::bus) const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// A device of which nothing could be asked is looked at again after this.
 const NOTHING_TO_ASK: Duration = Duration::from_secs(1);
 
-/// What a device is chosen for. Among equals a scan that has begun goes before one that has not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Move {
-    Begin,
-    /// This item of its scan.
-    Ask(usize),
-    /// A word that shows that no late answer is under way any more.
-    Clear,
-}
-
 /// What to do next.
 pub(in crate::bus) enum Next {
     Ask(Question),
@@ -60,6 +51,8 @@ pub(in crate::bus) struct Question {
     pub manners: Manners,
     /// None for a word that clears the line.
     item: Option<Item>,
+    /// So long nobody else has anything to ask.
+    idle: Duration,
 }
 
 /// What a question came to.
@@ -118,77 +111,11 @@ impl Owner {
         self.stop.is_cancelled()
     }
 
-    /// Whom to ask now. `blocked` tells until when a block may not be asked.
-    pub(in crate::bus) fn next(&mut self, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Next {
-        loop {
-            let now = self.clock.mono();
-            let share = self.share_now(now);
-            let mut best: Option<(Rank, usize, Move)> = None;
-            let mut wait: Option<Mono> = None;
-            let mut before = None;
-            for (index, device) in self.devices.iter().enumerate() {
-                let (rank, chosen) = match device.ready(now, &share, blocked) {
-                    Ready::Ask(rank, item) => (rank, Move::Ask(item)),
-                    Ready::Begin(rank) => (rank, Move::Begin),
-                    Ready::Clear(rank) => (rank, Move::Clear),
-                    // What is to be done before anybody is asked.
-                    Ready::GiveUp => {
-                        before = Some((index, None));
-                        continue;
-                    }
-                    Ready::Part(item) => {
-                        before = Some((index, Some(item)));
-                        continue;
-                    }
-                    Ready::Wait(until) => {
-                        wait = Some(wait.map_or(until, |before| before.min(until)));
-                        continue;
-                    }
-                    Ready::Nothing => continue,
-                };
-                let begun = |other: Move| chosen != Move::Begin && other == Move::Begin;
-                if best.is_none_or(|(than, _, other)| rank < than || rank == than && begun(other)) {
-                    best = Some((rank, index, chosen));
-                }
-            }
-            match before {
-                Some((index, Some(item))) => {
-                    self.devices.get_mut(index).into_iter().for_each(|device| device.part(item));
-                    continue;
-                }
-                Some((index, None)) => {
-                    self.give_up(index);
-                    continue;
-                }
-                None => {}
-            }
-            let Some((_, index, chosen)) = best else { return wait.map_or(Next::Nothing, Next::Wait) };
-            let question = match chosen {
-                Move::Begin => {
-                    self.begin(index, now);
-                    continue;
-                }
-                Move::Ask(item) => self.take(index, item, blocked),
-                Move::Clear => self.clear(index, now),
-            };
-            return question.map_or(Next::Nothing, Next::Ask);
-        }
-    }
-
     /// A word of chance, so that its answer can't be that to an older one.
     fn clear(&mut self, index: usize, now: Mono) -> Option<Question> {
         let device = self.devices.get_mut(index)?;
         let (manners, unit, ask) = (device.clear(now), device.config.unit, Ask::Echo(fastrand::u16(..)));
-        Some(Question { index, unit, ask, manners, item: None })
-    }
-
-    /// The share protects those that answer; where nobody does, nobody waits for it.
-    fn share_now(&self, now: Mono) -> ProbeShare {
-        if self.anybody_answers() { self.share } else { ProbeShare::new(now) }
-    }
-
-    fn anybody_answers(&self) -> bool {
-        self.devices.iter().any(|device| device.health.is_good())
+        Some(Question { index, unit, ask, manners, item: None, idle: Duration::ZERO })
     }
 
     /// Where nobody answered before, the power is back, or the cable: the others are asked at once.
@@ -224,31 +151,13 @@ impl Owner {
         let device = self.devices.get_mut(index)?;
         let (item, manners) = device.take(item, blocked, &line)?;
         let (unit, ask) = (device.config.unit, Ask::Read(item.block.request));
-        Some(Question { index, unit, ask, manners, item: Some(item) })
-    }
-
-    /// What decides how long a device is waited for whose pace nobody knows, or that is silent.
-    fn line_for(&self, index: usize, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Line {
-        if self.devices.get(index).is_none_or(|device| device.health.is_good()) {
-            return Line::default();
-        }
-        let now = self.clock.mono();
-        let share = self.share_now(now);
-        let neighbours = self.devices.iter().filter_map(|device| device.health.latency.patience()).max();
-        let others = self.devices.iter().enumerate().filter(|(other, _)| *other != index);
-        let free_until = others.filter_map(|(_, device)| match device.ready(now, &share, blocked) {
-            Ready::Wait(until) => Some(until),
-            Ready::Ask(..) | Ready::Begin(_) | Ready::Clear(_) | Ready::Part(_) | Ready::GiveUp => Some(now),
-            Ready::Nothing => None,
-        });
-        let idle = free_until.min().map_or(crate::bus::TIMEOUT, |until| until.since(now));
-        Line { neighbours, idle, patient: share.is_patient(now) }
+        Some(Question { index, unit, ask, manners, item: Some(item), idle: line.idle })
     }
 
     /// What a question came to.
     pub(in crate::bus) fn heard(&mut self, question: Question, heard: Heard) {
         let Heard { mut outcome, trace, counted, notes } = heard;
-        let Question { index, item, .. } = question;
+        let Question { index, item, idle, .. } = question;
         let (now, utc) = (self.clock.mono(), self.clock.utc());
         self.ledger.add(Some(index), &counted);
         self.ledger.used(trace.sent, trace.ended);
@@ -267,17 +176,20 @@ impl Owner {
         {
             self.keep_memory(index);
         }
-        self.count_silence(index, &trace);
+        self.count_silence(index, idle, &trace);
         self.finish(index, true);
     }
 
     /// Whoever has not answered this scan yet, be it with a gateway's word for silence, has cost the line this.
-    fn count_silence(&mut self, index: usize, trace: &Trace) {
+    /// A newcomer that was waited for while nobody else had anything to ask, only what it took beyond that.
+    fn count_silence(&mut self, index: usize, idle: Duration, trace: &Trace) {
         let Some(device) = self.devices.get(index) else { return };
-        // Where answers get lost a newcomer may well be there: its next chance is not to wait for that.
-        let may_be_there = self.loss.is_high() && !device.health.is_probed();
-        if device.is_unanswered() && !may_be_there {
-            self.share.spent(trace.sent, trace.ended);
+        let newcomer = !device.health.is_probed();
+        // Where answers get lost it may well be there: its next chance is not to wait for that.
+        let may_be_there = self.loss.is_high() && newcomer;
+        let from = if newcomer { trace.sent.plus(idle) } else { trace.sent };
+        if device.is_unanswered() && !may_be_there && from < trace.ended {
+            self.share.spent(from, trace.ended);
         }
     }
 

@@ -1,18 +1,23 @@
 //! One device of a line: when it is due, what it is asked, what its answers mean for it. No I/O.
 
-use super::health::{Health, Line, ProbeShare};
+mod ready;
+
+use super::health::{Health, Line};
 use super::job::{self, Effects, Item, Job, Manner, Turn};
 use super::learned::Learned;
 use super::plan::{Block, WireCost};
 use super::plans::Plans;
-pub(super) use super::ready::{Rank, Ready};
 use super::schedule::Periods;
 use super::search::Lesson;
 use super::transact::{Manners, Outcome, Trace};
 use super::{DeviceConfig, DeviceMemory, Scan};
 use crate::model::{Bad, Mono, Name, Timestamp};
+use crate::profile::Every;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(super) use ready::{Rank, Ready};
 
 /// A device that did not give a word back is not asked for one again before this.
 const BETWEEN_CLEARINGS: Duration = Duration::from_secs(1);
@@ -28,6 +33,8 @@ struct Open {
     asked: bool,
     /// Some point's turn has come; else the scan is about what is owed alone.
     fresh: bool,
+    /// It is about second chances alone.
+    second: bool,
     points: Vec<usize>,
 }
 
@@ -54,6 +61,10 @@ pub(super) struct Device {
     periods: Periods,
     /// Points whose turn came and that nobody answered for: asked at the next chance, not at their next turn.
     owed: Vec<usize>,
+    /// Points that alone went unanswered in a scan: asked once more when nobody else needs the line.
+    second: Vec<usize>,
+    /// Those that went unanswered then too: no second chance until they have been answered.
+    hopeless: BTreeSet<usize>,
     pub health: Health,
     pub learned: Learned,
     open: Option<Open>,
@@ -83,62 +94,13 @@ impl Device {
             config,
             periods,
             owed: Vec::new(),
+            second: Vec::new(),
+            hopeless: BTreeSet::new(),
             open: None,
             asked: Mono(0),
             rest_until: Mono(0),
             cleared_at: Mono(0),
         }
-    }
-
-    /// What this device could do now.
-    pub(super) fn ready(
-        &self,
-        now: Mono,
-        share: &ProbeShare,
-        blocked: &dyn Fn(u8, &Block) -> Option<Mono>,
-    ) -> Ready {
-        match &self.open {
-            Some(open) => self.ready_open(open, now, share, blocked),
-            None => self.ready_closed(now, share),
-        }
-    }
-
-    fn ready_open(
-        &self,
-        open: &Open,
-        now: Mono,
-        share: &ProbeShare,
-        blocked: &dyn Fn(u8, &Block) -> Option<Mono>,
-    ) -> Ready {
-        let gate = if open.probe && !open.job.is_answered() {
-            share.free_at().max(self.rest_until)
-        } else {
-            self.rest_until
-        };
-        let unit = self.config.unit;
-        let rank = match open.deadline {
-            _ if open.probe && !open.job.is_answered() => Rank::Deadline(self.asked),
-            Some(deadline) => Rank::Deadline(deadline),
-            None => Rank::Begun,
-        };
-        match open.job.turn(now, &|block| blocked(unit, block)) {
-            _ if gate > now => Ready::Wait(gate),
-            Turn::Wait(until) if self.could_clear(open, until, now) => Ready::Clear(rank),
-            Turn::Ask(at) => Ready::Ask(rank, at),
-            Turn::Part(at) => Ready::Part(at),
-            Turn::Wait(until) if !open.probe && open.deadline.is_some_and(|deadline| deadline <= until) => {
-                Ready::GiveUp
-            }
-            Turn::Wait(until) => Ready::Wait(until),
-            Turn::Pending | Turn::Over => Ready::Nothing,
-        }
-    }
-
-    /// It gives words back, is there, and the wait is longer than that takes.
-    fn could_clear(&self, open: &Open, until: Mono, now: Mono) -> bool {
-        let worth_it = until.since(now) > self.config.min_timeout;
-        let there = self.health.is_good() || open.job.is_answered();
-        self.config.profile.habits.diagnostics && there && worth_it && self.cleared_at <= now
     }
 
     /// How long the word that clears the line is waited for; not sent again before a while is over.
@@ -148,34 +110,17 @@ impl Device {
         Manners { timeout, longest: self.config.timeout, min_gap: self.config.min_gap }
     }
 
-    fn ready_closed(&self, now: Mono, share: &ProbeShare) -> Ready {
-        let gate = self.health.not_before.max(self.rest_until);
-        let gate = if self.health.is_probed() { gate.max(share.free_at()) } else { gate };
-        let (periodic, always) = (self.periods.next_periodic(), self.periods.continuous_since());
-        let first = match (periodic, always) {
-            _ if !self.owed.is_empty() => Mono(0),
-            (Some(a), Some(b)) => a.min(b),
-            (Some(at), None) | (None, Some(at)) => at,
-            (None, None) => return Ready::Nothing,
-        };
-        if first.max(gate) > now {
-            return Ready::Wait(first.max(gate));
-        }
-        match self.periods.deadline(now) {
-            // Of those that are silent whoever waited longest: their deadlines are all long past.
-            _ if self.health.is_probed() => Ready::Begin(Rank::Deadline(self.asked)),
-            Some(deadline) => Ready::Begin(Rank::Deadline(deadline)),
-            None => Ready::Begin(Rank::Asked(self.asked)),
-        }
-    }
-
     /// Begins the scan that is due.
     pub(super) fn begin(&mut self, lossy: bool, now: Mono, utc: Timestamp) {
         self.learned.forget_old(utc);
         self.plans.follow(self.health.latency.mean());
         let mut due = self.periods.take(now);
         let fresh = !due.points.is_empty();
+        let second = !fresh && self.owed.is_empty() && !self.second.is_empty();
+        // It is over when the device's own turn comes.
+        let deadline = if second { self.periods.next_periodic() } else { due.deadline };
         due.points.append(&mut self.owed);
+        due.points.append(&mut self.second);
         due.points.sort_unstable();
         due.points.dedup();
         let (held, asked): (Vec<usize>, Vec<usize>) =
@@ -196,12 +141,13 @@ impl Device {
         let lateness = now.since(due.release.max(self.health.not_before));
         self.open = Some(Open {
             job,
-            deadline: due.deadline,
+            deadline,
             lateness,
             missed: due.missed,
             probe,
             asked: false,
             fresh,
+            second,
             points: due.points,
         });
     }
@@ -345,13 +291,15 @@ impl Device {
         if !self.open.as_ref().is_some_and(over) {
             return None;
         }
-        let Open { mut job, lateness, missed, asked, fresh, points, .. } = self.open.take()?;
+        let Open { mut job, lateness, missed, asked, fresh, second, points, .. } = self.open.take()?;
         let (health, answered) = (job.verdict(), job.has_good());
         let news = self.judge(job.take_refused(), answered, utc, now);
         // A point that is refused and rarely asked is a fault also while it is not asked.
         let refused = self.learned.refusals().next().map(|(_, code)| Bad::Exception(code));
         let reason = job.reason().or(refused);
-        if health != job::Health::Answers {
+        if health == job::Health::Answers || second {
+            self.second = self.worth_a_second_chance(&mut job, second);
+        } else {
             self.owed = points;
         }
         // That there is still no answer is said once a turn, not with each probe.
@@ -359,6 +307,23 @@ impl Device {
         let worth_it = !is_empty && (fresh || health == job::Health::Answers);
         let scan = worth_it.then(|| job.scan(utc));
         Some(Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news })
+    }
+
+    /// Of a scan that is over, the points that went unanswered and may be asked once more before their next turn.
+    fn worth_a_second_chance(&mut self, job: &mut Job, second: bool) -> Vec<usize> {
+        for point in job.good() {
+            self.hopeless.remove(&point);
+        }
+        let unanswered = job.without_answer();
+        if second {
+            // That they went unanswered has been said.
+            job.forget(&unanswered);
+            self.hopeless.extend(unanswered);
+            return Vec::new();
+        }
+        let has_period = |point: &usize| matches!(self.config.every.get(*point), Some(Every::Period(_)));
+        let hopeful = |point: &usize| has_period(point) && !self.hopeless.contains(point);
+        unanswered.into_iter().filter(hopeful).collect()
     }
 
     pub(super) fn memory(&self) -> DeviceMemory {
