@@ -25,6 +25,8 @@ pub enum FindingKind {
     Slower,
     /// The adapter holds octets back.
     LatencyTimer,
+    /// More is asked than the line can carry.
+    Overload,
     /// The port is not as it should be: another program has it open as well, the driver made other settings.
     Port,
 }
@@ -41,6 +43,7 @@ impl FindingKind {
             FindingKind::ErrorsRising => "errors-rising",
             FindingKind::Slower => "slower",
             FindingKind::LatencyTimer => "latency-timer",
+            FindingKind::Overload => "overload",
             FindingKind::Port => "port",
         }
     }

@@ -285,6 +285,12 @@ impl Device {
         !self.health.is_good() && self.open.as_ref().is_some_and(|open| !open.job.is_answered())
     }
 
+    /// Whether it is there, has points that are read back to back, and has waited so long for its turn.
+    pub(super) fn starves(&self, longest: Duration, now: Mono) -> bool {
+        let since = self.periods.continuous_since().map(|since| since.max(self.asked));
+        self.open.is_none() && self.health.is_good() && since.is_some_and(|since| now.since(since) > longest)
+    }
+
     /// Closes the scan if nothing of it is left to ask or to hear.
     pub(super) fn finished(&mut self, now: Mono, utc: Timestamp) -> Option<Done> {
         let over = |open: &Open| open.job.turn(now, &|_| None) == Turn::Over;

@@ -22,6 +22,10 @@ const CLEAN_ANSWERS: u32 = 20;
 /// So many questions of another master within [`MASTER_WINDOW`] are one too many to be a coincidence.
 const FOREIGN_QUESTIONS: usize = 2;
 const MASTER_WINDOW: Duration = Duration::from_secs(60);
+/// Turns missed at so many moments, each a second or more after the one before, within a minute: not one stall.
+const MISSED_MOMENTS: usize = 5;
+const MOMENT: Duration = Duration::from_secs(1);
+const OVERLOAD_WINDOW: Duration = Duration::from_secs(60);
 /// Babble is over after so long without.
 const BABBLE_OVER: Duration = Duration::from_secs(3);
 /// … and once it has begun, so many octets between two looks at an idle line are more of it.
@@ -53,6 +57,8 @@ pub(in crate::bus) struct Doctor {
     patients: Vec<Patient>,
     foreign: VecDeque<Mono>,
     babbled: Option<Mono>,
+    /// When turns were missed.
+    missed: VecDeque<Mono>,
     /// Whether any octet was heard since the port was opened.
     heard: bool,
     /// A line of wires, on which an electrician finds other faults than on a network.
@@ -77,6 +83,7 @@ impl Doctor {
             patients: vec![Patient::default(); devices],
             foreign: VecDeque::new(),
             babbled: None,
+            missed: VecDeque::new(),
             heard: false,
             wired,
             findings: BTreeMap::new(),
@@ -236,6 +243,7 @@ impl Doctor {
             self.begins(None, FindingKind::Echo, utc, text::ECHO);
         }
         self.master(notes, now, utc);
+        self.overload(now);
         // An idle line is not waited on to be silent: there only the octets show that it still is not.
         let goes_on = self.babbled.is_some() && notes.idle_octets >= STILL_BABBLE;
         self.babble(notes.babble || goes_on, now, utc);
@@ -253,6 +261,25 @@ impl Doctor {
             self.begins(None, FindingKind::AnotherMaster, utc, text::ANOTHER_MASTER);
         } else if self.foreign.is_empty() {
             self.ends(None, FindingKind::AnotherMaster);
+        }
+    }
+
+    /// A device that is there was asked so late that turns were missed, or one waits that is read back to back.
+    pub(in crate::bus) fn missed_turns(&mut self, now: Mono, utc: Timestamp) {
+        if self.missed.back().is_none_or(|last| now.since(*last) >= MOMENT) {
+            self.missed.push_back(now);
+        }
+        if self.missed.len() >= MISSED_MOMENTS {
+            self.begins(None, FindingKind::Overload, utc, text::OVERLOAD);
+        }
+    }
+
+    fn overload(&mut self, now: Mono) {
+        while self.missed.front().is_some_and(|at| now.since(*at) > OVERLOAD_WINDOW) {
+            self.missed.pop_front();
+        }
+        if self.missed.is_empty() {
+            self.ends(None, FindingKind::Overload);
         }
     }
 

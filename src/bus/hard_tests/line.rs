@@ -115,6 +115,11 @@ impl Line {
         }
     }
 
+    /// The process sleeps until then.
+    pub(super) fn pause(&mut self, until: Duration) {
+        self.clock.to(Mono(0).plus(until));
+    }
+
     pub(super) fn scans(&mut self) -> Vec<Scan> {
         std::iter::from_fn(|| self.scans.try_recv().ok()).collect()
     }

@@ -3,4 +3,5 @@
 mod leisure;
 mod line;
 mod open;
+mod overload;
 mod wire;

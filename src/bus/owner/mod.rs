@@ -33,6 +33,8 @@ pub(in crate::bus) const FIRST_RETRY: Duration = Duration::from_millis(250);
 
 /// A device of which nothing could be asked is looked at again after this.
 const NOTHING_TO_ASK: Duration = Duration::from_secs(1);
+/// A device that is read back to back and has not had its turn for so long gets none.
+const STARVED: Duration = Duration::from_secs(60);
 
 /// What to do next.
 pub(in crate::bus) enum Next {
@@ -264,6 +266,7 @@ impl Owner {
     fn conclude(&mut self, index: usize, done: Done, line_is_up: bool, now: Mono) {
         let nobody_answered = !self.anybody_answers();
         let Some(device) = self.devices.get_mut(index) else { return };
+        let was_there = device.health.is_good();
         let Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news } = done;
         match health {
             // A line that is away says so ever more rarely, like a device that is silent: a record each
@@ -283,6 +286,7 @@ impl Owner {
         if news {
             self.keep_memory(index);
         }
+        self.count_missed(missed, was_there && line_is_up, now);
         let Some(device) = self.devices.get(index).filter(|_| !is_empty) else { return };
         let state = match reason {
             _ if !line_is_up => DeviceState::LineDown,
@@ -296,6 +300,14 @@ impl Owner {
             self.hand_on(index, scan);
         }
         self.ledger.asked(index, Asked { state, reason, lateness, missed, answered, latency, refused });
+    }
+
+    fn count_missed(&mut self, missed: u64, was_there: bool, now: Mono) {
+        let starved = |device: &Device| device.starves(STARVED, now);
+        if missed > 0 && was_there || self.devices.iter().any(starved) {
+            self.doctor.missed_turns(now, self.clock.utc());
+            self.say_what_changed();
+        }
     }
 
     /// The bus never waits for the spool: a queue that is full costs this scan, and that is counted.
