@@ -3,7 +3,7 @@
 use linesman::bus::capture::{self, Capture, LIMIT, SMALLEST, StartError, Tap};
 use linesman::bus::transact::Outcome;
 use linesman::bus::{LineConfig, MAX_PROBE, PortConfig, SerialConfig};
-use linesman::modbus::{mbap, rtu};
+use linesman::modbus::{Framing, ascii, mbap, rtu};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
@@ -179,4 +179,31 @@ proptest! {
             prop_assert!(said.starts_with(&format!("{}: octet ", path.display())), "{said}");
         }
     }
+}
+
+#[test]
+fn an_ascii_line_is_read_back_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wire.pcapng");
+    let (capture, recording) = capture::start(&path, LIMIT).unwrap();
+    let serial =
+        SerialConfig { framing: Framing::Ascii, data_bits: 7, ..SerialConfig::new("/dev/ttyS0", 9600) };
+    let tap = capture.tap(&line("a", PortConfig::Serial(serial)));
+    tap.sent(0, &ascii::frame(1, &[3, 0, 0, 0, 1]));
+    // In pieces, as an adapter delivers them.
+    for (at, piece) in ascii::frame(1, &[3, 2, 0, 42]).chunks(6).enumerate() {
+        tap.heard(i64::try_from(40 + 10 * at).unwrap() * MS, piece);
+    }
+    tap.sent(100 * MS, &ascii::frame(1, &[3, 0, 0, 0, 1]));
+    drop((tap, capture));
+    recording.finish().unwrap();
+    let mut outcomes = Vec::new();
+    let (contents, result) = capture::read(&path, None, |_, exchange| outcomes.push(exchange.outcome));
+    result.unwrap();
+    assert!(contents.sources[0].ascii, "{contents:?}");
+    assert_eq!(outcomes, [Outcome::Data(vec![0, 42]), Outcome::NoReply]);
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_linesman"));
+    let done = replay.args(["replay", path.to_str().unwrap(), "--as-transcript"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("speaks ASCII"), "{done:?}");
 }

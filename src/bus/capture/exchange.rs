@@ -11,15 +11,17 @@ use crate::bus::frames::{Arrived, EchoState, Verdict};
 use crate::bus::transact::Outcome;
 use crate::modbus::mbap::Adu;
 use crate::modbus::rtu::{self, Pace};
-use crate::modbus::{Ask, Framing, ReadRequest, ReplyPdu, decode_reply};
+use crate::modbus::{Ask, Framing, ReadRequest, ReplyPdu, ascii, decode_reply};
 use crate::model::Mono;
 use crate::model::status::BusCounters;
 use std::collections::BTreeMap;
 
-/// A question on a serial line: unit id, five octets of PDU, checksum.
+/// A question of RTU: unit id, five octets of PDU, checksum.
 const QUESTION: usize = 8;
-/// What has begun like the answer and is silent for so long will not be finished: the line engine's rule.
+/// What has begun like the answer and is silent for so long will not be finished: the line engine's rule, …
 const FRAME_GAP_NANOS: i64 = 50_000_000;
+/// … and in ASCII, where frames have marks of their own.
+const ASCII_GAP_NANOS: i64 = 250_000_000;
 /// As long after an unanswered question its answer may still come (the least that the line engine waits).
 const SUSPICION_NANOS: i64 = 1_000_000_000;
 
@@ -47,6 +49,7 @@ pub struct Exchange {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Timing {
     pub pace: Option<Pace>,
+    pub ascii: bool,
     /// They take no time, whatever the pace.
     pub unpaced: bool,
     /// How long whoever asks waits for an answer's first octet; without it, to the next question.
@@ -123,16 +126,21 @@ impl Pairs {
     }
 
     fn guess(&mut self, line: usize, at: i64, octets: &[u8]) -> Vec<Exchange> {
-        let head = octets.get(..QUESTION).unwrap_or_default();
+        let framing = self.serial.get(&line).map_or(Framing::Rtu, |line| line.timing.framing());
+        let length = match framing {
+            Framing::Rtu => QUESTION,
+            Framing::Ascii => octets.iter().position(|octet| *octet == b'\n').map_or(0, |at| at + 1),
+        };
+        let head = octets.get(..length).unwrap_or_default();
         let open = self.serial.get(&line).and_then(|line| line.open.as_ref());
         // Sixteen coils are answered by as many octets as a question has.
-        let answers = open.is_some_and(|open| open.heard.is_empty() && open.is_answered_by(octets));
-        if question(head).is_none() || answers {
+        let answers = open.is_some_and(|open| open.heard.is_empty() && open.is_answered_by(octets, framing));
+        if question(head, framing).is_none() || answers {
             self.heard(line, at, octets);
             return Vec::new();
         }
         // A coarse sniffer puts question and answer into one packet.
-        let rest = octets.get(QUESTION..).unwrap_or_default();
+        let rest = octets.get(length..).unwrap_or_default();
         let mut done: Vec<Exchange> = self.asked(line, at, head).into_iter().collect();
         if !rest.is_empty() {
             done.extend(self.guess(line, at, rest));
@@ -143,7 +151,7 @@ impl Pairs {
     fn asked(&mut self, number: usize, at: i64, frame: &[u8]) -> Option<Exchange> {
         let line = self.serial.entry(number).or_default();
         let before = line.open.take();
-        line.open = question(frame).map(|(unit, request)| Question {
+        line.open = question(frame, line.timing.framing()).map(|(unit, request)| Question {
             unit,
             request,
             asked: at,
@@ -252,7 +260,7 @@ impl Question {
     fn listen(&self, timing: Timing, refusal_in_doubt: bool, counters: &mut BusCounters) -> (Outcome, usize) {
         let real = timing.pace.filter(|_| !timing.unpaced);
         let ask = Ask::Read(self.request);
-        let (framing, echo) = (Framing::Rtu, EchoState::Unknown);
+        let (framing, echo) = (timing.framing(), EchoState::Unknown);
         let mut arrived = Arrived::new(self.unit, &ask, &self.frame, framing, echo, refusal_in_doubt);
         for (index, (at, octets)) in self.heard.iter().enumerate() {
             if self.is_over(index, timing, arrived.is_broken()) {
@@ -276,7 +284,8 @@ impl Question {
     /// Whether the engine has given up before this packet begins: what is silent after it has begun like
     /// an answer will not go on, and what has not begun within the timeout will not begin.
     fn is_over(&self, index: usize, timing: Timing, begun: bool) -> bool {
-        let silent = index == 0 || self.gap_before(index, timing) > FRAME_GAP_NANOS;
+        let longest = if timing.ascii { ASCII_GAP_NANOS } else { FRAME_GAP_NANOS };
+        let silent = index == 0 || self.gap_before(index, timing) > longest;
         let (Some(timeout), Some((at, _))) = (timing.timeout_nanos, self.heard.get(index)) else {
             return silent && begun;
         };
@@ -294,9 +303,9 @@ impl Question {
         }
     }
 
-    fn is_answered_by(&self, octets: &[u8]) -> bool {
-        let pdu = rtu::unframe(octets).ok().filter(|(unit, _)| *unit == self.unit).map(|(_, pdu)| pdu);
-        pdu.is_some_and(|pdu| decode_reply(&self.request, pdu).is_ok())
+    fn is_answered_by(&self, octets: &[u8], framing: Framing) -> bool {
+        let frame = unframe(octets, framing).filter(|(unit, _)| *unit == self.unit);
+        frame.is_some_and(|(_, pdu)| decode_reply(&self.request, &pdu).is_ok())
     }
 
     fn exchange(self, at: i64, outcome: Outcome, taken: usize) -> Exchange {
@@ -310,6 +319,12 @@ impl Exchange {
     pub fn early(&self, index: usize, pace: Pace) -> usize {
         let heard = self.heard.get(index);
         heard.map_or(0, |(at, octets)| early(pace, self.asked, self.frame.len(), *at, octets.len()))
+    }
+}
+
+impl Timing {
+    fn framing(self) -> Framing {
+        if self.ascii { Framing::Ascii } else { Framing::Rtu }
     }
 }
 
@@ -343,9 +358,16 @@ fn nanos(pace: Pace, octets: usize) -> i64 {
 }
 
 /// Unit and request of a frame that is a question.
-fn question(frame: &[u8]) -> Option<(u8, ReadRequest)> {
-    let (unit, pdu) = rtu::unframe(frame).ok()?;
-    Some((unit, ReadRequest::decode(pdu).ok()?))
+fn question(frame: &[u8], framing: Framing) -> Option<(u8, ReadRequest)> {
+    let (unit, pdu) = unframe(frame, framing)?;
+    Some((unit, ReadRequest::decode(&pdu).ok()?))
+}
+
+fn unframe(frame: &[u8], framing: Framing) -> Option<(u8, Vec<u8>)> {
+    match framing {
+        Framing::Rtu => rtu::unframe(frame).ok().map(|(unit, pdu)| (unit, pdu.to_vec())),
+        Framing::Ascii => ascii::unframe(frame).ok(),
+    }
 }
 
 #[cfg(test)]
@@ -498,6 +520,23 @@ mod tests {
             (40, Some(Sent), &[1, 4, 0, 0, 0, 1]),
         ]);
         assert_eq!((done.len(), tally.other_requests, tally.counters.unsolicited_octets), (1, 1, 0));
+    }
+
+    #[test]
+    fn in_ascii_frames_are_those_between_colon_and_line_feed() {
+        let timing = Timing { pace: Some(Pace::new(9600, true, 1)), ascii: true, ..Timing::default() };
+        let (question, answer) = (ascii::frame(1, &[4, 0, 0, 0, 1]), ascii::frame(1, &[4, 2, 0, 42]));
+        let mut pairs = Pairs::default();
+        pairs.serial(0, timing, 0, Some(Sent), &question);
+        pairs.serial(0, timing, 30 * MS, Some(Heard), &answer[..5]);
+        // Longer than RTU allows.
+        pairs.serial(0, timing, 150 * MS, Some(Heard), &answer[5..]);
+        let done = pairs.end();
+        assert_eq!((done[0].1.outcome.clone(), done[0].1.taken), (Outcome::Data(vec![0, 42]), 2));
+        // A sniffer that does not tell who spoke, and has both in one packet.
+        let mut pairs = Pairs::default();
+        pairs.serial(0, Timing { pace: None, ..timing }, 0, None, &[question, answer].concat());
+        assert_eq!(pairs.end()[0].1.outcome, Outcome::Data(vec![0, 42]));
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub struct Source {
     pub pace: Option<Pace>,
     /// A pseudo-terminal: octets take no time, whatever the pace.
     pub unpaced: bool,
+    pub ascii: bool,
 }
 
 /// What a capture came to.
@@ -175,8 +176,13 @@ impl Reading {
 
     fn timing(&self, line: usize) -> Timing {
         let source = self.contents.sources.get(line);
-        let (pace, unpaced) = source.map_or((None, false), |source| (source.pace, source.unpaced));
-        Timing { pace, unpaced, timeout_nanos: self.timeout_nanos }
+        let rtu = Timing { timeout_nanos: self.timeout_nanos, ..Timing::default() };
+        source.map_or(rtu, |Source { pace, unpaced, ascii, .. }| Timing {
+            pace: *pace,
+            ascii: *ascii,
+            unpaced: *unpaced,
+            ..rtu
+        })
     }
 
     fn line(&mut self, key: Key, interface: &Interface) -> usize {
@@ -204,7 +210,8 @@ fn source(key: Key, interface: &Interface) -> Source {
     };
     let pace = tap::pace(description).filter(|_| *ours && serial);
     let unpaced = *ours && tap::is_unpaced(description);
-    Source { name, description: description.clone(), serial, pace, unpaced }
+    let ascii = *ours && serial && tap::is_ascii(description);
+    Source { name, description: description.clone(), serial, pace, unpaced, ascii }
 }
 
 /// Who asks, where nobody says it: whoever speaks to Modbus' own port, else to the lower one.

@@ -66,6 +66,8 @@ impl Line {
     }
 }
 
+const ASCII: &str = " ASCII";
+
 /// `/dev/ttyUSB0, 9600 8N1`, with `ASCII` where it is not RTU, and `unpaced` for a pseudo-terminal, on
 /// which octets take no time.
 fn settings(serial: &SerialConfig) -> String {
@@ -74,7 +76,7 @@ fn settings(serial: &SerialConfig) -> String {
         Parity::Even => 'E',
         Parity::Odd => 'O',
     };
-    let framing = if serial.framing == Framing::Ascii { " ASCII" } else { "" };
+    let framing = if serial.framing == Framing::Ascii { ASCII } else { "" };
     let terminal = std::fs::canonicalize(&serial.port).is_ok_and(|path| path.starts_with("/dev/pts"));
     let paced = if terminal { UNPACED } else { "" };
     let (port, baud, data, stop) = (serial.port.display(), serial.baud, serial.data_bits, serial.stop_bits);
@@ -86,10 +88,15 @@ pub(super) fn is_unpaced(description: &str) -> bool {
     description.ends_with(UNPACED)
 }
 
+/// Whether a line speaks ASCII, by its description.
+pub(super) fn is_ascii(description: &str) -> bool {
+    description.trim_end_matches(UNPACED).ends_with(ASCII)
+}
+
 /// The pace of a line by its description in a capture of ours.
 pub(super) fn pace(description: &str) -> Option<Pace> {
     let (_, settings) = description.rsplit_once(", ")?;
-    let (baud, format) = settings.trim_end_matches(UNPACED).trim_end_matches(" ASCII").split_once(' ')?;
+    let (baud, format) = settings.trim_end_matches(UNPACED).trim_end_matches(ASCII).split_once(' ')?;
     let [data, parity, stop] = *format.as_bytes() else { return None };
     let digit = |octet: u8| octet.checked_sub(b'0').filter(|digit| *digit <= 9);
     let pace = Pace::new(baud.parse().ok()?, parity != b'N', digit(stop).filter(|stop| *stop <= 2)?);

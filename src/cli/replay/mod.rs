@@ -191,6 +191,13 @@ fn as_transcript(arguments: &Arguments) -> Exit {
         complain(&format_args!("linesman replay: several lines: --line takes one of {}", names.join(", ")));
         return Exit::Usage;
     }
+    if source.ascii {
+        complain(&format_args!(
+            "linesman replay: line {} speaks ASCII: transcripts are of RTU frames",
+            source.name
+        ));
+        return Exit::Usage;
+    }
     let files: Vec<String> = arguments.files.iter().map(|file| file.display().to_string()).collect();
     say(&transcript::of(&files.join(", "), &source, &exchanges, arguments.timeout).trim_end());
     exit

@@ -156,7 +156,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn source(description: &str, pace: Option<Pace>, unpaced: bool) -> Source {
-        Source { name: "rs485-1".into(), description: description.into(), serial: true, pace, unpaced }
+        let (name, description) = ("rs485-1".into(), description.into());
+        Source { name, description, serial: true, pace, unpaced, ascii: false }
     }
 
     fn exchange(asked: i64, heard: Vec<(i64, Vec<u8>)>, taken: usize, outcome: Outcome) -> Exchange {
