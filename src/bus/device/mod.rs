@@ -2,7 +2,7 @@
 
 mod ready;
 
-use super::health::{Health, Line};
+use super::health::{Health, Line, Try};
 use super::job::{self, Effects, Item, Job, Manner, Turn};
 use super::learned::Learned;
 use super::plan::{Block, WireCost};
@@ -106,7 +106,7 @@ impl Device {
     /// How long the word that clears the line is waited for; not sent again before a while is over.
     pub(super) fn clear(&mut self, now: Mono) -> Manners {
         self.cleared_at = now.plus(BETWEEN_CLEARINGS);
-        let timeout = self.health.patience(&self.config, &Line::default());
+        let timeout = self.health.patience(&self.config, &Line::default(), Try::Last);
         Manners { timeout, longest: self.config.timeout, min_gap: self.config.min_gap }
     }
 
@@ -160,9 +160,11 @@ impl Device {
         line: &Line,
     ) -> Option<(Item, Manners)> {
         let open = self.open.as_mut()?;
-        let patience = self.health.patience(&self.config, line);
         let item = open.job.take(at, &|block| blocked(self.config.unit, block))?;
         open.asked = true;
+        let last_try = !line.hears_late || item.tries >= self.config.retries;
+        let try_now = if last_try { Try::Last } else { Try::Before(item.tries) };
+        let patience = self.health.patience(&self.config, line, try_now);
         Some((
             item,
             Manners { timeout: patience, longest: self.config.timeout, min_gap: self.config.min_gap },
@@ -175,10 +177,11 @@ impl Device {
         item: Item,
         outcome: Outcome,
         trace: &Trace,
-        utc: Timestamp,
-        now: Mono,
+        idle: bool,
+        (utc, now): (Timestamp, Mono),
     ) -> bool {
         let Some(open) = self.open.as_mut() else { return false };
+        open.job.line_is_idle(idle);
         let answered = matches!(outcome, Outcome::Data(_) | Outcome::Exception(_));
         // How long a gateway waits for a device that is not there says nothing of that device.
         if let (true, false, Some(first)) = (answered, outcome.is_gateways_silence(), trace.first_heard) {

@@ -125,6 +125,14 @@ impl Owner {
         self.devices.iter().filter_map(|device| device.health.latency.patience()).max()
     }
 
+    /// Whether a device that nobody knows could be asked once more before anybody else needs the line, which was to
+    /// be idle until then.
+    pub(super) fn has_time_for(&self, index: usize, idle_until: Mono, now: Mono) -> bool {
+        let newcomer = self.devices.get(index).is_some_and(|device| !device.health.is_good());
+        let somebody_is_known = self.neighbours().is_some();
+        newcomer && self.hears_late && somebody_is_known && idle_until >= now.plus(self.leisure_takes(index))
+    }
+
     /// What decides how long a device is waited for whose pace nobody knows, or that is silent.
     pub(super) fn line_for(&self, index: usize, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Line {
         if self.devices.get(index).is_none_or(|device| device.health.is_good()) {
@@ -141,6 +149,6 @@ impl Owner {
             Ready::Nothing => None,
         });
         let idle = free_until.min().map_or(crate::bus::TIMEOUT, |until| until.since(now));
-        Line { neighbours, idle, patient: share.is_patient(now) }
+        Line { neighbours, idle, patient: share.is_patient(now), hears_late: self.hears_late }
     }
 }
