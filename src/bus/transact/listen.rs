@@ -29,6 +29,9 @@ impl Conversation {
             heard += n;
             counters.unsolicited_octets += n as u64;
             self.notes.idle_octets += n as u64;
+            if self.overheard.is_empty() {
+                self.overheard_since = now;
+            }
             self.overheard.extend_from_slice(&buffer[..n]);
             if self.overheard.len() > MOST_OVERHEARD {
                 self.listen_in(now, counters);
@@ -59,7 +62,8 @@ impl Conversation {
             self.answered = None;
         } else if let (Some(answered), Some(frame)) = (&self.answered, frame)
             && answered.unit == stray.unit
-            && now <= answered.until
+            // Not when it is looked at: what follows it may keep the line busy for long.
+            && self.overheard_since <= answered.until
             && let Some(data) = self.answer_in(frame, &answered.ask)
             && data != answered.data
         {
