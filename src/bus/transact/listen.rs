@@ -126,7 +126,9 @@ impl Conversation {
         // What came in the same read as the answer was heard with it.
         counters.noise_octets += self.overheard.len() as u64;
         let another = self.tempo.pace.octets(reply_octets(ask, self.tempo.framing));
-        self.answered = Some(Answered { unit, ask: *ask, data: data.clone(), until: longest.plus(another) });
+        // Where noise began before it an answer is waited for longer: another is then at least as late.
+        let until = longest.max(self.last_activity).plus(another);
+        self.answered = Some(Answered { unit, ask: *ask, data: data.clone(), until });
         let mut heard = 0;
         // A line on which it is never silent is not waited for, however slow its octets.
         let give_up = link.now().plus(LONGEST_WAIT_FOR_SILENCE.max(another.saturating_mul(2)));
