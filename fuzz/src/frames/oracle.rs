@@ -293,8 +293,25 @@ impl Judge {
             follows
         };
         let other = found.iter().filter(|found| follows(found)).find(|other| other.reply != *wanted);
+        // Where a frame of anybody's stands before it, be it by chance, that may be another master's question,
+        // and this the answer to that.
+        let first = found.iter().find(|found| found.reply == *wanted).map_or(0, |first| first.span.1);
+        let other = other.filter(|other| !self.others_speak(window, first..other.span.0, found));
         let told = || format!("{:?}{}{}", asked.manners, self.story(), shown(window, wire));
         assert!(other.is_none(), "{wanted:?}, where another came too: {}", told());
+    }
+
+    /// A frame begins here that is no answer to the question.
+    fn others_speak(&self, window: &[Heard], range: std::ops::Range<usize>, found: &[Found]) -> bool {
+        let octets: Vec<u8> = window.iter().map(|heard| heard.octet).collect();
+        let mut begins = range.filter(|at| found.iter().all(|found| found.span.0 != *at));
+        begins.any(|at| match self.line.framing {
+            Framing::Rtu => spec::ends(&octets[at..]).next().is_some(),
+            Framing::Ascii => {
+                let length = octets[at..].iter().position(|octet| *octet == b'\n').map_or(0, |end| end + 1);
+                spec::unframe(Framing::Ascii, &octets[at..at + length]).is_some()
+            }
+        })
     }
 
     /// Octets that come closer than this are surely of one piece.
