@@ -5,6 +5,7 @@
 mod broker;
 mod capture;
 mod demo;
+mod driver;
 mod foreign;
 mod gateway;
 mod inbox;

@@ -10,6 +10,7 @@ mod architecture;
 mod bus_echo;
 mod bus_faults;
 mod bus_hours;
+mod bus_meters;
 mod bus_noise;
 mod bus_patience;
 mod bus_peers;

@@ -12,9 +12,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Longer than this nothing of one question may hold up a line, beyond what its manners and the wire need:
-/// a line that is not silent before (1 s) and behind (1 s), a driver that is slow (0.5 s), an answer that
-/// dribbles (1 s), a rest.
-const MOST_HELD_UP: Duration = Duration::from_millis(3600);
+/// a line that is not silent before (1 s) and behind (1 s), a driver that is slow (0.5 s), a rest, …
+const MOST_HELD_UP: Duration = Duration::from_millis(2600);
+/// … and an answer that has begun and dribbles.
+const MOST_DRIBBLE: Duration = Duration::from_secs(6);
 /// Octets of one frame may be so far apart.
 const APART: Duration = Duration::from_millis(50);
 /// More noise than this before an answer is more than a line has.
@@ -137,6 +138,10 @@ impl Judge {
         }
         asked.heard_before = wire.heard_before;
         let Some((outcome, trace)) = came else {
+            if !wire.written.is_empty() {
+                // Nobody knows whether it was heard.
+                self.last_gap = self.last_gap.max(asked.manners.min_gap);
+            }
             self.history.push(asked);
             return;
         };
@@ -175,14 +180,17 @@ impl Judge {
         // … and what the question itself takes.
         let gap = self.line.silence.max(asked.manners.min_gap).max(self.last_gap);
         let wire = self.line.longest_frame() * 3 + self.line.habits.pace.octets(asked.frame.len());
-        let most = blocked + gap + wire + asked.manners.timeout + self.line.silence + MOST_HELD_UP;
+        let most =
+            blocked + gap + wire + asked.manners.timeout + self.line.silence + MOST_HELD_UP + MOST_DRIBBLE;
         let took = ended.since(started);
-        assert!(took <= most, "a question took {took:?}, {most:?} at most");
+        let told = || format!("{:?} of unit {}{}", asked.ask, asked.unit, self.story());
+        assert!(took <= most, "a question took {took:?}, {most:?} at most: {}", told());
     }
 
     fn silence_was_kept(&self, asked: &Asked, wire: &Wire, notes: &Notes) {
         let least = self.line.silence.max(asked.manners.min_gap).max(self.last_gap);
-        assert!(notes.babble || wire.silence >= least, "{:?} of silence, {least:?} wanted", wire.silence);
+        let told = || format!("{:?} of silence, {least:?} wanted: {}", wire.silence, self.story());
+        assert!(notes.babble || wire.silence >= least, "{}", told());
     }
 
     fn times_are_in_order(&self, wire: &Wire, trace: &Trace, outcome: &Outcome) {
@@ -234,7 +242,7 @@ impl Judge {
             }
         };
         let mut found = self.found(asked, window);
-        self.nobody_else_has_answered(asked, &wanted, &found, window);
+        self.nobody_else_has_answered(asked, &wanted, &found, window, wire);
         found.retain(|found| found.reply == wanted);
         assert!(!found.is_empty(), "{wanted:?} for {:?} never came: {}", asked.ask, shown(since, wire));
         found.retain(|found| !found.is_our_echo());
@@ -258,7 +266,14 @@ impl Judge {
     }
 
     /// Rule 5: where a second, different answer was heard behind the one that is believed, neither is.
-    fn nobody_else_has_answered(&self, asked: &Asked, wanted: &Reply, found: &[Found], window: &[Heard]) {
+    fn nobody_else_has_answered(
+        &self,
+        asked: &Asked,
+        wanted: &Reply,
+        found: &[Found],
+        window: &[Heard],
+        wire: &Wire,
+    ) {
         if !matches!((wanted, asked.ask), (Reply::Data(_), Ask::Read(_))) || window.len() > MOST_BEHIND {
             return;
         }
@@ -278,8 +293,25 @@ impl Judge {
             follows
         };
         let other = found.iter().filter(|found| follows(found)).find(|other| other.reply != *wanted);
+        // Where a frame of anybody's stands before it, be it by chance, that may be another master's question,
+        // and this the answer to that.
+        let first = found.iter().find(|found| found.reply == *wanted).map_or(0, |first| first.span.1);
+        let other = other.filter(|other| !self.others_speak(window, first..other.span.0, found));
+        let told = || format!("{:?}{}{}", asked.manners, self.story(), shown(window, wire));
+        assert!(other.is_none(), "{wanted:?}, where another came too: {}", told());
+    }
+
+    /// A frame begins here that is no answer to the question.
+    fn others_speak(&self, window: &[Heard], range: std::ops::Range<usize>, found: &[Found]) -> bool {
         let octets: Vec<u8> = window.iter().map(|heard| heard.octet).collect();
-        assert!(other.is_none(), "{wanted:?}, where another came too: {octets:02x?}{}", self.story());
+        let mut begins = range.filter(|at| found.iter().all(|found| found.span.0 != *at));
+        begins.any(|at| match self.line.framing {
+            Framing::Rtu => spec::ends(&octets[at..]).next().is_some(),
+            Framing::Ascii => {
+                let length = octets[at..].iter().position(|octet| *octet == b'\n').map_or(0, |end| end + 1);
+                spec::unframe(Framing::Ascii, &octets[at..at + length]).is_some()
+            }
+        })
     }
 
     /// Octets that come closer than this are surely of one piece.

@@ -60,7 +60,7 @@ impl Link for Wire {
         for (after, octets) in (self.answers)(octets) {
             self.coming.push((self.left.plus(after), octets));
         }
-        self.coming.sort();
+        self.coming.sort_by_key(|(at, _)| *at);
         Ok(octets.len())
     }
 
@@ -234,4 +234,27 @@ fn another_units_damaged_ascii_frame_is_not_our_answer_however_long_it_is() {
     let mut talk = Conversation::new(Tempo::serial(PACE, Framing::Ascii), Mono(0));
     assert_eq!(ask(&mut talk, &mut wire, holding(0, 2)).0, Outcome::Garbled { whole: false });
     assert!(talk.blocked_until(1, holding(9, 2), wire.now).is_some());
+}
+
+#[test]
+fn a_second_answer_is_seen_however_the_reads_part_it_and_whatever_noise_follows() {
+    let coils = |value| ascii::frame(1, &[1, 2, value, value]);
+    let octets = [b":\xbb\x846".to_vec(), coils(0x5A), coils(0xBB)].concat();
+    // Noise that begins like a frame is waited for longer than an answer.
+    for (part, noise, after) in
+        [(1, 0, 10), (3, 0, 10), (16, 0, 10), (64, 0, 10), (64, 400, 10), (1, 0, 300), (64, 0, 300)]
+    {
+        let octets = octets.clone();
+        let mut wire = Wire::new(move |_| {
+            let mut pieces: Answers = vec![(ms(0), vec![b':']), (ms(100), vec![b':'])];
+            pieces.extend(octets.chunks(part).map(|piece| (ms(after), piece.to_vec())));
+            // Colons begin a frame again and again.
+            pieces.extend((0..noise).map(|n| (ms(after + n), vec![b':'])));
+            pieces
+        });
+        let mut talk = Conversation::new(Tempo::serial(PACE, Framing::Ascii), Mono(0));
+        let request = ReadRequest::new(ReadFunction::Coils, 0, 15).unwrap();
+        let came = ask(&mut talk, &mut wire, request).0;
+        assert_eq!(came, Outcome::TwoAnswers, "{part} octets a read, {noise} of noise, after {after} ms");
+    }
 }
