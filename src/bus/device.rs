@@ -1,5 +1,6 @@
 //! One device of a line: when it is due, what it is asked, what its answers mean for it. No I/O.
 
+use super::along::Along;
 use super::health::{Health, Line, ProbeShare};
 use super::job::{self, Effects, Item, Job, Manner, Turn};
 use super::learned::Learned;
@@ -54,6 +55,7 @@ pub(super) struct Device {
     periods: Periods,
     /// Points whose turn came and that nobody answered for: asked at the next chance, not at their next turn.
     owed: Vec<usize>,
+    along: Along,
     pub health: Health,
     pub learned: Learned,
     open: Option<Open>,
@@ -80,6 +82,7 @@ impl Device {
             learned: memory.map(remembered).unwrap_or_default(),
             health: Health::new(now, max_probe),
             plans: Plans::new(cost.with_min_gap(config.min_gap)),
+            along: Along::new(&config),
             config,
             periods,
             owed: Vec::new(),
@@ -176,6 +179,7 @@ impl Device {
         let mut due = self.periods.take(now);
         let fresh = !due.points.is_empty();
         due.points.append(&mut self.owed);
+        self.along.add_to(&mut due.points);
         due.points.sort_unstable();
         due.points.dedup();
         let (held, asked): (Vec<usize>, Vec<usize>) =
@@ -252,6 +256,7 @@ impl Device {
     }
 
     fn take_in(&mut self, effects: Effects, utc: Timestamp, now: Mono) -> bool {
+        self.along.answered(&effects.answered);
         let mut news = self.learned.answered(&effects.answered);
         for lesson in &effects.lessons {
             news |= self.learn(lesson, utc, now);
@@ -353,6 +358,9 @@ impl Device {
         let reason = job.reason().or(refused);
         if health != job::Health::Answers {
             self.owed = points;
+        }
+        if !answered {
+            self.along.forget();
         }
         // That there is still no answer is said once a turn, not with each probe.
         let is_empty = job.is_empty();
