@@ -24,6 +24,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let (mut batch, mut not_before) = (Vec::with_capacity(BATCH), Instant::now());
+    let mut normalizer = normalize::Normalizer::default();
     loop {
         let taken = tokio::select! {
             biased;
@@ -42,7 +43,7 @@ pub(super) async fn run(
             }
         }
         not_before = Instant::now() + BETWEEN;
-        let readings: Vec<Reading> = batch.drain(..).map(|scan| normalize::reading(&scan, false)).collect();
+        let readings: Vec<Reading> = batch.drain(..).map(|scan| normalizer.reading(&scan, false)).collect();
         let records = readings.iter().map(|reading| (reading.ts.0, record::encode(reading)));
         if spool.append_all(records.collect()).await.is_err() {
             return;

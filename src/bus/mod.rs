@@ -31,6 +31,7 @@
 //! A runtime's timers have a millisecond; 3.5 characters at 19 200 baud are 1.8. `ppoll` on a thread of its
 //! own is later by some hundredths. A TCP line has no such times and is a task, of which there may be many.
 
+mod along;
 pub mod capture;
 mod device;
 mod diagnose;

@@ -202,7 +202,11 @@ fn row(point: &Point) -> [String; 8] {
 }
 
 fn address(point: &Point) -> String {
-    let bit = point.bit.map_or_else(String::new, |bit| format!(" bit {bit}"));
+    let bit = match (point.bit, point.bits) {
+        (Some(bit), _) => format!(" bit {bit}"),
+        (None, Some(field)) => format!(" bits {}-{}", field.shift, field.shift + field.width - 1),
+        (None, None) => String::new(),
+    };
     format!("{} {}{bit}", point.table.word(), point.address)
 }
 

@@ -5,7 +5,7 @@ use super::build::{Ground, Once, duration, name, whole};
 use crate::bus::{self, DeviceConfig};
 use crate::profile::format::{TIMEOUTS, every};
 use crate::profile::yaml::table::ScalarRule;
-use crate::profile::yaml::{Node, Report, Scalar, nearest, scalar};
+use crate::profile::yaml::{Entry, Node, Report, Scalar, nearest, scalar};
 use crate::profile::{self, Every, Problems, Profile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -104,6 +104,7 @@ fn device(
     ground: &mut Ground<'_>,
     report: &mut Report<'_>,
 ) -> Option<DeviceConfig> {
+    let profile = parameters(node, &profile, report);
     let every = periods(node, &profile, line_every, report);
     let min_gap = duration(node, "min_gap").unwrap_or(profile.habits.min_gap);
     if let (true, Some(at)) = (min_gap < profile.habits.min_gap, node.get("min_gap")) {
@@ -199,9 +200,70 @@ fn periods(node: &Node, profile: &Profile, line: Option<Every>, report: &mut Rep
     }
     let own =
         |name: &str| own.iter().find(|entry| entry.key == name).and_then(|entry| text_every(&entry.value));
+    let own = |point: &profile::Point| own(point.name.as_str());
     let period = |point: &profile::Point| {
-        let given = own(point.name.as_str()).or(device).or(point.every).or(line);
-        given.unwrap_or(Every::Period(DEFAULT_EVERY))
+        own(point).or(device).or(point.every).or(line).unwrap_or(Every::Period(DEFAULT_EVERY))
     };
-    profile.points.iter().map(period).collect()
+    let mut periods: Vec<Every> = profile.points.iter().map(period).collect();
+    follow(profile, &mut periods, &|point| own(point).is_some() || point.every.is_some());
+    periods
+}
+
+/// What others need and that has no period of its own is read as often as the first of them.
+fn follow(profile: &Profile, periods: &mut [Every], has_own: &dyn Fn(&profile::Point) -> bool) {
+    let length = |every: Every| match every {
+        Every::Period(period) => period,
+        Every::Continuous => Duration::ZERO,
+    };
+    let mut fastest: BTreeMap<usize, Every> = BTreeMap::new();
+    for (point, every) in profile.points.iter().zip(periods.iter()) {
+        for needed in point.needs().all() {
+            let known = fastest.entry(needed).or_insert(*every);
+            *known = if length(*every) < length(*known) { *every } else { *known };
+        }
+    }
+    for (needed, every) in fastest {
+        let follows = profile.points.get(needed).is_some_and(|point| !has_own(point));
+        if let (true, Some(period)) = (follows, periods.get_mut(needed)) {
+            *period = every;
+        }
+    }
+}
+
+/// The profile with what the installation adds.
+fn parameters(node: &Node, profile: &Arc<Profile>, report: &mut Report<'_>) -> Arc<Profile> {
+    let given = node.get("parameters").map(Node::entries).unwrap_or_default();
+    let mut values = Vec::new();
+    for entry in given {
+        let Some(parameter) = profile.parameters.iter().find(|known| known.name.as_str() == entry.key) else {
+            unknown_parameter(entry, profile, report);
+            continue;
+        };
+        let Some(value) = entry.value.scalar().and_then(|scalar| scalar::decimal(scalar).ok()) else {
+            continue;
+        };
+        match parameter.refuses(value) {
+            Some(why) => {
+                report.at(&entry.value.place, format!("`{}`: {why}, found {value}", parameter.name));
+            }
+            None => values.push((parameter.name.clone(), value)),
+        }
+    }
+    let given = |name: &str| given.iter().any(|entry| entry.key == name);
+    for parameter in profile.parameters.iter().filter(|p| p.value.is_none() && !given(p.name.as_str())) {
+        let message = format!("`parameters: {{ {}: … }}` is missing: {}", parameter.name, parameter.about);
+        report.at(&node.place, message);
+    }
+    profile.with_parameters(&values)
+}
+
+fn unknown_parameter(entry: &Entry, profile: &Profile, report: &mut Report<'_>) {
+    let message = format!("the profile {} has no parameter `{}`", profile.name, entry.key.escape_debug());
+    let names: Vec<&str> = profile.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+    let help = match nearest(&entry.key, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if names.is_empty() => "it has none at all".to_owned(),
+        None => format!("it has: {}", names.join(", ")),
+    };
+    report.at_with_help(&entry.at, message, help);
 }

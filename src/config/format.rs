@@ -3,7 +3,7 @@
 use super::devices::UNIT_ID;
 use super::endpoints::{ADDRESS, LISTEN, TOPIC, URL};
 use crate::profile::format::{BAUD, EVERY, PARITIES};
-use crate::profile::yaml::scalar::{DURATION, NAME, SIZE, TEXT};
+use crate::profile::yaml::scalar::{DECIMAL, DURATION, NAME, SIZE, TEXT};
 use crate::profile::yaml::table::{Key, Kind, Table, Word};
 
 /// A thousand lines of a thousand devices: beyond that something else is wrong.
@@ -207,8 +207,11 @@ static DEVICE: Table = Table {
             Kind::Named { what: "points of the profile", of: &Kind::Table(&DEVICE_POINT) },
             "what is different for single points",
         ),
-        Key::new("parameters", Kind::Anything, "values that the profile refers to, such as a CT ratio")
-            .later("profiles have no parameters yet"),
+        Key::new(
+            "parameters",
+            Kind::Named { what: "parameters of the profile", of: &Kind::Scalar(&DECIMAL) },
+            "what the installation adds and the meter does not say: { ct_ratio: 40 }",
+        ),
     ],
     exactly_one: &[],
 };

@@ -29,6 +29,10 @@ pub enum Bad {
     NotYet,
     /// Two devices answered under one unit id, and not the same.
     TwoAnswers,
+    /// Another point that scales, signs or completes this one, or names its unit, is bad or missing.
+    Factor,
+    /// The meter says that its sensor is missing, broken or short.
+    SensorFault,
 }
 
 impl Bad {
@@ -47,6 +51,8 @@ impl Bad {
             Bad::Stale => "stale".into(),
             Bad::NotYet => "not-yet".into(),
             Bad::TwoAnswers => "two-answers".into(),
+            Bad::Factor => "factor".into(),
+            Bad::SensorFault => "sensor-fault".into(),
         }
     }
 }

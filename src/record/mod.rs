@@ -130,6 +130,8 @@ fn put_bad(out: &mut Vec<u8>, bad: Bad) {
         Bad::Stale => 25,
         Bad::NotYet => 26,
         Bad::TwoAnswers => 27,
+        Bad::Factor => 28,
+        Bad::SensorFault => 29,
     });
     if let Bad::Exception(code) = bad {
         out.push(code);
@@ -162,6 +164,8 @@ fn take_sample(input: &mut Input<'_>) -> Result<Sample, DecodeError> {
         25 => Err(Bad::Stale),
         26 => Err(Bad::NotYet),
         27 => Err(Bad::TwoAnswers),
+        28 => Err(Bad::Factor),
+        29 => Err(Bad::SensorFault),
         other => return Err(DecodeError::Kind(other)),
     })
 }
@@ -188,7 +192,9 @@ mod tests {
                 Just(Bad::Identity),
                 Just(Bad::Stale),
                 Just(Bad::NotYet),
-                Just(Bad::TwoAnswers)
+                Just(Bad::TwoAnswers),
+                Just(Bad::Factor),
+                Just(Bad::SensorFault)
             ]
             .prop_map(Err),
         ]

@@ -15,6 +15,7 @@
 //! - Faults are those of the field, by chance from a seed: see [`Fault`].
 
 mod bench;
+mod draw;
 pub mod fault;
 mod faults;
 mod frames;
@@ -24,6 +25,7 @@ mod pause;
 mod pty;
 mod station;
 pub mod tcp;
+mod truth;
 mod values;
 pub mod wire;
 

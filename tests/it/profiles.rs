@@ -2,6 +2,8 @@
 
 use linesman::model::{Decimal, Value, quantity};
 use linesman::normalize;
+use linesman::profile::format::{PROFILE, TYPES};
+use linesman::profile::yaml::table::Table as Keys;
 use linesman::profile::{self, Profile, Table};
 use std::collections::BTreeMap;
 use std::fs;
@@ -97,4 +99,35 @@ fn the_readme_lists_the_quantities_that_the_code_knows() {
         .map(|q| format!("| `{}` | {} |", q.name, if q.is_other() { "any, never converted" } else { q.unit }))
         .collect();
     assert_eq!(told, known);
+}
+
+fn readme() -> String {
+    fs::read_to_string(at("profiles/README.md")).unwrap()
+}
+
+#[test]
+fn the_readme_explains_every_key_and_type_and_its_examples_are_right() {
+    let readme = readme();
+    fn keys(table: &'static Keys, found: &mut Vec<(&'static str, &'static str)>) {
+        for key in table.keys.iter().filter(|key| key.acts()) {
+            found.push((table.what, key.name));
+            key.kind.tables().into_iter().for_each(|table| keys(table, found));
+        }
+    }
+    let mut found = Vec::new();
+    keys(&PROFILE, &mut found);
+    for (table, key) in found {
+        let told = [format!("`{key}`"), format!("`{key}:"), format!("{{ {key}:"), format!(", {key}:")];
+        assert!(told.iter().any(|told| readme.contains(told)), "`{key}` of {table}");
+    }
+    for (word, _) in TYPES {
+        assert!(readme.contains(&format!("`{word}`")), "the type {word}");
+    }
+    let blocks = readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut shown = 0;
+    for block in blocks {
+        profile::parse("x", "profiles/README.md", block).unwrap_or_else(|problems| panic!("{problems}"));
+        shown += 1;
+    }
+    assert!(shown >= 3, "{shown}");
 }

@@ -2,6 +2,7 @@
 
 mod ready;
 
+use super::along::Along;
 use super::health::{Health, Line, Try};
 use super::job::{self, Effects, Item, Job, Manner, Turn};
 use super::learned::Learned;
@@ -65,6 +66,7 @@ pub(super) struct Device {
     second: Vec<usize>,
     /// Those that went unanswered then too: no second chance until they have been answered.
     hopeless: BTreeSet<usize>,
+    along: Along,
     pub health: Health,
     pub learned: Learned,
     open: Option<Open>,
@@ -91,6 +93,7 @@ impl Device {
             learned: memory.map(remembered).unwrap_or_default(),
             health: Health::new(now, max_probe),
             plans: Plans::new(cost.with_min_gap(config.min_gap)),
+            along: Along::new(&config),
             config,
             periods,
             owed: Vec::new(),
@@ -121,6 +124,7 @@ impl Device {
         let deadline = if second { self.periods.next_periodic() } else { due.deadline };
         due.points.append(&mut self.owed);
         due.points.append(&mut self.second);
+        self.along.add_to(&mut due.points);
         due.points.sort_unstable();
         due.points.dedup();
         let (held, asked): (Vec<usize>, Vec<usize>) =
@@ -201,6 +205,7 @@ impl Device {
     }
 
     fn take_in(&mut self, effects: Effects, utc: Timestamp, now: Mono) -> bool {
+        self.along.answered(&effects.answered);
         let mut news = self.learned.answered(&effects.answered);
         for lesson in &effects.lessons {
             news |= self.learn(lesson, utc, now);
@@ -310,6 +315,9 @@ impl Device {
             self.second = self.worth_a_second_chance(&mut job, second);
         } else {
             self.owed = points;
+        }
+        if !answered {
+            self.along.forget();
         }
         // That there is still no answer is said once a turn, not with each probe.
         let is_empty = job.is_empty();

@@ -6,7 +6,7 @@ mod show;
 use super::{CaptureArguments, Exit, complain};
 use crate::bus::capture::{Recording, Tap};
 use crate::bus::{
-    self, Block, Failure, Lessons, LineConfig, PortConfig, SerialConfig, Session, Terms, plan_points,
+    self, Block, Failure, Field, Lessons, LineConfig, PortConfig, SerialConfig, Session, Terms, plan_points,
 };
 use crate::config;
 use crate::model::{Bad, Name, Sample};
@@ -173,16 +173,28 @@ fn ask(arguments: &Arguments, question: &Question, tap: Tap) -> Result<Answers, 
             }
         }
     }
+    answers.complete(&question.profile);
     Ok(answers)
 }
 
 impl Answers {
+    /// Now that all is there: the points whose value others scale.
+    fn complete(&mut self, profile: &Profile) {
+        let field =
+            |(point, octets): (usize, &Option<Vec<u8>>)| Some(Field { point, octets: Ok(octets.clone()?) });
+        let fields: Vec<Field> = self.octets.iter().enumerate().filter_map(field).collect();
+        for (index, sample) in normalize::samples(profile, &fields) {
+            self.samples[index] = sample;
+        }
+    }
+
     fn take(&mut self, profile: &Profile, block: &Block, data: &[u8]) {
         for index in &block.points {
             let Some(point) = profile.points.get(*index) else { continue };
             let octets = block.octets_of(point, data);
-            self.samples[*index] =
-                octets.as_ref().map_or(Err(Bad::Garbled), |octets| normalize::sample(point, octets));
+            if octets.is_none() {
+                self.samples[*index] = Err(Bad::Garbled);
+            }
             self.octets[*index] = octets;
         }
     }

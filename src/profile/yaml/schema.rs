@@ -65,6 +65,7 @@ fn of(kind: &Kind) -> Value {
             "additionalProperties": of(item),
             "minProperties": 1,
         }),
+        Kind::OneOf(kinds) => json!({ "anyOf": kinds.iter().map(of).collect::<Vec<_>>() }),
         Kind::Anything => json!({}),
     }
 }

@@ -55,6 +55,8 @@ pub enum Kind {
     Codes {
         of: &'static Kind,
     },
+    /// One of these, told apart by their shape: a single value, keys, or a list; each shape once.
+    OneOf(&'static [Kind]),
     /// Anything: for keys that do not act yet.
     Anything,
 }
@@ -121,5 +123,17 @@ impl Word {
 impl Table {
     pub fn key(&self, name: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+impl Kind {
+    /// The tables that may stand there.
+    pub fn tables(&'static self) -> Vec<&'static Table> {
+        match self {
+            Kind::Table(table) => vec![table],
+            Kind::List { of, .. } | Kind::Named { of, .. } | Kind::Codes { of } => of.tables(),
+            Kind::OneOf(kinds) => kinds.iter().flat_map(Kind::tables).collect(),
+            Kind::Scalar(_) | Kind::Whole { .. } | Kind::Word(_) | Kind::Flag | Kind::Anything => Vec::new(),
+        }
     }
 }
