@@ -133,6 +133,24 @@ fn a_question_whose_port_went_may_still_be_answered_on_the_next_one() {
 }
 
 #[test]
+fn a_port_that_went_under_another_question_does_not_shorten_the_silence_a_device_asks_for() {
+    let mut wire = Wire::new(|_| vec![(ms(10), reply(1, 2, 7))]);
+    let mut talk = Conversation::new(PACE, Mono(0));
+    let (slow, quick) = (Manners { min_gap: ms(200), ..Manners::new(TIMEOUT) }, Manners::new(TIMEOUT));
+    let put = |wire: &mut Wire, talk: &mut Conversation, count, manners| {
+        talk.transact(wire, 1, holding(0, count), manners, &mut BusCounters::default())
+    };
+    put(&mut wire, &mut talk, 2, slow).unwrap();
+    wire.gone_at = Some(wire.now.plus(ms(205)));
+    assert!(put(&mut wire, &mut talk, 2, quick).is_err());
+    wire.gone_at = None;
+    talk.reopened(wire.now);
+    let opened = wire.now;
+    put(&mut wire, &mut talk, 3, quick).unwrap();
+    assert!(wire.left.since(opened) >= ms(200), "{:?}", wire.left.since(opened));
+}
+
+#[test]
 fn refusals_of_two_lengths_do_not_keep_each_other_in_doubt_for_ever() {
     let mut first = true;
     let mut wire = Wire::new(move |frame| {
