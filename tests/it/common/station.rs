@@ -48,12 +48,20 @@ impl Station {
         let new = path.with_extension("new");
         symlink(&terminal, &new).unwrap();
         fs::rename(&new, path).unwrap();
-        let stopped = stop.clone();
+        let (stopped, path) = (stop.clone(), path.to_owned());
         let thread = thread::spawn(move || {
             serve(&pty.master, answer, &stopped);
-            drop(held);
+            // The kernel gives the terminal's name to whoever opens the next one.
+            fs::remove_file(&path).unwrap();
+            drop((held, pty));
         });
         Station { stop, thread: Some(thread), terminal }
+    }
+}
+
+impl Station {
+    pub fn has_hung_up(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 
