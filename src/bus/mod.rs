@@ -47,6 +47,7 @@ mod plan;
 mod plans;
 mod port;
 mod ready;
+pub mod scan;
 mod schedule;
 mod search;
 mod serial;
