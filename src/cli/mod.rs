@@ -1,12 +1,14 @@
 //! The command line: one file per subcommand; this one only names them.
 
 mod check;
+mod compose;
 mod demo;
 mod plan;
 mod profiles;
 mod read;
 mod replay;
 mod run;
+mod scan;
 mod schema;
 mod simulate;
 mod spool;
@@ -66,6 +68,8 @@ enum Command {
     Check(check::Arguments),
     /// Every request of every line, its wire time, the line's load, and periods that can't be kept; opens nothing.
     Plan(plan::Arguments),
+    /// Find the devices of a line or a host, say what they are, write the configuration; reads only.
+    Scan(scan::Arguments),
     /// Ask one device once.
     Read(read::Arguments),
     /// Be a meter (or several), made from profiles and paced like a wire.
@@ -100,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::main(arguments),
         Command::Check(arguments) => check::main(arguments),
         Command::Plan(arguments) => plan::main(arguments),
+        Command::Scan(arguments) => scan::main(arguments),
         Command::Read(arguments) => read::main(arguments),
         Command::Simulate(arguments) => simulate::main(arguments),
         Command::Replay(arguments) => replay::main(arguments),
