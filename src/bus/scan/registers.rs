@@ -15,7 +15,11 @@ pub enum Known {
 
 /// The registers of one device, as far as they were read, or overheard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Registers(BTreeMap<(Table, u16), Result<u16, u8>>);
+pub struct Registers {
+    words: BTreeMap<(Table, u16), u16>,
+    /// First and last address of what was refused together, which says nothing of a part of it.
+    refused: Vec<(Table, u16, u16, u8)>,
+}
 
 /// The table that a function reads.
 pub(super) fn table_of(function: ReadFunction) -> Table {
@@ -39,28 +43,34 @@ impl Registers {
                 data.get(at * 2..at * 2 + 2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
             };
             if let (Some(word), Some(address)) = (word, request.address().checked_add(n)) {
-                self.0.insert((table, address), Ok(word));
+                self.words.insert((table, address), word);
             }
         }
     }
 
-    /// These are refused. What was read before stays.
+    /// Asked for together, these are refused.
     pub fn refuse(&mut self, table: Table, address: u16, count: u16, code: u8) {
-        for n in 0..count.max(1) {
-            if let Some(address) = address.checked_add(n) {
-                self.0.entry((table, address)).or_insert(Err(code));
-            }
+        let refused = (table, address, address.saturating_add(count.max(1) - 1), code);
+        if !self.refused.contains(&refused) {
+            self.refused.push(refused);
         }
     }
 
     /// `None` where some of them are not known.
     pub fn look_up(&self, table: Table, address: u16, count: u16) -> Option<Known> {
+        let last = address.saturating_add(count.max(1) - 1);
+        let within = |(other, from, to, _): &&(Table, u16, u16, u8)| {
+            *other == table && *from >= address && *to <= last
+        };
         let mut octets = Vec::new();
-        for n in 0..count.max(1) {
-            match self.0.get(&(table, address.checked_add(n)?))? {
-                Ok(word) if table.is_bits() => octets.push(u8::from(*word != 0)),
-                Ok(word) => octets.extend(word.to_be_bytes()),
-                Err(code) => return Some(Known::Refused(*code)),
+        for address in address..=last {
+            match self.words.get(&(table, address)) {
+                Some(word) if table.is_bits() => octets.push(u8::from(*word != 0)),
+                Some(word) => octets.extend(word.to_be_bytes()),
+                None => {
+                    let refused = self.refused.iter().find(within);
+                    return refused.map(|(_, _, _, code)| Known::Refused(*code));
+                }
             }
         }
         Some(Known::Octets(octets))
@@ -72,7 +82,7 @@ impl Registers {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.words.is_empty() && self.refused.is_empty()
     }
 }
 
@@ -88,7 +98,9 @@ mod tests {
         registers.refuse(Table::InputRegister, 11, 2, 2);
         let at = |address, count| registers.look_up(Table::InputRegister, address, count);
         assert_eq!(at(10, 2), Some(Known::Octets(vec![1, 2, 3, 4])));
-        assert_eq!((at(11, 2), at(9, 2), at(12, 1)), (Some(Known::Refused(2)), None, Some(Known::Refused(2))));
+        let refused = Some(Known::Refused(2));
+        assert_eq!((at(11, 2), at(10, 3), at(9, 2)), (refused.clone(), refused, None));
+        assert_eq!(at(12, 1), None, "one of the two may be there all the same");
         assert_eq!(registers.look_up(Table::HoldingRegister, 10, 1), None);
     }
 

@@ -12,6 +12,8 @@
 //! share      = exp(evidence / 1.5) ÷ the sum of the same over all profiles, and over "something else" with evidence 3
 //! ```
 //!
+//! and at most 0.99.
+//!
 //! Two profiles with the same registers share: neither is surer than 0.5, and both are named.
 
 use super::name::{self, Identity};
@@ -32,6 +34,8 @@ const FACTORY_UNIT: f64 = 0.1;
 /// So many telling values count in full, more of them less: they are not independent.
 const IN_FULL: usize = 6;
 const THE_REST: f64 = 0.4;
+/// Nobody has looked at the label.
+const MOST_CONFIDENCE: f64 = 0.99;
 /// Less is not worth naming.
 pub(super) const LEAST_CONFIDENCE: f64 = 0.2;
 
@@ -68,7 +72,7 @@ pub(super) fn rank(library: &[Arc<Profile>], of: &Evidence) -> Vec<Fit> {
     let sum = weight(SOMETHING_ELSE) + fits.iter().map(|fit| weight(fit.evidence)).sum::<f64>();
     for fit in &mut fits {
         let share = weight(fit.evidence) / sum;
-        fit.confidence = (fit.quality * share * 100.0).round() / 100.0;
+        fit.confidence = ((fit.quality * share * 100.0).round() / 100.0).min(MOST_CONFIDENCE);
     }
     fits
 }
