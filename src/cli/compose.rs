@@ -1,8 +1,6 @@
 //! A configuration in YAML, with a sentence at each thing that somebody may want to change: for `scan --write` and `init`.
 
-use crate::bus::{
-    self, ASSUMED_TURNAROUND, DeviceConfig, LineConfig, LineLoad, PortConfig, SerialConfig,
-};
+use crate::bus::{self, ASSUMED_TURNAROUND, DeviceConfig, LineConfig, LineLoad, PortConfig, SerialConfig};
 use crate::model::Name;
 use crate::profile::{Every, Parity, Profile};
 use std::fmt::Write as _;
@@ -127,10 +125,7 @@ fn serial_entry(serial: &SerialConfig) -> String {
         Parity::Odd => "odd",
     };
     let path = scalar(&serial.port.to_string_lossy());
-    format!(
-        "{{ port: {path}, baud: {}, parity: {parity}, stop_bits: {} }}",
-        serial.baud, serial.stop_bits
-    )
+    format!("{{ port: {path}, baud: {}, parity: {parity}, stop_bits: {} }}", serial.baud, serial.stop_bits)
 }
 
 /// The part that is the lines', ready to paste.
@@ -148,7 +143,9 @@ pub(super) fn file(draft: &Draft) -> String {
     );
     text.push_str(&match &draft.gateway {
         Some(name) => format!("gateway: {{ id: {} }}\n", scalar(name)),
-        None => "# gateway: { id: plant-7 }         # in all topics; the host's name unless given\n".to_owned(),
+        None => {
+            "# gateway: { id: plant-7 }         # in all topics; the host's name unless given\n".to_owned()
+        }
     });
     text.push_str("\n# One for each serial port or Modbus TCP host. Within a serial line all have one baud rate and parity.\n");
     text.push_str(&lines(&draft.lines));
@@ -240,16 +237,16 @@ mod tests {
 
     #[test]
     fn what_is_written_loads_whatever_is_left_out() {
-        for (mqtt, http, gateway) in [
-            (None, None, None),
-            (Some("mqtt://broker:1884"), Some("127.0.0.1:8580"), Some("7")),
-        ] {
+        for (mqtt, http, gateway) in
+            [(None, None, None), (Some("mqtt://broker:1884"), Some("127.0.0.1:8580"), Some("7"))]
+        {
             let own = |text: Option<&str>| text.map(str::to_owned);
             let draft = Draft { mqtt: own(mqtt), http: own(http), gateway: own(gateway), ..draft() };
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("linesman.yaml");
             write(&path, &file(&draft)).unwrap();
-            let config = config::load(&path, &Overlays::default()).unwrap_or_else(|e| panic!("{e}\n{}", file(&draft)));
+            let config =
+                config::load(&path, &Overlays::default()).unwrap_or_else(|e| panic!("{e}\n{}", file(&draft)));
             assert_eq!((config.lines.len(), config.lines[0].devices.len()), (2, 1));
             assert_eq!(config.http.is_some(), http.is_some());
             assert_eq!(write(&path, "").unwrap_err().kind(), io::ErrorKind::AlreadyExists);

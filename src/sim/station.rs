@@ -98,7 +98,8 @@ impl Station {
         let request = ReadRequest::decode(pdu).ok();
         let refused = request.and_then(|r| self.faults.refuses(unit, r.address(), r.count()));
         let asks_for_a_name = matches!(Ask::decode(pdu), Ok(Ask::ServerId | Ask::Identification { .. }));
-        let refused = refused.or((asks_for_a_name && self.faults.is_nameless(unit)).then_some(ILLEGAL_FUNCTION));
+        let refused =
+            refused.or((asks_for_a_name && self.faults.is_nameless(unit)).then_some(ILLEGAL_FUNCTION));
         let answered = match refused {
             Some(code) => encode_exception(pdu.first().copied().unwrap_or(0), code).to_vec(),
             None => self.meters.get_mut(index)?.answer(pdu, at),

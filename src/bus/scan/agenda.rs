@@ -57,9 +57,8 @@ impl Wishes {
             for profile in library.iter().filter(|profile| factory(profile).as_ref() == Some(at)) {
                 let unit = profile.unit_id.filter(|unit| units.contains(unit));
                 if let (Some(unit), Some(ask)) = (unit, first_question(profile)) {
-                    let known = |(s, u, a): &(Settings, u8, Ask)| {
-                        (s, *u, a.function()) == (at, unit, ask.function())
-                    };
+                    let known =
+                        |(s, u, a): &(Settings, u8, Ask)| (s, *u, a.function()) == (at, unit, ask.function());
                     if !likely.iter().any(known) {
                         likely.push((*at, unit, ask));
                     }
@@ -135,9 +134,10 @@ impl Agenda {
 
     /// The next question; it is not asked again.
     pub fn next(&mut self) -> Option<Candidate> {
-        let at = self.inhabited.iter().find_map(|settings| {
-            self.left.iter().rposition(|candidate| candidate.settings == *settings)
-        });
+        let at = self
+            .inhabited
+            .iter()
+            .find_map(|settings| self.left.iter().rposition(|candidate| candidate.settings == *settings));
         let next = match at {
             Some(at) => Some(self.left.remove(at)),
             None => self.left.pop(),

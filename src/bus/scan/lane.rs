@@ -149,10 +149,10 @@ impl<P: Ports> Lane<P> {
     }
 
     fn parts(&mut self) -> Result<(&mut P::Link, &mut Conversation, &Tap, &mut BusCounters), Failure> {
-        let (settings, link) = self.open.as_mut().ok_or_else(|| Failure::Port {
-            port: self.name.clone(),
-            why: "not open".to_owned(),
-        })?;
+        let (settings, link) = self
+            .open
+            .as_mut()
+            .ok_or_else(|| Failure::Port { port: self.name.clone(), why: "not open".to_owned() })?;
         let talk = self.talks.iter_mut().find(|(known, _, _)| known == settings);
         let (_, talk, tap) =
             talk.ok_or_else(|| Failure::Port { port: self.name.clone(), why: "not open".to_owned() })?;

@@ -165,7 +165,8 @@ impl Interview<'_> {
     }
 
     fn read_block(&mut self, profile: &Profile, block: &Block) -> Result<(), Failure> {
-        let points: Vec<&Point> = block.points.iter().filter_map(|index| profile.points.get(*index)).collect();
+        let points: Vec<&Point> =
+            block.points.iter().filter_map(|index| profile.points.get(*index)).collect();
         let Some(table) = points.first().map(|point| point.table) else { return Ok(()) };
         let refused = self.put(table, block.request)?;
         if !refused {

@@ -4,8 +4,8 @@ use super::identify::{self, Identified};
 use super::{Context, fit};
 use crate::bus::capture::Tap;
 use crate::bus::scan::{
-    Eavesdropper, End, Exchanged, Found, How, Lane, Pastime, Progress, SerialPorts, Settings, Sweep, Watch, Wishes,
-    sweep,
+    Eavesdropper, End, Exchanged, Found, How, Lane, Pastime, Progress, SerialPorts, Settings, Sweep, Watch,
+    Wishes, sweep,
 };
 use crate::bus::{self, Failure, LineConfig, PortConfig, SerialConfig};
 use crate::model::Name;
@@ -126,13 +126,16 @@ fn ask(
     let (end, pastime) = sweep(lane, &task, &mut watching)?;
     if !watching.left_out.is_empty() {
         let all: Vec<String> = watching.left_out.iter().map(ToString::to_string).collect();
-        context.screen.say(&format_args!("{port}: left out, since the driver does not keep them: {}", all.join(", ")));
+        context
+            .screen
+            .say(&format_args!("{port}: left out, since the driver does not keep them: {}", all.join(", ")));
     }
     if let End::AnotherMaster(settings) = end {
         context.screen.say(&format_args!(
             "{port}: another master has begun to talk at {settings}; only listening from now on"
         ));
-        return overhear(port, lane, settings, Eavesdropper::default(), context).map(|(end, _)| (end, pastime));
+        return overhear(port, lane, settings, Eavesdropper::default(), context)
+            .map(|(end, _)| (end, pastime));
     }
     Ok((end, pastime))
 }
@@ -181,7 +184,12 @@ fn overhear(
     lane.overhear(context.arguments.listen_for, &mut ear, &stop, &mut |heard: &Exchanged| {
         let what = (heard.unit, heard.span());
         if !known.contains(&what) {
-            screen.say(&format_args!("  overheard: unit {}, {}: {}", heard.unit, what.1, octets(&heard.reply)));
+            screen.say(&format_args!(
+                "  overheard: unit {}, {}: {}",
+                heard.unit,
+                what.1,
+                octets(&heard.reply)
+            ));
             known.push(what);
         }
     })?;
@@ -196,19 +204,32 @@ fn octets(reply: &Result<Vec<u8>, u8>) -> String {
 }
 
 /// What was overheard, told as devices.
-fn conclude(port: &str, settings: Option<Settings>, ear: &Eavesdropper, context: &mut Context<'_>) -> Pastime {
+fn conclude(
+    port: &str,
+    settings: Option<Settings>,
+    ear: &Eavesdropper,
+    context: &mut Context<'_>,
+) -> Pastime {
     for (unit, registers) in &ear.heard.devices {
         let found = Found { settings, unit: *unit, how: How::Answered, latency: Duration::ZERO };
-        let evidence = fit::Evidence { registers: registers.clone(), settings, unit: *unit, ..fit::Evidence::default() };
+        let evidence =
+            fit::Evidence { registers: registers.clone(), settings, unit: *unit, ..fit::Evidence::default() };
         let fits = fit::rank(&context.library, &evidence);
         let mut notes = vec!["overheard, not asked".to_owned()];
         notes.extend(fits.first().map(|fit| values(&fit.profile, &evidence)).filter(|text| !text.is_empty()));
         context.tell(port, Identified { found, evidence, fits, notes });
     }
-    let silent: Vec<String> =
-        ear.heard.asked.iter().filter(|unit| !ear.heard.devices.contains_key(unit)).map(u8::to_string).collect();
+    let silent: Vec<String> = ear
+        .heard
+        .asked
+        .iter()
+        .filter(|unit| !ear.heard.devices.contains_key(unit))
+        .map(u8::to_string)
+        .collect();
     if !silent.is_empty() {
-        context.screen.say(&format_args!("{port}: asked by the other master, and silent: unit {}", silent.join(", ")));
+        context
+            .screen
+            .say(&format_args!("{port}: asked by the other master, and silent: unit {}", silent.join(", ")));
     }
     Pastime::default()
 }

@@ -10,9 +10,9 @@ mod screen;
 mod show;
 
 use super::{CaptureArguments, Exit, complain, compose, say};
+use crate::bus::Failure;
 use crate::bus::capture::{Capture, Recording};
 use crate::bus::scan::{End, Pastime, Settings};
-use crate::bus::Failure;
 use crate::config;
 use crate::profile::{self, Parity, Profile};
 use screen::Screen;
@@ -106,7 +106,10 @@ impl Arguments {
     fn settings(&self) -> Vec<Settings> {
         let of = |baud: &u32| {
             let (baud, stop_bits) = (*baud, self.stop_bits);
-            self.parities.iter().map(move |parity| Settings { baud, parity: *parity, stop_bits }).collect::<Vec<_>>()
+            self.parities
+                .iter()
+                .map(move |parity| Settings { baud, parity: *parity, stop_bits })
+                .collect::<Vec<_>>()
         };
         self.bauds.iter().flat_map(of).collect()
     }
@@ -126,7 +129,11 @@ impl Context<'_> {
     fn tell(&mut self, port: &str, identified: identify::Identified) {
         let device = Device { port: port.to_owned(), identified };
         self.screen.clear();
-        if self.arguments.json { say(&device.json()) } else { say(&device.line()) }
+        if self.arguments.json {
+            say(&device.json())
+        } else {
+            say(&device.line())
+        }
         self.devices.push(device);
     }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 pub(super) type Identity = Vec<(&'static str, String)>;
 
 /// The objects of Read Device Identification that have a name (V1.1b3, 6.21).
-const OBJECTS: [&str; 7] = ["vendor", "product_code", "revision", "url", "product_name", "model", "application"];
+const OBJECTS: [&str; 7] =
+    ["vendor", "product_code", "revision", "url", "product_name", "model", "application"];
 /// An identification has so many parts at most.
 const PARTS: usize = 8;
 /// What a letter of a name counts as at least, so that "em" or "3" is no name.

@@ -14,8 +14,10 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) fn scan(port: &str, address: &str, context: &mut Context<'_>) -> Result<(End, Pastime), Failure> {
-    let address = config::address(address)
-        .map_err(|right| Failure::Port { port: port.to_owned(), why: format!("expected tcp:// and {right}") })?;
+    let address = config::address(address).map_err(|right| Failure::Port {
+        port: port.to_owned(),
+        why: format!("expected tcp:// and {right}"),
+    })?;
     let config = PortConfig::Tcp { address: address.clone(), in_flight: bus::IN_FLIGHT };
     let (name, line) = (Name::from_host(&address), config.clone());
     let line = LineConfig { name, port: line, devices: Vec::new(), max_probe: bus::MAX_PROBE };

@@ -21,7 +21,8 @@ pub(super) const REFUSED: Verdict = verdict(-3.0, 0.0);
 
 /// The bounds of a quantity that are narrow enough to tell something, in its canonical unit.
 fn narrow(point: &Point) -> Option<(f64, f64)> {
-    let between_phases = point.name.as_str().contains("_ll") || point.phase.as_deref().is_some_and(|p| p.len() > 2);
+    let between_phases =
+        point.name.as_str().contains("_ll") || point.phase.as_deref().is_some_and(|p| p.len() > 2);
     Some(match point.quantity.as_str() {
         "voltage" if between_phases => (80.0, 520.0),
         "voltage" if point.phase.is_some() => (80.0, 300.0),
@@ -69,22 +70,26 @@ pub(super) fn judge(point: &Point, sample: &Sample) -> Verdict {
     }
 }
 
+fn is_wide(point: &Point) -> bool {
+    !matches!(point.format, Format::U16 | Format::S16 | Format::Bcd16)
+}
+
 fn number_verdict(point: &Point, value: f64) -> Verdict {
     if value == 0.0 {
         // Not wired, or nothing flows, or there is no such register: but a living line has a frequency.
-        return if point.quantity == "frequency" { verdict(-1.0, 0.3) } else { verdict(-0.1, 0.6) };
+        return if point.quantity == "frequency" { verdict(-1.0, 0.3) } else { verdict(-0.2, 0.6) };
     }
     if let Some((least, most)) = narrow(point) {
         let inside = (least..=most).contains(&value);
         return if inside {
-            Verdict { evidence: 2.0, fits: 1.0, telling: true }
+            // Sixteen bits are more often within bounds by chance than a float.
+            Verdict { evidence: if is_wide(point) { 2.0 } else { 1.2 }, fits: 1.0, telling: true }
         } else {
             verdict(-1.5, 0.2)
         };
     }
     let size = value.abs();
-    let wide = !matches!(point.format, Format::U16 | Format::S16 | Format::Bcd16);
-    match (size < most(point) && size > 1e-6, wide) {
+    match (size < most(point) && size > 1e-6, is_wide(point)) {
         (true, true) => verdict(0.6, 1.0),
         (true, false) => verdict(0.1, 1.0),
         (false, _) => verdict(-1.5, 0.2),

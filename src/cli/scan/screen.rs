@@ -25,7 +25,8 @@ impl Screen {
     pub(super) fn progress(&mut self, progress: &Progress, found: usize) {
         let pause = if self.terminal { DRAWN } else { SAID };
         // Elsewhere nothing is said of a scan that is done before it would be.
-        let last = *self.last.get_or_insert_with(|| Instant::now().checked_sub(DRAWN).unwrap_or_else(Instant::now));
+        let last =
+            *self.last.get_or_insert_with(|| Instant::now().checked_sub(DRAWN).unwrap_or_else(Instant::now));
         if last.elapsed() < pause {
             return;
         }
@@ -90,7 +91,10 @@ mod tests {
     #[test]
     fn times_are_said_as_people_do() {
         let said = |ms| time(Duration::from_millis(ms));
-        assert_eq!([said(1540), said(12_000), said(372_000), said(3_720_000)], ["1.5 s", "12 s", "6 min 12 s", "1 h 2 min"]);
+        assert_eq!(
+            [said(1540), said(12_000), said(372_000), said(3_720_000)],
+            ["1.5 s", "12 s", "6 min 12 s", "1 h 2 min"]
+        );
     }
 
     #[test]

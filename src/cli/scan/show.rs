@@ -42,7 +42,8 @@ impl Device {
     }
 
     fn name(&self) -> String {
-        let known: Vec<&str> = self.identified.evidence.identity.iter().map(|(_, text)| text.as_str()).collect();
+        let known: Vec<&str> =
+            self.identified.evidence.identity.iter().map(|(_, text)| text.as_str()).collect();
         known.join(", ")
     }
 
@@ -52,7 +53,8 @@ impl Device {
         let at = found.settings.map_or_else(String::new, |settings| format!(" at {settings}"));
         let what = match self.best() {
             Some((profile, confidence)) => {
-                let model = format!("{} ({} {}), {confidence:.2}", profile.name, profile.vendor, profile.model);
+                let model =
+                    format!("{} ({} {}), {confidence:.2}", profile.name, profile.vendor, profile.model);
                 if confidence < NEARLY_SURE { format!("perhaps {model}") } else { model }
             }
             None if found.how != How::Answered || self.has_two() => "no profile".to_owned(),
@@ -116,9 +118,12 @@ impl Device {
                 let doubt = if confidence < NEARLY_SURE { "perhaps " } else { "" };
                 (Some(profile), format!("{doubt}{} {}, {confidence:.2}{or}", profile.vendor, profile.model))
             }
-            None => (None, self.identified.notes.first().cloned().unwrap_or_else(|| {
-                "which profile? `linesman profiles list`, `linesman read … --all-orders`".to_owned()
-            })),
+            None => (
+                None,
+                self.identified.notes.first().cloned().unwrap_or_else(|| {
+                    "which profile? `linesman profiles list`, `linesman read … --all-orders`".to_owned()
+                }),
+            ),
         };
         let stem = profile.map_or("device", |profile| profile.name.as_str());
         let name = format!("{}-{unit}", stem.chars().take(58).collect::<String>());
