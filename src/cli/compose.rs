@@ -91,21 +91,22 @@ impl LineDraft {
         }
     }
 
+    /// A line of which no device is known is all comment: it can't run.
     fn yaml(&self) -> String {
         let known = self.devices.iter().any(|device| device.profile.is_some());
         let mut text = format!("  - name: {}\n    {}\n", scalar(&self.name), port(&self.port));
         let every = super::check::span(self.period());
         let _ = writeln!(text, "    every: {every:<22} # what a profile or a device does not say otherwise");
-        let _ = writeln!(text, "    devices:{}", if known { "" } else { " []" });
+        let _ = writeln!(text, "    devices:");
         for device in &self.devices {
-            let off = if device.profile.is_some() { "      - " } else { "      # - " };
+            let off = if device.profile.is_some() || !known { "" } else { "# " };
             let comment = if device.comment.is_empty() { "" } else { "  # " };
-            let _ = writeln!(text, "{off}{}{comment}{}", device.entry(), device.comment);
+            let _ = writeln!(text, "      {off}- {}{comment}{}", device.entry(), device.comment);
         }
         for remark in &self.remarks {
             let _ = writeln!(text, "      # {remark}");
         }
-        text
+        if known { text } else { text.lines().map(|line| format!("# {line}\n")).collect() }
     }
 }
 
@@ -247,7 +248,7 @@ mod tests {
             write(&path, &file(&draft)).unwrap();
             let config =
                 config::load(&path, &Overlays::default()).unwrap_or_else(|e| panic!("{e}\n{}", file(&draft)));
-            assert_eq!((config.lines.len(), config.lines[0].devices.len()), (2, 1));
+            assert_eq!((config.lines.len(), config.lines[0].devices.len()), (1, 1), "the known ones");
             assert_eq!(config.http.is_some(), http.is_some());
             assert_eq!(write(&path, "").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         }
