@@ -133,7 +133,7 @@ impl Agenda {
     }
 
     /// The next question; it is not asked again.
-    pub fn next(&mut self) -> Option<Candidate> {
+    pub fn take_next(&mut self) -> Option<Candidate> {
         let at = self
             .inhabited
             .iter()
@@ -190,7 +190,9 @@ mod tests {
     }
 
     fn all(agenda: &mut Agenda) -> Vec<(u32, u8, u8)> {
-        std::iter::from_fn(|| agenda.next()).map(|c| (c.settings.baud, c.unit, c.ask.function())).collect()
+        std::iter::from_fn(|| agenda.take_next())
+            .map(|c| (c.settings.baud, c.unit, c.ask.function()))
+            .collect()
     }
 
     #[test]
@@ -210,7 +212,8 @@ mod tests {
     fn where_somebody_answers_everybody_is_asked_and_who_has_answered_nowhere_else() {
         let given = [settings(9600), settings(19_200)];
         let mut agenda = Agenda::new(&Wishes::new(&[1, 2, 9, 10], &given, &[]));
-        let first: Vec<_> = (0..3).filter_map(|_| agenda.next()).map(|c| (c.settings.baud, c.unit)).collect();
+        let first: Vec<_> =
+            (0..3).filter_map(|_| agenda.take_next()).map(|c| (c.settings.baud, c.unit)).collect();
         assert_eq!(first, [(9600, 1), (9600, 2), (19_200, 1)]);
         agenda.found(settings(19_200), 1);
         let rest: Vec<_> = all(&mut agenda).iter().map(|(baud, unit, _)| (*baud, *unit)).collect();

@@ -108,10 +108,12 @@ pub fn sweep<P: Ports, W: Watch<P>>(
         found: Vec::new(),
         previous: None,
         fruitless: Vec::new(),
+        damaged: Vec::new(),
         pastime: Pastime::default(),
         others: 0,
     };
     let end = walk.walk()?;
+    walk.tell_damaged()?;
     Ok((end, walk.pastime))
 }
 
@@ -125,6 +127,8 @@ struct Walk<'a, P: Ports, W: Watch<P>> {
     previous: Option<(Settings, u8)>,
     /// How often octets came from nobody, at each of the settings.
     fruitless: Vec<(Settings, u32)>,
+    /// Octets came from these each time, and no answer.
+    damaged: Vec<Found>,
     pastime: Pastime,
     /// Questions of another master's.
     others: u32,
@@ -132,7 +136,7 @@ struct Walk<'a, P: Ports, W: Watch<P>> {
 
 impl<P: Ports, W: Watch<P>> Walk<'_, P, W> {
     fn walk(&mut self) -> Result<End, Failure> {
-        while let Some(candidate) = self.agenda.next() {
+        while let Some(candidate) = self.agenda.take_next() {
             if self.task.stop.is_cancelled() {
                 return Ok(End::Stopped);
             }
@@ -191,7 +195,9 @@ impl<P: Ports, W: Watch<P>> Walk<'_, P, W> {
         self.pastime.took += probe.took;
         self.pastime.least += match probe.outcome {
             Outcome::NoReply => silence(settings, ask, patience),
-            _ => probe.took,
+            Outcome::Data(_) | Outcome::Exception(_) | Outcome::TwoAnswers | Outcome::Garbled { .. } => {
+                probe.took
+            }
         };
         Ok(probe)
     }
@@ -219,9 +225,22 @@ impl<P: Ports, W: Watch<P>> Walk<'_, P, W> {
             damaged += u32::from(probe.heard);
         }
         if damaged == 3 {
-            self.tell(Found { settings: Some(settings), unit, how: How::Damaged, latency })?;
+            self.damaged.push(Found { settings: Some(settings), unit, how: How::Damaged, latency });
         }
-        Ok(damaged == 3)
+        Ok(false)
+    }
+
+    /// Where it is noisy octets say nothing; elsewhere somebody is behind them.
+    fn tell_damaged(&mut self) -> Result<(), Failure> {
+        for found in std::mem::take(&mut self.damaged) {
+            if let Some(settings) = found.settings
+                && !self.is_noisy(settings)
+                && self.lane.switch(settings)?
+            {
+                self.tell(found)?;
+            }
+        }
+        Ok(())
     }
 
     fn tell(&mut self, found: Found) -> Result<(), Failure> {
