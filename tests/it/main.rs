@@ -35,6 +35,7 @@ mod profile_library;
 mod profiles;
 mod readme;
 mod replay_golden;
+mod scan_pty;
 mod scan_sweep;
 mod sim_truth;
 mod sim_wire;
