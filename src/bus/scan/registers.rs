@@ -13,6 +13,9 @@ pub enum Known {
     Refused(u8),
 }
 
+/// A device that has refused so often is no device that has everything.
+const REFUSING: usize = 4;
+
 /// The registers of one device, as far as they were read, or overheard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registers {
@@ -79,6 +82,11 @@ impl Registers {
     /// What is known of a point's registers.
     pub fn of(&self, point: &Point) -> Option<Known> {
         self.look_up(point.table, point.address, point.format.count())
+    }
+
+    /// The device refuses what it does not have: some things at least.
+    pub fn refuses(&self) -> bool {
+        self.refused.len() >= REFUSING
     }
 
     pub fn is_empty(&self) -> bool {

@@ -3,7 +3,7 @@
 //! # The number
 //! Each point of a profile whose registers are known says something for the profile or against it: a value within the
 //! narrow bounds of physics (45 to 65 Hz) much, any other a little, nonsense against it, a refused register
-//! strongly against it. So do fingerprints (`identify:`) that hold or do not, the name that the device gives, and the
+//! strongly against it; where a device refuses what it does not have, that it has a register counts too. So do fingerprints (`identify:`) that hold or do not, the name that the device gives, and the
 //! factory's serial settings. The sum is the *evidence*, in the unit of a natural logarithm of odds. Then
 //!
 //! ```text
@@ -28,9 +28,12 @@ const TEMPERATURE: f64 = 1.5;
 const SOMETHING_ELSE: f64 = 3.0;
 const MARK_HOLDS: f64 = 8.0;
 const MARK_DIFFERS: f64 = -12.0;
-const MARK_REFUSED: f64 = -3.0;
+const MARK_REFUSED: f64 = -2.0;
 const FACTORY_SETTINGS: f64 = 0.3;
 const FACTORY_UNIT: f64 = 0.1;
+/// A device that refuses what it does not have says something with each register that it has, up to so many.
+const EXISTS: f64 = 1.0;
+const MOST_EXISTING: f64 = 16.0;
 /// So many telling values count in full, more of them less: they are not independent.
 const IN_FULL: usize = 6;
 const THE_REST: f64 = 0.4;
@@ -79,18 +82,26 @@ pub(super) fn rank(library: &[Arc<Profile>], of: &Evidence) -> Vec<Fit> {
 
 fn fit(profile: &Arc<Profile>, of: &Evidence) -> Fit {
     let (mut evidence, mut quality, mut known, mut telling) = (circumstances(profile, of), 0.0, 0.0, 0);
-    let mut count = 0;
+    let (mut count, mut existing) = (0, 0.0_f64);
     for point in &profile.points {
+        let mut is_something = false;
         let verdict = match of.registers.of(point) {
             None => continue,
             Some(Known::Refused(_)) => physics::REFUSED,
-            Some(Known::Octets(octets)) => physics::judge(point, &normalize::sample(point, &octets)),
+            Some(Known::Octets(octets)) => {
+                is_something = octets.iter().any(|octet| *octet != 0);
+                physics::judge(point, &normalize::sample(point, &octets))
+            }
         };
+        existing += f64::from(u8::from(is_something));
         telling += usize::from(verdict.telling);
         evidence += weighted(verdict, telling);
         quality += verdict.fits;
         known += 1.0;
         count += 1;
+    }
+    if of.registers.refuses() {
+        evidence += EXISTS * existing.min(MOST_EXISTING);
     }
     let quality = if known > 0.0 { quality / known } else { 0.0 };
     Fit { profile: Arc::clone(profile), evidence, quality, known: count, confidence: 0.0 }
