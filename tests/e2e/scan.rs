@@ -37,14 +37,16 @@ fn ten_foreign_meters_at_two_baud_rates_are_all_found_with_their_profiles() {
         ("eastron-sdm72d-m-v2", 5, 9600),
         ("janitza-umg96rm", 6, 19_200),
         ("keller-series-30-33x", 7, 9600),
-        ("schneider-iem3155-iem3255", 8, 19_200),
+        ("seeed-s-soil-mtec-02", 8, 19_200),
         ("siemens-pac2200", 9, 9600),
         ("tuf-2000m", 10, 19_200),
     ];
     let meters = site.map(|(name, unit, baud)| at(name, unit, baud));
     let meters = Meters::at_rates(&folder.path().join("tty"), &meters, &[]);
-    let done =
-        scan(Path::new(&meters.place), &["--units", "1-12", "--bauds", "19200,9600", "--listen", "100ms"]);
+    let done = scan(
+        Path::new(&meters.place),
+        &["--units", "1-11", "--bauds", "19200,9600", "--listen", "100ms", "--timeout", "300ms"],
+    );
     let found: Vec<(String, u64, u64)> = devices(&done)
         .iter()
         .map(|device| {
@@ -61,7 +63,10 @@ fn two_foreign_meters_under_one_unit_id_are_said() {
     let folder = tempfile::tempdir().unwrap();
     let meters = [at("eastron-sdm120", 1, 9600), at("eastron-sdm120", 2, 9600)];
     let meters = Meters::at_rates(&folder.path().join("tty"), &meters, &["--twin", "2"]);
-    let done = scan(Path::new(&meters.place), &["--units", "1-3", "--bauds", "9600", "--listen", "100ms"]);
+    let done = scan(
+        Path::new(&meters.place),
+        &["--units", "1-3", "--bauds", "9600", "--listen", "100ms", "--timeout", "1s"],
+    );
     let devices = devices(&done);
     assert_eq!(devices.len(), 2, "{}", said(&done));
     assert_eq!(devices[0]["profile"], "eastron-sdm120");
