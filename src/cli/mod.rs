@@ -3,6 +3,7 @@
 mod check;
 mod compose;
 mod demo;
+mod init;
 mod plan;
 mod profiles;
 mod read;
@@ -64,6 +65,8 @@ enum Command {
     Run(run::Arguments),
     /// Simulated meters on real ttys and the whole gateway; needs no setup at all.
     Demo(demo::Arguments),
+    /// Five questions, or a flag for each, and a commented configuration.
+    Init(init::Arguments),
     /// Say all that is wrong with a configuration; opens no port and no socket.
     Check(check::Arguments),
     /// Every request of every line, its wire time, the line's load, and periods that can't be kept; opens nothing.
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
     let exit = match arguments.command {
         Command::Run(arguments) => run::main(arguments),
         Command::Demo(arguments) => demo::main(arguments),
+        Command::Init(arguments) => init::main(arguments),
         Command::Check(arguments) => check::main(arguments),
         Command::Plan(arguments) => plan::main(arguments),
         Command::Scan(arguments) => scan::main(arguments),

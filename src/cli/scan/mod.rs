@@ -24,6 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 /// What meters are set to, the most usual first; what the library's leave the factory with comes before.
 const BAUDS: &str = "9600,19200,38400,115200,57600,4800,2400,1200";
+/// A master that polls at all mostly does so within this, …
+const LISTEN: Duration = Duration::from_secs(2);
+/// … and has been round once within this.
+const LISTEN_FOR: Duration = Duration::from_secs(60);
 /// Unit ids that devices can have (Serial Line V1.02, 2.2).
 const UNITS: &str = "1-247";
 
@@ -102,6 +106,27 @@ pub(super) fn broker(url: &str) -> Result<String, String> {
 }
 
 impl Arguments {
+    /// As without flags.
+    fn usual(port: &str) -> Arguments {
+        Arguments {
+            ports: vec![port.to_owned()],
+            units: Units((1..=247).collect()),
+            bauds: BAUDS.split(',').filter_map(|baud| baud.parse().ok()).collect(),
+            parities: vec![Parity::None, Parity::Even, Parity::Odd],
+            stop_bits: 1,
+            timeout: None,
+            thorough: false,
+            listen: LISTEN,
+            listen_only: false,
+            listen_for: LISTEN_FOR,
+            talk_anyway: false,
+            json: false,
+            write: None,
+            mqtt: None,
+            capture: CaptureArguments { capture: None, capture_size: 0 },
+        }
+    }
+
     /// All settings to try, as they were given.
     fn settings(&self) -> Vec<Settings> {
         let of = |baud: &u32| {
@@ -175,6 +200,21 @@ pub(super) fn main(arguments: Arguments) -> Exit {
     drop(context);
     let captured = finish(recording);
     [exit, written, captured].into_iter().find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done)
+}
+
+/// Who is there, for `init`: as a scan without flags, told on standard error.
+pub(super) fn survey(port: &str) -> Result<Vec<compose::LineDraft>, Failure> {
+    let arguments = Arguments::usual(port);
+    let stop = CancellationToken::new();
+    let _runtime = listening(&stop).map_err(|error| Failure::Port {
+        port: port.to_owned(),
+        why: format!("cannot listen to signals: {error}"),
+    })?;
+    let library = library(&mut |warning| complain(&format_args!("linesman init: {warning}")));
+    let (screen, devices) = (Screen::new(), Vec::new());
+    let mut context = Context { arguments: &arguments, library, stop, capture: None, screen, devices };
+    scan(port, &mut context)?;
+    Ok(show::lines(&context.devices))
 }
 
 fn listening(stop: &CancellationToken) -> std::io::Result<tokio::runtime::Runtime> {
