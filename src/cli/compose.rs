@@ -187,7 +187,9 @@ pub(super) fn stable(port: &Path) -> std::path::PathBuf {
     let mut names: Vec<_> = links.flatten().map(|entry| entry.path()).collect();
     names.sort();
     let same = |path: &std::path::PathBuf| target.is_some() && std::fs::canonicalize(path).ok() == target;
-    names.into_iter().find(same).unwrap_or_else(|| port.to_owned())
+    // Wherever the gateway is started from.
+    let absolute = || std::path::absolute(port).unwrap_or_else(|_| port.to_owned());
+    names.into_iter().find(same).unwrap_or_else(absolute)
 }
 
 /// A text as YAML takes it for a text: bare where nothing in it has a meaning.

@@ -20,12 +20,15 @@ const PATIENCE: Duration = Duration::from_millis(80);
 /// What comes back for a question to this unit at these settings.
 type Peer = Rc<RefCell<dyn FnMut(Settings, u8, &[u8]) -> Events>>;
 
+/// What was sent, and at which settings.
+type Sent = Rc<RefCell<Vec<(Settings, Vec<u8>)>>>;
+
 /// A bus on which every opening is a new link to the same peers.
 struct Bus {
     clock: Arc<VirtualClock>,
     peer: Peer,
     keeps_parity: bool,
-    sent: Rc<RefCell<Vec<(Settings, Vec<u8>)>>>,
+    sent: Sent,
 }
 
 impl Ports for Bus {
@@ -50,6 +53,7 @@ impl Ports for Bus {
 struct Seen {
     found: Vec<Found>,
     left_out: Vec<Settings>,
+    seen_through: Vec<Settings>,
     /// Time that was said to be left at most, and questions asked, in the order of the questions.
     said: Vec<(Duration, usize)>,
 }
@@ -67,6 +71,10 @@ impl Watch<Bus> for Seen {
 
     fn left_out(&mut self, settings: Settings) {
         self.left_out.push(settings);
+    }
+
+    fn seen_through(&mut self, settings: Settings) {
+        self.seen_through.push(settings);
     }
 }
 
@@ -183,6 +191,7 @@ fn where_somebody_answers_the_others_there_are_found_before_other_settings_are_g
         if here == home && [3, 31].contains(&unit) { after(5, answer(unit, pdu, 1)) } else { Vec::new() }
     });
     assert_eq!(outcome.units(), [(38_400, 3, How::Answered), (38_400, 31, How::Answered)]);
+    assert_eq!(outcome.seen.seen_through, [home]);
     let first_of = |unit: u8| outcome.sent.iter().position(|(at, f)| *at == home && f[0] == unit).unwrap();
     let between = &outcome.sent[first_of(3)..first_of(31)];
     assert!(between.iter().all(|(at, _)| *at == home));

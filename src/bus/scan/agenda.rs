@@ -154,6 +154,12 @@ impl Agenda {
         }
     }
 
+    /// Somebody has answered here, nobody is left to be asked, and elsewhere there are.
+    pub fn has_seen_through(&self, settings: Settings) -> bool {
+        let here = self.left.iter().any(|candidate| candidate.settings == settings);
+        self.inhabited.contains(&settings) && !here && !self.left.is_empty()
+    }
+
     /// These settings are not to be had.
     pub fn leave_out(&mut self, settings: Settings) {
         self.left.retain(|candidate| candidate.settings != settings);

@@ -90,6 +90,8 @@ pub trait Watch<P: Ports> {
     fn found(&mut self, lane: &mut Lane<P>, found: Found) -> Result<(), Failure>;
     fn progress(&mut self, progress: &Progress);
     fn left_out(&mut self, settings: Settings);
+    /// Everybody has been asked where somebody has answered; other settings are left.
+    fn seen_through(&mut self, _settings: Settings) {}
 }
 
 /// Asks everybody. A failure is one of the port.
@@ -156,6 +158,9 @@ impl<P: Ports, W: Watch<P>> Walk<'_, P, W> {
                 return Ok(End::AnotherMaster(candidate.settings));
             }
             self.previous = Some((candidate.settings, candidate.unit));
+            if self.agenda.has_seen_through(candidate.settings) {
+                self.watch.seen_through(candidate.settings);
+            }
         }
         Ok(End::Done)
     }

@@ -162,6 +162,13 @@ impl Watch<SerialPorts> for Watching<'_, '_> {
         self.context.screen.progress(progress, found);
     }
 
+    fn seen_through(&mut self, settings: Settings) {
+        self.context.screen.say(&format_args!(
+            "{}: everybody has been asked at {settings}; going on with other settings (Ctrl-C ends with what is found)",
+            self.port
+        ));
+    }
+
     fn left_out(&mut self, settings: Settings) {
         if !self.left_out.contains(&settings) {
             self.left_out.push(settings);
