@@ -49,6 +49,7 @@ mod owner;
 mod plan;
 mod plans;
 mod port;
+pub mod scan;
 mod schedule;
 mod search;
 mod serial;

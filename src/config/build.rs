@@ -75,7 +75,12 @@ pub(super) fn name(node: &Node) -> Option<Name> {
 
 fn gateway(root: &Node) -> Name {
     let given = root.get("gateway").and_then(|gateway| text(gateway, "id")).and_then(|id| id.parse().ok());
-    given.unwrap_or_else(|| Name::from_host(&rustix::system::uname().nodename().to_string_lossy()))
+    given.unwrap_or_else(host_name)
+}
+
+/// What a gateway is called that nobody has given a name.
+pub fn host_name() -> Name {
+    Name::from_host(&rustix::system::uname().nodename().to_string_lossy())
 }
 
 /// Tells of names and other things that may stand only once.

@@ -19,7 +19,8 @@ mod site;
 mod upstreams;
 
 pub use crate::profile::{Problem, Problems};
-pub use endpoints::address;
+pub use build::host_name;
+pub use endpoints::{address, broker};
 pub use format::CONFIG;
 pub use overlay::Overlays;
 

@@ -23,6 +23,9 @@ enum Role {
 
 pub(super) fn image(profile: &Profile, seed: u64, step: i64) -> Image {
     let mut image = Image::default();
+    for mark in &profile.identify {
+        image.0.insert((mark.table, mark.address), mark.equals);
+    }
     let roles = roles(profile);
     // Who is needed by others first: a value is drawn by what its factor says then.
     for first in [true, false] {

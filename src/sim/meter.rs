@@ -22,6 +22,8 @@ pub struct Meter {
     profile: Arc<Profile>,
     unit: u8,
     seed: u64,
+    /// It hears and speaks at this rate only; at any, where none is given.
+    baud: Option<u32>,
     /// First and last readable address of each table.
     areas: BTreeMap<Table, (u32, u32)>,
     /// The registers of one step, kept for the next question.
@@ -31,13 +33,25 @@ pub struct Meter {
 impl Meter {
     pub fn new(profile: Arc<Profile>, unit: u8, seed: u64) -> Meter {
         let mut areas: BTreeMap<Table, (u32, u32)> = BTreeMap::new();
-        for point in &profile.points {
-            let first = u32::from(point.address);
-            let last = first + u32::from(point.format.count().max(1)) - 1;
-            let area = areas.entry(point.table).or_insert((first, last));
+        let points = profile.points.iter().map(|point| (point.table, point.address, point.format.count()));
+        let marks = profile.identify.iter().map(|mark| (mark.table, mark.address, 1));
+        for (table, address, count) in points.chain(marks) {
+            let first = u32::from(address);
+            let last = first + u32::from(count.max(1)) - 1;
+            let area = areas.entry(table).or_insert((first, last));
             *area = (area.0.min(first), area.1.max(last));
         }
-        Meter { profile, unit, seed, areas, image: None }
+        Meter { profile, unit, seed, baud: None, areas, image: None }
+    }
+
+    /// The same meter, set to this baud rate.
+    #[must_use]
+    pub fn at_baud(self, baud: u32) -> Meter {
+        Meter { baud: Some(baud), ..self }
+    }
+
+    pub fn baud(&self) -> Option<u32> {
+        self.baud
     }
 
     pub fn unit(&self) -> u8 {
@@ -50,7 +64,8 @@ impl Meter {
 
     /// A second meter with the same profile and unit id, and other values.
     pub(super) fn twin(&self) -> Meter {
-        Meter::new(Arc::clone(&self.profile), self.unit, self.seed.wrapping_add(OTHER_VALUES))
+        let twin = Meter::new(Arc::clone(&self.profile), self.unit, self.seed.wrapping_add(OTHER_VALUES));
+        Meter { baud: self.baud, ..twin }
     }
 
     /// The last two registers in a row that it has, as a request: what another master asks.

@@ -11,6 +11,7 @@ mod gateway;
 mod inbox;
 mod meter;
 mod outage;
+mod scan;
 mod service;
 mod simulated;
 mod sudden_death;

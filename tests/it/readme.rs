@@ -44,7 +44,7 @@ fn links(page: &str) -> Vec<(String, String)> {
 #[test]
 fn every_configuration_in_the_readme_loads() {
     let blocks = blocks(&page("README.md"), "yaml");
-    assert!(blocks.len() >= 2, "the blocks were not found");
+    assert!(!blocks.is_empty(), "the blocks were not found");
     for block in blocks {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("linesman.yaml");
@@ -70,6 +70,7 @@ fn every_link_leads_to_a_file_and_every_promise_to_its_test() {
         ("tests/", "tests/README.md"),
         ("profiles/", "profiles/README.md"),
         ("docs/", "docs/capture.md"),
+        ("docs/", "docs/commissioning.md"),
     ] {
         for (text, target) in links(&page(name)) {
             let path = root().join(folder).join(&target);
@@ -108,7 +109,9 @@ fn the_commands_that_the_pages_show_exist() {
         help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
     let shown = commands(&page("README.md"));
     assert!(shown.len() >= 8, "{shown:?}");
-    let others = ["systemd/README.md", "docs/capture.md"].map(page).map(|page| commands(&page));
+    let others = ["systemd/README.md", "docs/capture.md", "docs/commissioning.md"]
+        .map(page)
+        .map(|page| commands(&page));
     for command in shown.into_iter().chain(others.concat()) {
         assert!(known.contains(&command.as_str()), "linesman has no command {command}: {known:?}");
     }
