@@ -215,6 +215,7 @@ mod tests {
             ts: Timestamp(1_763_766_000_000),
             took: Duration::from_millis(300),
             clock_unsure: false,
+            boot: None,
             samples: vec![
                 ("voltage_l1".parse().unwrap(), Ok(Value::Number("231.7".parse().unwrap()))),
                 ("energy_import".parse().unwrap(), Ok(Value::Number("12368.72".parse().unwrap()))),

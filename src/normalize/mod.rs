@@ -30,6 +30,7 @@ pub fn reading(scan: &Scan, clock_unsure: bool) -> Reading {
         ts: scan.ts,
         took: scan.took,
         clock_unsure,
+        boot: None,
         samples: scan.fields.iter().filter_map(named).collect(),
     }
 }

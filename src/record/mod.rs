@@ -9,9 +9,10 @@
 //! | octets | meaning |
 //! | --- | --- |
 //! | 1 | version, 1 |
-//! | 1 | flags: bit 0, the clock was unsure |
+//! | 1 | flags: bit 0, the clock was unsure; bit 1, a boot stamp follows |
 //! | 8 | ts, ms since 1970 UTC |
 //! | varint | took, ms |
+//! | 16, 8 | with bit 1: boot id, ns on that boot's clock |
 //! | 1 + n | device: length, octets |
 //! | varint | number of samples, then for each: |
 //! | 1 + n | point: length, octets |
@@ -22,12 +23,13 @@
 
 mod cursor;
 
-use crate::model::{Bad, Decimal, Name, Reading, Sample, Timestamp, Value};
+use crate::model::{Bad, BootId, BootStamp, Decimal, Mono, Name, Reading, Sample, Timestamp, Value};
 use cursor::{Input, put_signed, put_text, put_unsigned};
 use std::time::Duration;
 
 const VERSION: u8 = 1;
 const CLOCK_UNSURE: u8 = 1;
+const BOOT_STAMP: u8 = 2;
 const NUMBER: u8 = 0;
 const FALSE: u8 = 1;
 const TRUE: u8 = 2;
@@ -54,9 +56,14 @@ pub enum DecodeError {
 pub fn encode(reading: &Reading) -> Vec<u8> {
     let mut out = Vec::with_capacity(32 + 28 * reading.samples.len());
     out.push(VERSION);
-    out.push(if reading.clock_unsure { CLOCK_UNSURE } else { 0 });
+    let unsure = if reading.clock_unsure { CLOCK_UNSURE } else { 0 };
+    out.push(unsure | if reading.boot.is_some() { BOOT_STAMP } else { 0 });
     out.extend_from_slice(&reading.ts.0.to_le_bytes());
     put_unsigned(&mut out, reading.took.as_millis());
+    if let Some(stamp) = reading.boot {
+        out.extend_from_slice(&stamp.boot.0.to_le_bytes());
+        out.extend_from_slice(&stamp.at.0.to_le_bytes());
+    }
     put_name(&mut out, &reading.device);
     put_unsigned(&mut out, reading.samples.len() as u128);
     for (point, sample) in &reading.samples {
@@ -75,6 +82,7 @@ pub fn decode(octets: &[u8]) -> Result<Reading, DecodeError> {
     let flags = input.octet()?;
     let ts = Timestamp(i64::from_le_bytes(input.array()?));
     let took = Duration::from_millis(input.unsigned_64()?);
+    let boot = if flags & BOOT_STAMP == 0 { None } else { Some(take_stamp(&mut input)?) };
     let device = take_name(&mut input)?;
     let count = input.unsigned_64()?;
     let mut samples = Vec::new();
@@ -83,9 +91,14 @@ pub fn decode(octets: &[u8]) -> Result<Reading, DecodeError> {
         samples.push((point, take_sample(&mut input)?));
     }
     match input.left() {
-        0 => Ok(Reading { device, ts, took, clock_unsure: flags & CLOCK_UNSURE != 0, samples }),
+        0 => Ok(Reading { device, ts, took, clock_unsure: flags & CLOCK_UNSURE != 0, boot, samples }),
         n => Err(DecodeError::Trailing(n)),
     }
+}
+
+fn take_stamp(input: &mut Input<'_>) -> Result<BootStamp, DecodeError> {
+    let boot = BootId(u128::from_le_bytes(input.array()?));
+    Ok(BootStamp { boot, at: Mono(u64::from_le_bytes(input.array()?)) })
 }
 
 fn put_name(out: &mut Vec<u8>, name: &Name) {
@@ -196,12 +209,14 @@ mod tests {
 
     fn reading() -> impl Strategy<Value = Reading> {
         let samples = proptest::collection::vec(("[A-Za-z0-9_-]{1,64}", sample()), 0..12);
-        ("[A-Za-z0-9_-]{1,64}", any::<i64>(), any::<u32>(), any::<bool>(), samples).prop_map(
-            |(device, ts, took, clock_unsure, samples)| Reading {
+        let clock = (any::<bool>(), any::<Option<(u128, u64)>>());
+        ("[A-Za-z0-9_-]{1,64}", any::<i64>(), any::<u32>(), clock, samples).prop_map(
+            |(device, ts, took, (clock_unsure, boot), samples)| Reading {
                 device: device.parse().unwrap(),
                 ts: Timestamp(ts),
                 took: Duration::from_millis(u64::from(took)),
                 clock_unsure,
+                boot: boot.map(|(boot, at)| BootStamp { boot: BootId(boot), at: Mono(at) }),
                 samples: samples.into_iter().map(|(name, sample)| (name.parse().unwrap(), sample)).collect(),
             },
         )
@@ -237,6 +252,7 @@ mod tests {
             ts: Timestamp(1_763_766_000_000),
             took: Duration::from_millis(300),
             clock_unsure: true,
+            boot: None,
             samples: vec![
                 ("p".parse().unwrap(), Ok(Value::Number("-1.25".parse().unwrap()))),
                 ("on".parse().unwrap(), Ok(Value::Bool(true))),

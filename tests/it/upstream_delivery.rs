@@ -45,6 +45,7 @@ fn reading(n: u64, ts: Timestamp) -> Vec<u8> {
         ts,
         took: Duration::ZERO,
         clock_unsure: false,
+        boot: None,
         samples: vec![("n".parse().unwrap(), Ok(Value::Number(n.into())))],
     })
 }
