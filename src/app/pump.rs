@@ -1,5 +1,6 @@
 //! From scan to record: normalises, packs, hands to the spool. Owns nothing.
 
+use super::time::Timeline;
 use crate::bus::Scan;
 use crate::model::Reading;
 use crate::{normalize, record, spool};
@@ -20,6 +21,7 @@ const BETWEEN: Duration = Duration::from_millis(10);
 pub(super) async fn run(
     mut scans: mpsc::Receiver<Scan>,
     spool: spool::Writer,
+    time: Timeline,
     onlooker: Option<mpsc::Sender<Reading>>,
     stop: CancellationToken,
 ) {
@@ -42,7 +44,12 @@ pub(super) async fn run(
             }
         }
         not_before = Instant::now() + BETWEEN;
-        let readings: Vec<Reading> = batch.drain(..).map(|scan| normalize::reading(&scan, false)).collect();
+        let stamped = |scan: Scan| {
+            let mut reading = normalize::reading(&scan, false);
+            time.stamp(&mut reading);
+            reading
+        };
+        let readings: Vec<Reading> = batch.drain(..).map(stamped).collect();
         let records = readings.iter().map(|reading| (reading.ts.0, record::encode(reading)));
         if spool.append_all(records.collect()).await.is_err() {
             return;
@@ -76,7 +83,8 @@ mod tests {
         let spool = spool::start(config, &["u".to_owned()]).unwrap();
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
-        let pump = tokio::spawn(run(scans_in, spool.writer(), None, CancellationToken::new()));
+        let pump =
+            tokio::spawn(run(scans_in, spool.writer(), Timeline::still(), None, CancellationToken::new()));
         // One alone, some that come while the pump waits, more than a batch, and what is left at the end.
         let mut sent = 0;
         for burst in [1, 5, 200, 3] {
@@ -107,7 +115,7 @@ mod tests {
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
         let (shown, mut seen) = mpsc::channel(1024);
-        tokio::spawn(run(scans_in, spool.writer(), Some(shown), CancellationToken::new()));
+        tokio::spawn(run(scans_in, spool.writer(), Timeline::still(), Some(shown), CancellationToken::new()));
         let start = Instant::now();
         let mut arrived = Vec::new();
         for n in 1..=3 {

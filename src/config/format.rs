@@ -29,6 +29,7 @@ pub static CONFIG: Table = Table {
         ),
         Key::new("uplinks", Kind::Anything, "network paths").later("the system's own routing is used"),
         Key::new("http", Kind::Table(&HTTP), "health, metrics and status over HTTP; no key, no listener"),
+        Key::new("clock", Kind::Table(&CLOCK), "when the wall clock is taken for right"),
     ],
     exactly_one: &[],
 };
@@ -321,3 +322,22 @@ static HTTP: Table = Table {
     keys: &[Key::new("listen", Kind::Scalar(&LISTEN), "address and port, such as 127.0.0.1:8580").required()],
     exactly_one: &[],
 };
+
+static CLOCK: Table = Table {
+    what: "`clock`",
+    doc: "When the wall clock is taken for right. Until then readings are marked, and dated when it is.",
+    keys: &[
+        Key::new("trust", Kind::Word(TRUSTS), "synchronized unless given"),
+        Key::new(
+            "sync_file",
+            Kind::Scalar(&TEXT),
+            "a file that is there once the clock is right; the system is asked unless given",
+        ),
+    ],
+    exactly_one: &[],
+};
+
+static TRUSTS: &[Word] = &[
+    Word::new("synchronized", "when the system says that it was set by a time server"),
+    Word::new("always", "always: somebody sets it by hand, or a battery keeps it"),
+];

@@ -11,11 +11,24 @@ pub const BOOTS: usize = 64;
 pub struct Dating {
     /// In the order in which they became known.
     boots: Vec<(BootId, i64)>,
+    /// The boot that runs now: the only one that can still become known.
+    current: Option<BootId>,
 }
 
 impl Dating {
     pub fn zero_of(&self, boot: BootId) -> Option<i64> {
         self.boots.iter().find(|(known, _)| *known == boot).map(|(_, zero)| *zero)
+    }
+
+    pub fn set_current(&mut self, boot: BootId) {
+        self.current = Some(boot);
+    }
+
+    /// Whether waiting may bring the right time of this reading.
+    pub fn may_yet_date(&self, reading: &Reading) -> bool {
+        let boot = reading.boot.map(|stamp| stamp.boot);
+        reading.clock_unsure
+            && boot.is_some_and(|boot| self.current == Some(boot) && self.zero_of(boot).is_none())
     }
 
     /// Takes in, or corrects, when a boot's clock stood at zero.
@@ -72,6 +85,9 @@ mod tests {
         assert_eq!((mine.ts.0, mine.clock_unsure, mine.boot), (1_700_000_060_000, false, None));
         assert_eq!((other, bare), (reading(Some(2)), reading(None)));
         // What was right from the beginning is left alone.
+        dating.set_current(BootId(2));
+        assert!(dating.may_yet_date(&reading(Some(2))) && !dating.may_yet_date(&reading(Some(1))));
+        assert!(!dating.may_yet_date(&reading(None)) && !dating.may_yet_date(&reading(Some(3))));
         let mut sure = Reading { clock_unsure: false, ..reading(Some(1)) };
         dating.date(&mut sure);
         assert_eq!(sure.ts, Timestamp(5));

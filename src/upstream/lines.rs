@@ -93,7 +93,8 @@ fn encode(work: &Work, records: &[Stored]) -> Batch {
     let mut batch = Batch { text: String::new(), settle: Vec::new() };
     for stored in records {
         let readable = match record::decode(&stored.octets) {
-            Ok(reading) => {
+            Ok(mut reading) => {
+                work.dating.borrow().date(&mut reading);
                 let number = Number { epoch: stored.epoch, seq: stored.seq };
                 batch.text.push_str(&json::reading(&reading, number, Some(gateway.as_str())));
                 batch.text.push('\n');

@@ -30,7 +30,7 @@ mod stdout;
 pub use config::{Config, Kind};
 
 use crate::model::status::UpstreamStatus;
-use crate::model::{Chronicle, Clock, Name, Site};
+use crate::model::{Chronicle, Clock, Dating, Name, Site};
 use crate::spool;
 use report::Report;
 use std::sync::Arc;
@@ -53,6 +53,7 @@ struct Work {
     site: watch::Receiver<Arc<Site>>,
     version: &'static str,
     clock: Arc<dyn Clock>,
+    dating: watch::Receiver<Arc<Dating>>,
     events: watch::Receiver<Chronicle>,
     /// The number of the last event that the far end has acknowledged.
     told: u64,
@@ -66,6 +67,8 @@ pub struct Surroundings {
     pub events: watch::Receiver<Chronicle>,
     pub version: &'static str,
     pub clock: Arc<dyn Clock>,
+    /// Dates readings that were taken while the clock was unsure.
+    pub dating: watch::Receiver<Arc<Dating>>,
     pub stop: CancellationToken,
 }
 
@@ -79,10 +82,11 @@ impl std::fmt::Debug for Surroundings {
 /// says good-bye, and ends.
 pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Running {
     let Config { name, kind } = config;
-    let Surroundings { site, events, version, clock, stop } = around;
+    let Surroundings { site, events, version, clock, dating, stop } = around;
     let (report, status) = Report::new(&name, kind.word(), reader.account());
     let (ended_tx, ended) = oneshot::channel::<()>();
-    let work = Work { name: name.clone(), reader, site, version, clock, events, told: 0, stop, report };
+    let work =
+        Work { name: name.clone(), reader, site, version, clock, dating, events, told: 0, stop, report };
     tokio::spawn(async move {
         let _ended = ended_tx;
         match kind {

@@ -3,7 +3,8 @@
 use crate::common::broker::{Client, Packet, StubBroker};
 use linesman::model::status::UpstreamState;
 use linesman::model::{
-    Chronicle, Clock, DeviceInfo, Event, EventKind, Reading, Site, SystemClock, Timestamp, Value,
+    BootId, BootStamp, Chronicle, Clock, Dating, DeviceInfo, Event, EventKind, Mono, Reading, Site,
+    SystemClock, Timestamp, Value,
 };
 use linesman::upstream::{self, Kind, file, mqtt};
 use linesman::{record, spool};
@@ -22,6 +23,7 @@ struct Gateway {
     stop: CancellationToken,
     _site: watch::Sender<Arc<Site>>,
     events: watch::Sender<Chronicle>,
+    dating: watch::Sender<Arc<Dating>>,
     _dir: tempfile::TempDir,
 }
 
@@ -62,9 +64,10 @@ impl Gateway {
         let reader = spool.reader("u").unwrap();
         let (events_tx, events) = watch::channel(Chronicle::default());
         let clock = Arc::new(SystemClock);
-        let around = upstream::Surroundings { site, events, version: "0", clock, stop: stop.clone() };
+        let (dating_tx, dating) = watch::channel(Arc::new(Dating::default()));
+        let around = upstream::Surroundings { site, events, version: "0", clock, dating, stop: stop.clone() };
         let running = upstream::start(config, reader, around);
-        Gateway { spool, running, stop, _site: site_tx, events: events_tx, _dir: dir }
+        Gateway { spool, running, stop, _site: site_tx, events: events_tx, dating: dating_tx, _dir: dir }
     }
 
     fn to(broker: &StubBroker) -> Gateway {
@@ -318,4 +321,28 @@ async fn a_file_that_cannot_be_written_keeps_its_records_and_says_so() {
     assert_eq!(gateway.cursor(), 0);
     std::fs::create_dir(gateway._dir.path().join("no")).unwrap();
     gateway.until_cursor_is(2).await;
+}
+
+#[tokio::test]
+async fn a_reading_of_an_unsure_clock_is_marked_until_its_boot_is_dated_and_right_from_then_on() {
+    let broker = StubBroker::start().await;
+    let gateway = Gateway::to(&broker);
+    let unsure = |n: u64| Reading {
+        device: "m".parse().unwrap(),
+        ts: SystemClock.utc(),
+        took: Duration::ZERO,
+        clock_unsure: true,
+        boot: Some(BootStamp { boot: BootId(7), at: Mono(n * 1_000_000_000) }),
+        samples: vec![("n".parse().unwrap(), Ok(Value::Number(n.into())))],
+    };
+    let (mut client, _) = broker.welcome().await;
+    gateway.spool.writer().append(1, record::encode(&unsure(1))).await.unwrap();
+    let (packet, payload) = client.publish_to("/m").await;
+    assert!(payload.contains(r#""clock":"unsure""#), "{payload}");
+    client.acknowledge(packet).await;
+    gateway.until_cursor_is(1).await;
+    gateway.dating.send_modify(|dating| Arc::make_mut(dating).know(BootId(7), 4_102_444_800_000));
+    gateway.spool.writer().append(1, record::encode(&unsure(2))).await.unwrap();
+    let (_, payload) = client.publish_to("/m").await;
+    assert!(payload.starts_with(r#"{"ts":4102444802000,"#) && !payload.contains("clock"), "{payload}");
 }

@@ -192,7 +192,10 @@ impl<'a> Session<'a> {
 
     fn hand_over(&mut self, stored: &Stored) -> Result<(), Ended> {
         let reading = match record::decode(&stored.octets) {
-            Ok(reading) => reading,
+            Ok(mut reading) => {
+                self.work.dating.borrow().date(&mut reading);
+                reading
+            }
             Err(error) => {
                 tracing::warn!(upstream = %self.work.name, position = stored.position, %error, "record given up");
                 self.window.given_up(stored.position, "undecodable", Instant::now());
