@@ -80,7 +80,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn of((name, account): &'a (String, Account)) -> Cursor<'a> {
-        let Account { cursor, sampled, delivered, pending, left_out, dropped } = account;
+        let Account { cursor, sampled, delivered, pending, left_out, dropped, .. } = account;
         Cursor {
             name,
             cursor: *cursor,

@@ -3,6 +3,7 @@
 use super::cursor::{Account, Cursor, Outcome, SLOT, slot_offset};
 use super::disk::Disk;
 use super::format::{self, HEADER, SegmentHeader};
+use super::gaps::Gap;
 use super::recover;
 use super::{Config, OpenError, Status, Stored, WhenFull};
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +17,7 @@ const LARGEST_SEGMENT: u64 = 1 << 20;
 /// The cap is divided into at least so many segments, so that making room costs an eighth at most.
 const SEGMENTS: u64 = 8;
 /// A cursor file's allocation, counted against the cap.
-const CURSOR_ALLOCATION: u64 = 4096;
+const CURSOR_ALLOCATION: u64 = 2 * SLOT as u64;
 
 /// One file of records.
 #[derive(Debug)]
@@ -252,16 +253,44 @@ impl<D: Disk> Log<D> {
     }
 
     pub(super) fn lose(&mut self, from: u64, to: u64, reason: &str) {
+        let span = self.sampled_between(from, to);
         for named in self.cursors.values_mut() {
-            named.cursor.lose(from, to, reason);
+            named.cursor.lose(from, to, reason, span);
         }
     }
 
-    pub(super) fn settle(&mut self, name: &str, upto: u64, outcome: &Outcome) {
-        let upto = upto.min(self.head);
+    /// What of these positions is not settled yet is settled this way.
+    pub(super) fn settle(&mut self, name: &str, from: u64, to: u64, outcome: &Outcome) {
+        let to = to.min(self.head);
+        let span = self.sampled_between(from, to);
         if let Some(named) = self.cursors.get_mut(name) {
-            named.cursor.settle(upto, outcome);
+            named.cursor.settle_range(from, to, outcome, span);
         }
+    }
+
+    pub(super) fn tell_gaps(&mut self, name: &str) -> Vec<Gap> {
+        self.cursors.get_mut(name).map_or_else(Vec::new, |named| named.cursor.gaps.tell())
+    }
+
+    pub(super) fn announced(&mut self, name: &str, gap: u64) {
+        if let Some(named) = self.cursors.get_mut(name) {
+            named.cursor.gaps.announced(gap);
+        }
+    }
+
+    /// When these were sampled, as narrowly as is known without reading: to the record in memory, to the
+    /// segment on disk.
+    fn sampled_between(&self, from: u64, to: u64) -> (i64, i64) {
+        let in_memory = |position: u64| {
+            let at = self.tail.partition_point(|record| record.position < position);
+            self.tail.get(at).filter(|record| record.position == position).map(|record| record.ts_ms)
+        };
+        let after = |position: u64| self.segments.partition_point(|segment| segment.first <= position);
+        let begins = |index: usize| self.segments.get(index).map(|segment| segment.first_ts);
+        let first =
+            in_memory(from).or_else(|| begins(after(from).saturating_sub(1))).unwrap_or(self.newest_ts);
+        let last = in_memory(to).or_else(|| begins(after(to))).unwrap_or(self.newest_ts);
+        (first.min(last), last)
     }
 
     pub(super) fn accounts(&self) -> impl Iterator<Item = (&String, Account)> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::spool::disk::RealDisk;
+use crate::spool::owner::Question;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::fs;
@@ -161,7 +162,7 @@ pub(super) fn number(record: &Stored) -> u64 {
 pub(super) fn all<D: Disk>(log: &mut Log<D>, mut after: u64) -> Vec<Stored> {
     let mut out = Vec::new();
     loop {
-        let bite = log.read(after, 7, 4000).unwrap();
+        let bite = read(log, after, 7, 4000).unwrap();
         let Some(last) = bite.last() else { return out };
         after = last.position;
         out.extend(bite);
@@ -173,6 +174,16 @@ pub(super) fn balanced<D: Disk>(log: &Log<D>) {
         let sum = a.delivered + a.pending + a.left_out + a.dropped.values().sum::<u64>();
         assert_eq!(a.sampled, sum, "{name}: {a:?}");
     }
+}
+
+/// Whatever is there, settled or not.
+pub(super) fn read<D: Disk>(
+    log: &mut Log<D>,
+    after: u64,
+    at_most: usize,
+    octets: usize,
+) -> io::Result<Vec<Stored>> {
+    log.read(&Question { name: "nobody".to_owned(), after, upto: u64::MAX, at_most, octets })
 }
 
 #[test]
@@ -190,7 +201,7 @@ fn what_is_committed_is_there_after_a_crash_and_numbers_go_on() {
     let first_epoch = {
         let mut log = open(dir.path(), 1 << 20);
         (1..=50).for_each(|n| log.append(n, payload(n as u64, 100)));
-        log.settle("a", 20, &Outcome::Delivered);
+        log.settle("a", 0, 20, &Outcome::Delivered);
         log.commit().unwrap();
         (51..=60).for_each(|n| log.append(n, payload(n as u64, 100)));
         log.epoch()
@@ -201,7 +212,7 @@ fn what_is_committed_is_there_after_a_crash_and_numbers_go_on() {
     assert!(records.iter().all(|r| r.epoch == first_epoch && r.seq == r.position));
     assert_eq!(log.accounts().map(|(_, a)| a.cursor).collect::<Vec<_>>(), [20, 0]);
     log.append(99, payload(99, 10));
-    let newest = log.read(50, 1, 1000).unwrap().remove(0);
+    let newest = read(&mut log, 50, 1, 1000).unwrap().remove(0);
     assert_eq!((newest.position, newest.seq, number(&newest)), (51, 1, 99));
     assert_ne!(newest.epoch, first_epoch);
 }
@@ -211,12 +222,12 @@ fn the_cap_holds_and_every_drop_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let cap = 256 << 10;
     let mut log = open(dir.path(), cap);
-    log.settle("a", 0, &Outcome::Delivered);
+    log.settle("a", 0, 0, &Outcome::Delivered);
     for n in 1..=4000u64 {
         log.append(n as i64, payload(n, 200));
         if n % 37 == 0 {
             log.commit().unwrap();
-            log.settle("a", n - 5, &Outcome::Delivered);
+            log.settle("a", 0, n - 5, &Outcome::Delivered);
             balanced(&log);
             let on_disk: u64 =
                 fs::read_dir(&log.folder).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
@@ -349,7 +360,7 @@ proptest! {
                 Step::Settle(which, n) => {
                     let name = if which { "a" } else { "b" };
                     let at = log.cursors[name].cursor.position();
-                    log.settle(name, at + u64::from(n), &Outcome::Delivered);
+                    log.settle(name, 0, at + u64::from(n), &Outcome::Delivered);
                 }
                 Step::Crash => {
                     drop(log);

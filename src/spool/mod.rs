@@ -62,21 +62,24 @@ mod config;
 mod cursor;
 mod disk;
 mod format;
+mod gaps;
 mod inspect;
 mod log;
 mod owner;
+mod ranges;
 mod read_back;
 mod recover;
 mod room;
 
 pub use config::{Config, WhenFull};
-pub use cursor::Account;
+pub use cursor::{Account, Outcome};
+pub use gaps::Gap;
 pub use inspect::{Damage, Inspection, inspect};
 
-use cursor::Outcome as Settled;
-use owner::Request;
+use owner::{Question, Request};
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -260,14 +263,26 @@ impl Reader {
         self.account.clone()
     }
 
-    /// Records after this position, oldest first, those not yet committed among them; what is lost is
-    /// skipped. At least one record if there is any, however large.
+    /// Records after this position that this upstream has not settled yet, oldest first; those not yet
+    /// committed are among them, and what is lost is skipped. At least one record if there is any, however
+    /// large.
     pub async fn read(&self, after: u64, at_most: usize, octets: usize) -> Result<Vec<Stored>, Closed> {
+        self.read_until(after, u64::MAX, at_most, octets).await
+    }
+
+    /// The same, up to this position and not beyond: the backlog below where live records begin.
+    pub async fn read_until(
+        &self,
+        after: u64,
+        upto: u64,
+        at_most: usize,
+        octets: usize,
+    ) -> Result<Vec<Stored>, Closed> {
         let (done, answer) = oneshot::channel();
-        let request = Request::Read { after, at_most, octets, done };
-        self.requests.send(request).await.map_err(|_| Closed)?;
+        let question = Question { name: self.name.clone(), after, upto, at_most, octets };
+        self.requests.send(Request::Read { question, done }).await.map_err(|_| Closed)?;
         let found = answer.await.map_err(|_| Closed)?;
-        if found.records.is_empty() {
+        if found.records.is_empty() && upto >= found.head {
             self.exhausted.fetch_max(found.head, Ordering::Relaxed);
         }
         Ok(found.records)
@@ -280,23 +295,45 @@ impl Reader {
         self.head.wait_for(|head| *head > position).await.map(drop).map_err(|_| Closed)
     }
 
+    /// What of these positions is not settled yet is settled this way: in any order, with holes between. What
+    /// lies beyond the cursor is remembered as ranges, so that live records that have arrived are not sent
+    /// again with the backlog.
+    pub async fn settle(
+        &self,
+        positions: impl IntoIterator<Item = RangeInclusive<u64>>,
+        outcome: Outcome,
+    ) -> Result<(), Closed> {
+        let ranges = positions.into_iter().map(RangeInclusive::into_inner).collect();
+        let request = Request::Settle { name: self.name.clone(), ranges, outcome };
+        self.requests.send(request).await.map_err(|_| Closed)
+    }
+
     /// The far end has taken everything up to here.
     pub async fn ack(&self, upto: u64) -> Result<(), Closed> {
-        self.settle(upto, Settled::Delivered).await
+        self.settle([0..=upto], Outcome::Delivered).await
     }
 
     /// A filter left nothing of these to send.
     pub async fn leave_out(&self, upto: u64) -> Result<(), Closed> {
-        self.settle(upto, Settled::LeftOut).await
+        self.settle([0..=upto], Outcome::LeftOut).await
     }
 
-    /// These will never be delivered, for this reason: counted, and gone on.
+    /// These will never be delivered, for this reason: counted, and gone on. A gap record says so.
     pub async fn give_up(&self, upto: u64, reason: &str) -> Result<(), Closed> {
-        self.settle(upto, Settled::Dropped(reason.to_owned())).await
+        self.settle([0..=upto], Outcome::Dropped(reason.to_owned())).await
     }
 
-    async fn settle(&self, upto: u64, outcome: Settled) -> Result<(), Closed> {
-        let request = Request::Settle { name: self.name.clone(), upto, outcome };
+    /// Losses that the far end has not been told of, oldest first; [`Account::gaps`] says when there are some.
+    /// What is handed out here no longer grows: a loss that goes on becomes another gap.
+    pub async fn gaps(&self) -> Result<Vec<Gap>, Closed> {
+        let (done, answer) = oneshot::channel();
+        self.requests.send(Request::Gaps { name: self.name.clone(), done }).await.map_err(|_| Closed)?;
+        answer.await.map_err(|_| Closed)
+    }
+
+    /// The far end has taken the announcement of this gap ([`Gap::id`]); durable with the next commit.
+    pub async fn announced(&self, gap: u64) -> Result<(), Closed> {
+        let request = Request::Announced { name: self.name.clone(), gap };
         self.requests.send(request).await.map_err(|_| Closed)
     }
 }

@@ -4,6 +4,7 @@ use super::Status;
 use super::Stored;
 use super::cursor::{Account, Outcome};
 use super::disk::Disk;
+use super::gaps::Gap;
 use super::log::Log;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,11 +23,23 @@ pub(super) type CommitAnswer = oneshot::Sender<Result<(), String>>;
 #[derive(Debug)]
 pub(super) enum Request {
     Append { records: Vec<(i64, Vec<u8>)> },
-    Read { after: u64, at_most: usize, octets: usize, done: oneshot::Sender<Found> },
-    Settle { name: String, upto: u64, outcome: Outcome },
+    Read { question: Question, done: oneshot::Sender<Found> },
+    Settle { name: String, ranges: Vec<(u64, u64)>, outcome: Outcome },
+    Gaps { name: String, done: oneshot::Sender<Vec<Gap>> },
+    Announced { name: String, gap: u64 },
     SetUpstreams { names: Vec<String>, done: oneshot::Sender<()> },
     Commit { done: CommitAnswer },
     Close { done: oneshot::Sender<()> },
+}
+
+/// Which records an upstream wants.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub name: String,
+    pub after: u64,
+    pub upto: u64,
+    pub at_most: usize,
+    pub octets: usize,
 }
 
 /// What reading brought, and the head at that moment.
@@ -135,14 +148,18 @@ impl<D: Disk> Owner<D> {
                 self.due.get_or_insert_with(|| Instant::now() + self.log.config.commit_every);
                 self.head.send_replace(self.log.head());
             }
-            Request::Read { after, at_most, octets, done } => {
+            Request::Read { question, done } => {
                 let head = self.log.head();
-                match self.log.read(after, at_most, octets) {
+                match self.log.read(&question) {
                     Ok(records) => drop(done.send(Found { records, head })),
-                    Err(_) => self.unanswered.push(Request::Read { after, at_most, octets, done }),
+                    Err(_) => self.unanswered.push(Request::Read { question, done }),
                 }
             }
-            Request::Settle { name, upto, outcome } => self.log.settle(&name, upto, &outcome),
+            Request::Settle { name, ranges, outcome } => {
+                ranges.iter().for_each(|(from, to)| self.log.settle(&name, *from, *to, &outcome));
+            }
+            Request::Gaps { name, done } => drop(done.send(self.log.tell_gaps(&name))),
+            Request::Announced { name, gap } => self.log.announced(&name, gap),
             Request::SetUpstreams { names, done } => {
                 // What an upstream that goes has settled must be there when it comes back.
                 let _ = self.commit(Instant::now());

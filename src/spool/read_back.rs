@@ -4,6 +4,7 @@ use super::Stored;
 use super::disk::Disk;
 use super::format;
 use super::log::Log;
+use super::owner::Question;
 use std::io;
 
 /// After so many failures to read a segment, a second apart, its records count as damaged: a bad block
@@ -11,9 +12,29 @@ use std::io;
 const TRIES: u32 = 5;
 
 impl<D: Disk> Log<D> {
-    /// Records after `after`, from memory where they are there, else from the segment that holds them.
+    /// What the upstream has not settled yet, from memory where it is there, else from the segment that holds it.
     /// An error is for now only: the same question may be answered later.
-    pub(super) fn read(&mut self, after: u64, at_most: usize, octets: usize) -> io::Result<Vec<Stored>> {
+    pub(super) fn read(&mut self, question: &Question) -> io::Result<Vec<Stored>> {
+        let mut after = question.after;
+        loop {
+            let cursor = self.cursors.get(&question.name).map(|named| &named.cursor);
+            after = cursor.map_or(after, |cursor| cursor.settled_from(after));
+            if after >= question.upto {
+                return Ok(Vec::new());
+            }
+            let mut found = self.read_any(after, question.at_most, question.octets)?;
+            let Some(end) = found.last().map(|record| record.position) else { return Ok(found) };
+            let cursor = self.cursors.get(&question.name).map(|named| &named.cursor);
+            let settled = |position| cursor.is_some_and(|cursor| cursor.is_settled(position));
+            found.retain(|record| record.position <= question.upto && !settled(record.position));
+            if !found.is_empty() || end >= question.upto {
+                return Ok(found);
+            }
+            after = end;
+        }
+    }
+
+    fn read_any(&mut self, after: u64, at_most: usize, octets: usize) -> io::Result<Vec<Stored>> {
         let mut from = after.saturating_add(1);
         while from <= self.head {
             if self.tail.front().is_some_and(|oldest| oldest.position <= from) {

@@ -45,7 +45,7 @@ pub(super) fn open<D: Disk>(config: Config, upstreams: &[String], disk: D) -> Re
     };
     let saved = saved_cursors(&folder).map_err(failed)?;
     // Never below a cursor: a position that an upstream has settled must not name another record.
-    let head = saved.iter().map(|(_, _, cursor)| cursor.position()).fold(last, u64::max);
+    let head = saved.iter().map(|(_, _, cursor)| cursor.last()).fold(last, u64::max);
     let epoch = random_epoch().map_err(failed)?;
     let aside = octets_in(&folder.join(DAMAGED));
     let parts = Recovered { disk, config, folder, lock, epoch, segments, head, aside };
@@ -86,9 +86,7 @@ impl<D: Disk> Log<D> {
         }
         // What the caps took while an upstream was away is its loss too.
         let kept_from = oldest.unwrap_or(self.head() + 1);
-        for named in self.cursors.values_mut() {
-            named.cursor.lose(1, kept_from - 1, "spool-full");
-        }
+        self.lose(1, kept_from - 1, "spool-full");
         // A new upstream's place is durable at once: a crash must not make it start later again.
         if !self.has_uncommitted()
             && let Err(error) = self.save_cursors()

@@ -2,7 +2,7 @@
 
 use super::tests::{
     EIO, EMFILE, ENOSPC, QuickDisk, account, all, balanced, config, fill, number, octets_in, open, payload,
-    quick,
+    quick, read,
 };
 use super::*;
 use std::fs;
@@ -52,7 +52,7 @@ fn a_disk_that_refuses_every_write_costs_no_old_segment_and_leaves_no_litter() {
         }
     }
     assert!(octets_in(&log.folder) <= before, "{} after {before}", octets_in(&log.folder));
-    assert_eq!(log.read(0, 1, 1).unwrap().first().map(number), Some(1));
+    assert_eq!(read(&mut log, 0, 1, 1).unwrap().first().map(number), Some(1));
     assert_eq!(account(&log, "a").dropped.keys().collect::<Vec<_>>(), ["disk-ill"]);
     balanced(&log);
 }
@@ -64,13 +64,13 @@ fn a_segment_that_cannot_be_read_for_a_while_is_not_counted_as_lost() {
     fill(&mut log, 1..=2000);
     log.commit().unwrap();
     disk.fails.set(Some(("read", EMFILE, 50)));
-    (0..50).for_each(|_| assert!(log.read(0, 10, 1000).is_err()));
+    (0..50).for_each(|_| assert!(read(&mut log, 0, 10, 1000).is_err()));
     assert_eq!(all(&mut log, 0).len(), 2000);
     assert!(account(&log, "a").dropped.is_empty());
     log.loaded = None;
     disk.fails.set(Some(("read", EIO, 5)));
-    (0..4).for_each(|_| assert!(log.read(0, 10, 1000).is_err()));
-    assert!(number(&log.read(0, 10, 1000).unwrap()[0]) > 1, "a bad block holds up what comes after it");
+    (0..4).for_each(|_| assert!(read(&mut log, 0, 10, 1000).is_err()));
+    assert!(number(&read(&mut log, 0, 10, 1000).unwrap()[0]) > 1, "a bad block holds up what comes after it");
     assert!(account(&log, "a").dropped["damaged"] > 0);
     balanced(&log);
 }
@@ -109,7 +109,7 @@ fn a_damaged_cursor_means_twice_rather_than_never() {
     {
         let mut log = open(dir.path(), 1 << 20);
         fill(&mut log, 1..=100);
-        log.settle("a", 90, &Outcome::Delivered);
+        log.settle("a", 0, 90, &Outcome::Delivered);
         log.commit().unwrap();
     }
     fs::write(dir.path().join("v1/b.cursor"), [7; 4096]).unwrap();
