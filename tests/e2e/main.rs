@@ -4,6 +4,7 @@
 
 mod broker;
 mod capture;
+mod clock;
 mod demo;
 mod foreign;
 mod gateway;
