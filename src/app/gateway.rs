@@ -3,7 +3,7 @@
 use super::memory::Keeper;
 use super::parts::{Part, PartId, Parts};
 use super::time::{self, Boots, Timeline};
-use super::watch_over::Watchdog;
+use super::watch_over::{PumpSign, Watchdog};
 use super::{Loader, Order, RunError, VERSION, chronicle, notify, pump};
 use crate::bus;
 use crate::bus::capture::{Capture, Tap};
@@ -43,6 +43,8 @@ pub(super) struct Gateway {
     parts: Parts,
     /// Kept so that a reload can start lines; dropped at the end so that the pump can end.
     scans: Option<mpsc::Sender<bus::Scan>>,
+    /// How many batches the pump has handed on.
+    batches: watch::Sender<u64>,
     events: mpsc::Sender<Event>,
     chronicle: watch::Receiver<Chronicle>,
     memory: Keeper,
@@ -93,6 +95,7 @@ impl Gateway {
             sources: watch::Sender::new(Arc::new(sources)),
             parts: Parts::default(),
             scans: Some(scans),
+            batches: watch::Sender::new(0),
             events,
             chronicle: chronicle.subscribe(),
             memory,
@@ -119,7 +122,8 @@ impl Gateway {
         listener: Option<TcpListener>,
     ) -> Result<(), RunError> {
         let stop = CancellationToken::new();
-        let pump = pump::run(scans, self.spool.writer(), self.time.clone(), onlooker, stop.clone());
+        let (writer, batches) = (self.spool.writer(), self.batches.clone());
+        let pump = pump::run(scans, writer, self.time.clone(), onlooker, batches, stop.clone());
         self.parts.add(PartId::Pump, Part::task(stop, pump));
         if let Some(listener) = listener {
             let stop = CancellationToken::new();
@@ -176,8 +180,14 @@ impl Gateway {
         self.parts.add(PartId::Upstream(name), Part::upstream(stop, running));
     }
 
-    fn publish_sources(&self) {
+    fn pump_sign(&self) -> PumpSign {
+        let waited_for = self.scans.as_ref().is_some_and(|scans| scans.capacity() < scans.max_capacity());
+        PumpSign { batches: *self.batches.borrow(), waited_for }
+    }
+
+    fn publish_sources(&mut self) {
         let (lines, upstreams) = (self.parts.line_statuses(), self.parts.upstream_statuses());
+        self.watchdog.watch_upstreams(upstreams.clone());
         let (gateway, config) = (self.config.gateway.to_string(), self.config.hash.clone());
         self.sources.send_modify(|sources| {
             *sources = Arc::new(Sources { gateway, config, lines, upstreams, ..Sources::clone(sources) });
@@ -201,7 +211,7 @@ impl Gateway {
                 }
                 Some(Order::Reload) = orders.recv() => self.reload(loader).await?,
                 _ = looks.tick() => {
-                    self.watchdog.look(self.time.mono());
+                    self.watchdog.look(self.time.mono(), self.pump_sign());
                     self.keep_memory();
                 }
             }

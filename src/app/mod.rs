@@ -11,8 +11,10 @@
 //!   the upstreams drain for a moment and say good-bye. At most five seconds in all.
 //! - A reload touches what changed: lines and upstreams whose configuration differs are restarted,
 //!   the others never notice. A configuration that does not check is refused whole.
-//! - The watchdog is fed only while the spool and this supervisor make progress. A line whose owner
-//!   stops turning is flagged *stuck* and no longer counts: one hung driver must not restart the rest.
+//! - The watchdog is fed only while the spool, the pump, the connected sessions and this supervisor make progress.
+//!   A line whose owner stops turning is flagged *stuck* and no longer counts: one hung driver must not restart the
+//!   rest. Whether a far end can be reached never counts.
+//! - Memory is bounded: every queue has a length that is a constant with a sentence (a test holds us to it).
 
 mod chronicle;
 mod gateway;

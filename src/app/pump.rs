@@ -5,7 +5,7 @@ use crate::bus::Scan;
 use crate::model::Reading;
 use crate::{normalize, record, spool};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -17,12 +17,14 @@ const BATCH: usize = 64;
 const BETWEEN: Duration = Duration::from_millis(10);
 
 /// Runs until the lines are gone. `stop` is for the end only, when a line that hangs in its driver
-/// still holds a sender: then what is queued is handed on and the pump ends all the same.
+/// still holds a sender: then what is queued is handed on and the pump ends all the same. `batches` shows the
+/// watchdog that it turns.
 pub(super) async fn run(
     mut scans: mpsc::Receiver<Scan>,
     spool: spool::Writer,
     time: Timeline,
     onlooker: Option<mpsc::Sender<Reading>>,
+    batches: watch::Sender<u64>,
     stop: CancellationToken,
 ) {
     let (mut batch, mut not_before) = (Vec::with_capacity(BATCH), Instant::now());
@@ -54,6 +56,7 @@ pub(super) async fn run(
         if spool.append_all(records.collect()).await.is_err() {
             return;
         }
+        batches.send_modify(|batches| *batches += 1);
         if let Some(onlooker) = &onlooker {
             for reading in readings {
                 // The onlooker only looks on: what it has no room for passes it by.
@@ -83,8 +86,14 @@ mod tests {
         let spool = spool::start(config, &["u".to_owned()]).unwrap();
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
-        let pump =
-            tokio::spawn(run(scans_in, spool.writer(), Timeline::still(), None, CancellationToken::new()));
+        let pump = tokio::spawn(run(
+            scans_in,
+            spool.writer(),
+            Timeline::still(),
+            None,
+            watch::Sender::new(0),
+            CancellationToken::new(),
+        ));
         // One alone, some that come while the pump waits, more than a batch, and what is left at the end.
         let mut sent = 0;
         for burst in [1, 5, 200, 3] {
@@ -115,7 +124,14 @@ mod tests {
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
         let (shown, mut seen) = mpsc::channel(1024);
-        tokio::spawn(run(scans_in, spool.writer(), Timeline::still(), Some(shown), CancellationToken::new()));
+        tokio::spawn(run(
+            scans_in,
+            spool.writer(),
+            Timeline::still(),
+            Some(shown),
+            watch::Sender::new(0),
+            CancellationToken::new(),
+        ));
         let start = Instant::now();
         let mut arrived = Vec::new();
         for n in 1..=3 {

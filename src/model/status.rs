@@ -119,6 +119,8 @@ pub struct UpstreamStatus {
     pub dropped: BTreeMap<String, u64>,
     pub last_delivery: Option<Timestamp>,
     pub reconnects: u64,
+    /// Rises at least once a second while a session turns; stays 0 where there are no sessions.
+    pub heartbeat: u64,
 }
 
 /// What is known of the wall clock.

@@ -131,6 +131,10 @@ impl Gateway {
         self.child.ended().is_none()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.child.0.id()).unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();

@@ -11,6 +11,7 @@ mod gateway;
 mod inbox;
 mod meter;
 mod outage;
+mod process;
 mod service;
 mod simulated;
 mod sudden_death;

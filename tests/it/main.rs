@@ -6,6 +6,7 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod app_parts;
 mod architecture;
 mod bus_echo;
 mod bus_faults;

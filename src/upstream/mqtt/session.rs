@@ -312,6 +312,7 @@ impl<'a> Session<'a> {
 
     /// Once a second: a broker that does not acknowledge, and the status that is due.
     fn look(&mut self) -> Result<(), Ended> {
+        self.work.report.turned();
         if self.window.waiting_since().is_some_and(|since| since.elapsed() > ACK_PATIENCE) {
             let patience = ACK_PATIENCE.as_secs();
             return Err(Ended::Trouble(format!("a publish was not acknowledged within {patience} s")));
