@@ -33,6 +33,8 @@ const PUMP_STOP: Duration = Duration::from_millis(500);
 const UPSTREAMS_STOP: Duration = Duration::from_millis(2500);
 /// A reload waits this long for a changed part to end before it gives the reload up as failed.
 const RELOAD_STOP: Duration = Duration::from_secs(5);
+/// In the spool's folder: what upstreams refused for good.
+const REFUSED: &str = "refused";
 /// How often the supervisor looks around.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
@@ -172,6 +174,7 @@ impl Gateway {
             site: self.site.subscribe(),
             events: self.chronicle.clone(),
             version: VERSION,
+            refused: self.config.spool.dir.join(REFUSED),
             clock: Arc::new(self.time.clone()),
             dating: self.time.dating(),
             stop: stop.clone(),

@@ -251,14 +251,19 @@ static UPSTREAM: Table = Table {
         Key::new("mqtt", Kind::Table(&MQTT), "an MQTT broker"),
         Key::new("file", Kind::Table(&FILE), "JSON lines in a file"),
         Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
-        Key::new("order", Kind::Word(ORDERS), "in which order readings leave; strict unless given"),
+        Key::new("order", Kind::Word(ORDERS), "in which order readings leave; live-first unless given"),
+        Key::new(
+            "history_rate",
+            Kind::Whole { least: 1, most: 1_000_000 },
+            "most readings a second of the backlog, beside the live ones; as many as go unless given",
+        ),
     ],
     exactly_one: &[&["mqtt", "file", "stdout"]],
 };
 
 static ORDERS: &[Word] = &[
-    Word::new("strict", "oldest first"),
-    Word::new("live-first", "live readings before the backlog").later("readings leave oldest first"),
+    Word::new("live-first", "live readings at once, the backlog beside them"),
+    Word::new("strict", "oldest first; the way of files and standard output"),
 ];
 
 static MQTT: Table = Table {

@@ -110,6 +110,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
     use crate::profile::Every;
+    use std::num::NonZeroU32;
 
     const METER: &str = "\
 profile: 1
@@ -187,6 +188,28 @@ clock: { sync_file: gps/fix }
         assert_eq!(site.device("b").unwrap().every, Duration::ZERO);
         let points = |index: usize| site.devices[index].points.as_ptr();
         assert_eq!(points(0), points(1), "devices of one profile share what is said of its points");
+    }
+
+    #[test]
+    fn a_broker_gets_live_readings_first_unless_told_otherwise_and_lines_never_do() {
+        let ways = |text: &str| {
+            load_text(text, &Overlays::default()).map(|config| {
+                config
+                    .upstreams
+                    .iter()
+                    .map(|u| (u.order, u.history_rate.map_or(0, NonZeroU32::get)))
+                    .collect::<Vec<_>>()
+            })
+        };
+        use upstream::Order::{LiveFirst, Strict};
+        assert_eq!(ways(GOOD), Ok(vec![(LiveFirst, 0), (Strict, 0)]));
+        let slow =
+            GOOD.replace("  - name: scada\n", "  - name: scada\n    order: strict\n    history_rate: 200\n");
+        assert_eq!(ways(&slow), Ok(vec![(Strict, 200), (Strict, 0)]));
+        let wrong = GOOD.replace("stdout: {} }", "stdout: {}, order: live-first, history_rate: 5 }");
+        let said = ways(&wrong).unwrap_err();
+        assert!(said.contains("`order: live-first`: `stdout` is written oldest first"), "{said}");
+        assert!(said.contains("`history_rate` says nothing to `stdout`"), "{said}");
     }
 
     #[test]

@@ -249,6 +249,13 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Another view of the same upstream: one may wait for new records while the other reads old ones.
+    #[must_use]
+    pub fn another(&self) -> Reader {
+        let (requests, name, head) = (self.requests.clone(), self.name.clone(), self.head.clone());
+        Reader { requests, name, head, exhausted: AtomicU64::new(0), account: self.account.clone() }
+    }
+
     /// The position up to which everything is settled; 0 at the very beginning.
     pub fn cursor(&self) -> u64 {
         self.account.borrow().cursor
