@@ -66,7 +66,7 @@ fn a_stop_at_any_moment_under_load_is_over_in_five_seconds_and_costs_and_repeats
         last.filter(|(_, status)| status.contains(r#""online":false"#)).map(drop)
     });
     for (epoch, numbers) in inbox.epochs() {
-        assert_none_missing(&epoch, &numbers);
+        assert_none_missing(&inbox, &epoch);
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "epoch {epoch}: a number came twice");
     }
 }
