@@ -394,7 +394,7 @@ mod tests {
     #[test]
     fn what_was_settled_without_a_disk_joins_what_the_disk_knows() {
         let mut disk = Cursor::starting_after(0);
-        disk.settle(40, &Outcome::Delivered, NEVER);
+        disk.settle_range(0, 40, &Outcome::Delivered, NEVER);
         let start = 1 << 50;
         let mut memory = Cursor::starting_after(start);
         memory.settle_range(start + 3, start + 5, &Outcome::Delivered, NEVER);

@@ -63,7 +63,8 @@ async fn after_a_kill_all_that_was_committed_is_there_and_the_account_balances()
     spool.writer().append(501, vec![1]).await.unwrap();
     let copy = as_after_sigkill(dir.path());
     let again = open(copy.path(), &["a"]);
-    assert_eq!(times_after(&again, "a", 0).await[..500], (1..=500).collect::<Vec<_>>());
+    // What is settled is not read again.
+    assert_eq!(times_after(&again, "a", 0).await, (216..=500).collect::<Vec<_>>());
     let account = account(&again, "a");
     assert_eq!((account.cursor, account.delivered, account.left_out), (215, 200, 10));
     assert_eq!(account.dropped["too-large"], 5);
