@@ -67,7 +67,7 @@ mod device;
 mod pack;
 mod unpack;
 
-pub use pack::Packer;
+pub use pack::{Packer, begins_packed};
 pub use unpack::{UnpackError, Unpacker};
 
 use crate::model::{Bad, Decimal, Name, Reading, Sample, Timestamp, Value};
@@ -217,6 +217,18 @@ fn take_sample_of(kind: u8, input: &mut Input<'_>) -> Result<Sample, DecodeError
         27 => Err(Bad::TwoAnswers),
         other => return Err(DecodeError::Kind(other)),
     })
+}
+
+/// A reading of this number, for the tests of rooms that know no readings.
+#[cfg(test)]
+pub(crate) fn for_tests(device: &str, ts: i64, number: u64, with_a_bad_one: bool) -> Vec<u8> {
+    let name = |name: &str| name.parse().unwrap();
+    let mut samples = vec![(name("n"), Ok(Value::Number(Decimal::new(i128::from(number), -1))))];
+    if with_a_bad_one {
+        samples.push((name("bad"), Err(Bad::NoReply)));
+    }
+    let (device, ts, took) = (name(device), Timestamp(ts), Duration::ZERO);
+    encode(&Reading { device, ts, took, clock_unsure: false, samples })
 }
 
 #[cfg(test)]

@@ -286,3 +286,8 @@ fn steps(last: &Last, sample: &Sample) -> Option<i128> {
         _ => None,
     }
 }
+
+/// Whether a packed record can begin with this octet: what is searched for one can tell with a glance.
+pub fn begins_packed(octet: u8) -> bool {
+    matches!(octet & super::device::KIND, AS_IT_IS | KEY | DIFFERENCE) && octet & 0xC0 == 0
+}
