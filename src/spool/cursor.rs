@@ -154,7 +154,6 @@ impl Cursor {
 
     /// Takes in what was settled while the disk was not there: `memory` counts from `start` on, where this
     /// cursor's records end at `head`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "starting without a disk comes next"))]
     pub(super) fn adopt(&mut self, memory: &Cursor, start: u64, head: u64) {
         let moved = |position: u64| position - start + head;
         if memory.position > start {

@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bus", &["model", "profile", "modbus"]),
     ("normalize", &["model", "profile", "bus"]), // of bus, its types only
     ("record", &["model"]),
-    ("spool", &[]),
+    ("spool", &["record"]), // of record, the packing only: octets in, octets out
     ("encode", &["model"]),
     ("upstream", &["model", "record", "encode", "spool", "uplink"]),
     ("uplink", &["model"]),

@@ -159,11 +159,11 @@ async fn damage_is_named_with_its_file_and_ends_check_with_1() {
     spool.close().await.unwrap();
     let file = dir.path().join("v1").join(format!("{:020}.seg", 1));
     let mut octets = fs::read(&file).unwrap();
-    octets[40] ^= 1;
+    octets[120] ^= 1;
     fs::write(&file, octets).unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_linesman")).args(["spool", "check"]).arg(dir.path()).output();
     let done = done.unwrap();
     let said = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(1));
-    assert!(said.contains(&format!("{}: octets 32 to 76 are no record", file.display())), "{said}");
+    assert!(said.contains(&format!("{}: octets 117 to 134 are no record", file.display())), "{said}");
 }
