@@ -1,6 +1,6 @@
 //! What packing and unpacking both remember of a device, and the few numbers that they share.
 
-use crate::model::{Decimal, Name, Sample, Value};
+use crate::model::{BootStamp, Decimal, Mono, Name, Sample, Value};
 
 /// Kinds of packed records, and their flags.
 pub(super) const AS_IT_IS: u8 = 1;
@@ -9,6 +9,7 @@ pub(super) const DIFFERENCE: u8 = 3;
 pub(super) const KIND: u8 = 0x0F;
 pub(super) const UNSURE: u8 = 0x10;
 pub(super) const SAME_SHAPE: u8 = 0x20;
+pub(super) const BOOT_STAMP: u8 = 0x40;
 
 /// How a sample stands in a difference.
 pub(super) const RUN: u128 = 0;
@@ -56,6 +57,22 @@ pub(super) struct Device {
     /// The last step from one ts to the next, or zero.
     pub step: i128,
     pub took: u64,
+    /// Of its last record, if that had one.
+    pub boot: Option<BootStamp>,
+}
+
+impl Device {
+    /// When the next record was by its boot's clock if both clocks have gone on alike, in ns; after `step` ms.
+    pub(super) fn boot_time_after(&self, step: i128) -> Option<i128> {
+        let at = i128::from(self.boot?.at.0);
+        step.checked_mul(1_000_000)?.checked_add(at)
+    }
+
+    /// The stamp that is `off` by so many ns.
+    pub(super) fn boot_stamp_after(&self, step: i128, off: i128) -> Option<BootStamp> {
+        let at = self.boot_time_after(step)?.checked_add(off)?;
+        Some(BootStamp { at: Mono(u64::try_from(at).ok()?), ..self.boot? })
+    }
 }
 
 /// Octets at the beginning that two names have in common.

@@ -31,12 +31,12 @@
 //! A segment is packed front to back; both sides keep, for each device, its points by number, what each of them
 //! last was, and the *shapes* (lists of points) in which its readings came. The first octet says what follows:
 //! bits 0–3 its kind, bit 4 that the clock was unsure, bit 5 (of a difference) that the shape is that of the
-//! device's previous record. It is never above 127.
+//! device's previous record, bit 6 that there is a boot stamp. It is never above 127.
 //!
 //! **Kind 1, as it is**: for what is no reading, or would not become smaller: ts signed, then the octets.
 //!
 //! **Kind 2, key frame**: needs nothing before it, and what was known of the device is forgotten. Number of the
-//! device varint; its name (length, octets); ts signed; took varint; number of samples varint, then for each:
+//! device varint; its name (length, octets); ts signed; with bit 6: boot id, 16 octets, and ns on its clock, varint; took varint; number of samples varint, then for each:
 //! its point's name, front-coded (how many octets it shares with the name before, how many follow, those), and
 //! the *sample*. Its points are numbered from 0 in this order, and are the device's shape 0. A number may have
 //! trailing zeros: it is written as fine as the point ever was in this segment, which is its profile's
@@ -44,8 +44,9 @@
 //!
 //! **Kind 3, difference**: number of the device varint; how many positions ago the device's previous record was,
 //! varint: if that is not the one that was read last, something between is missing, and the device is unreadable
-//! up to its next key frame. Then ts signed, as the difference to what the previous step would lead to; took
-//! signed, as a difference. Unless bit 5 is set, a varint: 0, a new shape follows (number of points varint, for
+//! up to its next key frame. Then ts signed, as the difference to what the previous step would lead to; with bit 6
+//! (then the previous record has a stamp of the same boot): ns on its clock signed, as the difference to as long after
+//! the previous stamp as the ts are apart; took signed, as a difference. Unless bit 5 is set, a varint: 0, a new shape follows (number of points varint, for
 //! each its number; the next number that is free stands for a new point, and its front-coded name follows, the
 //! name before it being that of the newest point); *n*, the device's shape *n* − 1. Then the samples in the order
 //! of the shape, each by a varint:
@@ -241,7 +242,7 @@ pub(crate) fn for_tests(device: &str, ts: i64, number: u64, with_a_bad_one: bool
         samples.push((name("bad"), Err(Bad::NoReply)));
     }
     let (device, ts, took) = (name(device), Timestamp(ts), Duration::ZERO);
-    encode(&Reading { device, ts, took, clock_unsure: false, samples })
+    encode(&Reading { device, ts, took, clock_unsure: false, boot: None, samples })
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::cursor::{put_signed, put_unsigned, zigzag};
 use super::device::{
-    AS_IT_IS, DIFFERENCE, Device, KEY, KEY_EVERY, Last, MOST_DEVICES, MOST_POINTS, MOST_SHAPES, Point, RUN,
-    SAME_SHAPE, STEPS, UNSURE, WHOLE, shared,
+    AS_IT_IS, BOOT_STAMP, DIFFERENCE, Device, KEY, KEY_EVERY, Last, MOST_DEVICES, MOST_POINTS, MOST_SHAPES,
+    Point, RUN, SAME_SHAPE, STEPS, UNSURE, WHOLE, shared,
 };
 use super::{put_name, put_sample};
 use crate::model::{Decimal, Name, Reading, Sample, Value};
@@ -54,6 +54,7 @@ impl Packer {
     fn pack_reading(&mut self, position: u64, reading: &Reading, out: &mut Vec<u8>) {
         if let Some(known) = self.devices.get_mut(&reading.device)
             && known.since_key < KEY_EVERY - 1
+            && is_of_the_same_boot(&known.device, reading)
             && let Some(shape) = shape_of(&mut known.device, reading)
         {
             known.since_key += 1;
@@ -71,6 +72,16 @@ impl Packer {
         let device = put_key(number, before.as_ref().map(|known| &known.device), position, reading, out);
         self.devices.insert(reading.device.clone(), Known { device, since_key: 0 });
     }
+}
+
+/// A difference has no room for another boot's id; a reading that has none needs none.
+fn is_of_the_same_boot(device: &Device, reading: &Reading) -> bool {
+    reading.boot.is_none_or(|stamp| device.boot.is_some_and(|before| before.boot == stamp.boot))
+}
+
+fn flags(reading: &Reading) -> u8 {
+    let unsure = if reading.clock_unsure { UNSURE } else { 0 };
+    unsure | if reading.boot.is_some() { BOOT_STAMP } else { 0 }
 }
 
 /// Which shape a reading has.
@@ -121,10 +132,14 @@ fn put_key(
     reading: &Reading,
     out: &mut Vec<u8>,
 ) -> Device {
-    out.push(KEY | if reading.clock_unsure { UNSURE } else { 0 });
+    out.push(KEY | flags(reading));
     put_unsigned(out, u128::from(number));
     put_name(out, &reading.device);
     put_signed(out, i128::from(reading.ts.0));
+    if let Some(stamp) = reading.boot {
+        out.extend_from_slice(&stamp.boot.0.to_le_bytes());
+        put_unsigned(out, u128::from(stamp.at.0));
+    }
     let took = u64::try_from(reading.took.as_millis()).unwrap_or(u64::MAX);
     put_unsigned(out, u128::from(took));
     put_unsigned(out, reading.samples.len() as u128);
@@ -144,6 +159,7 @@ fn put_key(
         ts: reading.ts.0,
         step: 0,
         took,
+        boot: reading.boot,
     }
 }
 
@@ -191,11 +207,15 @@ fn lifted(number: Decimal, exponent: i32) -> Option<i128> {
 
 fn put_difference(device: &mut Device, position: u64, reading: &Reading, shape: Shape, out: &mut Vec<u8>) {
     let same = if matches!(shape, Shape::Same) { SAME_SHAPE } else { 0 };
-    out.push(DIFFERENCE | same | if reading.clock_unsure { UNSURE } else { 0 });
+    out.push(DIFFERENCE | same | flags(reading));
     put_unsigned(out, u128::from(device.number));
     put_unsigned(out, u128::from(position.saturating_sub(device.position)));
     let step = i128::from(reading.ts.0) - i128::from(device.ts);
     put_signed(out, step - device.step);
+    if let Some(stamp) = reading.boot {
+        let foreseen = device.boot_time_after(step).unwrap_or_default();
+        put_signed(out, i128::from(stamp.at.0).saturating_sub(foreseen));
+    }
     let took = u64::try_from(reading.took.as_millis()).unwrap_or(u64::MAX);
     put_signed(out, i128::from(took) - i128::from(device.took));
     let mut first_new = device.points.len();
@@ -210,6 +230,7 @@ fn put_difference(device: &mut Device, position: u64, reading: &Reading, shape: 
     }
     put_samples(device, reading, first_new, out);
     (device.position, device.ts, device.step, device.took) = (position, reading.ts.0, step, took);
+    device.boot = reading.boot;
 }
 
 fn put_new_shape(device: &Device, mut known: usize, out: &mut Vec<u8>) {
@@ -289,5 +310,5 @@ fn steps(last: &Last, sample: &Sample) -> Option<i128> {
 
 /// Whether a packed record can begin with this octet: what is searched for one can tell with a glance.
 pub fn begins_packed(octet: u8) -> bool {
-    matches!(octet & super::device::KIND, AS_IT_IS | KEY | DIFFERENCE) && octet & 0xC0 == 0
+    matches!(octet & super::device::KIND, AS_IT_IS | KEY | DIFFERENCE) && octet & 0x80 == 0
 }

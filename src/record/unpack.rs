@@ -3,11 +3,11 @@
 use super::DecodeError;
 use super::cursor::{Input, unzigzag};
 use super::device::{
-    AS_IT_IS, DIFFERENCE, Device, KEY, KIND, Last, MOST_DEVICES, MOST_POINTS, MOST_SHAPES, Point, RUN,
-    SAME_SHAPE, STEPS, UNSURE, WHOLE,
+    AS_IT_IS, BOOT_STAMP, DIFFERENCE, Device, KEY, KIND, Last, MOST_DEVICES, MOST_POINTS, MOST_SHAPES, Point,
+    RUN, SAME_SHAPE, STEPS, UNSURE, WHOLE,
 };
 use super::{NUMBER, take_name, take_sample_of};
-use crate::model::{Name, Reading, Sample, Timestamp, Value};
+use crate::model::{BootId, BootStamp, Mono, Name, Reading, Sample, Timestamp, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -52,6 +52,13 @@ impl Unpacker {
         self.devices.remove(&number);
         let name = take_name(input)?;
         let ts = i64::try_from(input.signed()?).map_err(|_| DecodeError::Number)?;
+        let boot = match first & BOOT_STAMP {
+            0 => None,
+            _ => {
+                let boot = BootId(u128::from_le_bytes(input.array()?));
+                Some(BootStamp { boot, at: Mono(input.unsigned_64()?) })
+            }
+        };
         let took = input.unsigned_64()?;
         let count = input.count(MOST_POINTS)?;
         if number >= MOST_DEVICES {
@@ -63,7 +70,7 @@ impl Unpacker {
             points.push(Point { name, last: whole(input)? });
         }
         let shapes = vec![(0..points.len()).collect()];
-        let device = Device { number, points, shapes, shape: 0, position, ts, step: 0, took };
+        let device = Device { number, points, shapes, shape: 0, position, ts, step: 0, took, boot };
         let samples = device.points.iter().map(|point| (point.name.clone(), point.last.sample())).collect();
         let reading = reading_of(&name, &device, first, samples);
         self.devices.insert(number, (name, device));
@@ -84,6 +91,10 @@ impl Unpacker {
         }
         let step = input.signed()?.checked_add(device.step).ok_or(DecodeError::Number)?;
         let ts = step.checked_add(i128::from(device.ts)).and_then(|ts| i64::try_from(ts).ok());
+        device.boot = match first & BOOT_STAMP {
+            0 => None,
+            _ => Some(device.boot_stamp_after(step, input.signed()?).ok_or(DecodeError::Number)?),
+        };
         let took = input.signed()?.checked_add(i128::from(device.took));
         device.took = took.and_then(|took| u64::try_from(took).ok()).ok_or(DecodeError::Number)?;
         (device.position, device.step, device.ts) = (position, step, ts.ok_or(DecodeError::Number)?);
@@ -104,6 +115,7 @@ fn reading_of(name: &Name, device: &Device, first: u8, samples: Vec<(Name, Sampl
         ts: Timestamp(device.ts),
         took: Duration::from_millis(device.took),
         clock_unsure: first & UNSURE != 0,
+        boot: device.boot,
         samples,
     }
 }

@@ -632,6 +632,7 @@ async fn history_of_an_unsure_clock_waits_for_its_date_while_live_goes_on() {
         samples: vec![("n".parse().unwrap(), Ok(Value::Number(1i64.into())))],
     });
     gateway.spool.writer().append(1_600_000_000_000, unsure).await.unwrap();
+    gateway.spool.commit().await.unwrap();
     let (mut client, _) = broker.welcome().await;
     begun(&mut client).await;
     gateway.sample(2..=2).await;
