@@ -85,7 +85,7 @@ pub fn inspect_between(
 }
 
 /// The folder that is written to: the last of this version.
-fn newest_own(dir: &Path) -> Option<PathBuf> {
+pub(super) fn newest_own(dir: &Path) -> Option<PathBuf> {
     let there = (1..100).map(|number| folder_number(dir, number)).take_while(|folder| folder.is_dir());
     there.last()
 }

@@ -108,11 +108,13 @@ mod room;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use config::{Config, WhenFull};
 pub use cursor::{Account, Outcome};
 pub use gaps::Gap;
-pub use inspect::{Damage, Inspection, inspect};
+pub use inspect::{Damage, Inspection, inspect, inspect_between};
+pub use transfer::{TransferError, export, import};
 
 use owner::{Question, Request};
 use std::collections::BTreeMap;

@@ -20,6 +20,7 @@ mod bus_wire;
 mod capture;
 mod cli_check;
 mod cli_plan;
+mod cli_spool;
 mod common;
 mod config_golden;
 mod config_mutations;

@@ -295,7 +295,7 @@ impl Model {
 }
 
 fn cases() -> u32 {
-    if std::env::var_os("LINESMAN_LONG").is_some_and(|long| long == "1") { 10_000 } else { 250 }
+    if std::env::var_os("LINESMAN_LONG").is_some_and(|long| long == "1") { 10_000 } else { 800 }
 }
 
 proptest! {
