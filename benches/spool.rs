@@ -68,6 +68,7 @@ async fn fill(spool: &Spool) -> Result<usize, Box<dyn Error>> {
             ts: Timestamp(1_763_766_000_000 + i64::try_from(n)?),
             took: Duration::from_millis(300),
             clock_unsure: false,
+            boot: None,
             samples: samples.collect(),
         };
         let record = record::encode(&reading);

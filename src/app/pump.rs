@@ -1,10 +1,11 @@
 //! From scan to record: normalises, packs, hands to the spool. Owns nothing.
 
+use super::time::Timeline;
 use crate::bus::Scan;
 use crate::model::Reading;
 use crate::{normalize, record, spool};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -16,11 +17,14 @@ const BATCH: usize = 64;
 const BETWEEN: Duration = Duration::from_millis(10);
 
 /// Runs until the lines are gone. `stop` is for the end only, when a line that hangs in its driver
-/// still holds a sender: then what is queued is handed on and the pump ends all the same.
+/// still holds a sender: then what is queued is handed on and the pump ends all the same. `batches` shows the
+/// watchdog that it turns.
 pub(super) async fn run(
     mut scans: mpsc::Receiver<Scan>,
     spool: spool::Writer,
+    time: Timeline,
     onlooker: Option<mpsc::Sender<Reading>>,
+    batches: watch::Sender<u64>,
     stop: CancellationToken,
 ) {
     let (mut batch, mut not_before) = (Vec::with_capacity(BATCH), Instant::now());
@@ -43,11 +47,17 @@ pub(super) async fn run(
             }
         }
         not_before = Instant::now() + BETWEEN;
-        let readings: Vec<Reading> = batch.drain(..).map(|scan| normalizer.reading(&scan, false)).collect();
+        let stamped = |scan: Scan| {
+            let mut reading = normalizer.reading(&scan, false);
+            time.stamp(&mut reading);
+            reading
+        };
+        let readings: Vec<Reading> = batch.drain(..).map(stamped).collect();
         let records = readings.iter().map(|reading| (reading.ts.0, record::encode(reading)));
         if spool.append_all(records.collect()).await.is_err() {
             return;
         }
+        batches.send_modify(|batches| *batches += 1);
         if let Some(onlooker) = &onlooker {
             for reading in readings {
                 // The onlooker only looks on: what it has no room for passes it by.
@@ -77,7 +87,14 @@ mod tests {
         let spool = spool::start(config, &["u".to_owned()]).unwrap();
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
-        let pump = tokio::spawn(run(scans_in, spool.writer(), None, CancellationToken::new()));
+        let pump = tokio::spawn(run(
+            scans_in,
+            spool.writer(),
+            Timeline::still(),
+            None,
+            watch::Sender::new(0),
+            CancellationToken::new(),
+        ));
         // One alone, some that come while the pump waits, more than a batch, and what is left at the end.
         let mut sent = 0;
         for burst in [1, 5, 200, 3] {
@@ -108,7 +125,14 @@ mod tests {
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
         let (shown, mut seen) = mpsc::channel(1024);
-        tokio::spawn(run(scans_in, spool.writer(), Some(shown), CancellationToken::new()));
+        tokio::spawn(run(
+            scans_in,
+            spool.writer(),
+            Timeline::still(),
+            Some(shown),
+            watch::Sender::new(0),
+            CancellationToken::new(),
+        ));
         let start = Instant::now();
         let mut arrived = Vec::new();
         for n in 1..=3 {

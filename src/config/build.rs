@@ -6,7 +6,7 @@ use crate::bus::{self, LineConfig, PortConfig};
 use crate::model::Name;
 use crate::profile::Profile;
 use crate::profile::yaml::{Content, Node, Place, Problem, Report, scalar};
-use crate::{serve, spool};
+use crate::{app, serve, spool};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,6 +51,7 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         spool,
         upstreams,
         http: http.map(|listen| serve::Config { listen }),
+        clock: clock(root.get("clock"), base, report),
         hash: hash(root, profiles.used()),
         wire: profiles.wire(),
         warnings: ground.warnings,
@@ -164,6 +165,16 @@ fn spool(node: Option<&Node>, base: &Path, report: &mut Report<'_>) -> spool::Co
         commit_every: duration(node, "commit_every").unwrap_or(plain.commit_every),
         when_full: plain.when_full,
     }
+}
+
+fn clock(node: Option<&Node>, base: &Path, report: &mut Report<'_>) -> app::time::Config {
+    let Some(node) = node else { return app::time::Config::default() };
+    let trust_always = text(node, "trust") == Some("always");
+    if let Some(file) = node.get("sync_file").filter(|_| trust_always) {
+        report.at(&file.place, "`sync_file` has nothing to say with `trust: always`: leave one of them out");
+    }
+    let sync_file = text(node, "sync_file").map(|path| base.join(path));
+    app::time::Config { trust_always, sync_file }
 }
 
 /// Over the tree with its keys in order, and over what the profiles mean.

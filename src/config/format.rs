@@ -29,6 +29,7 @@ pub static CONFIG: Table = Table {
         ),
         Key::new("uplinks", Kind::Anything, "network paths").later("the system's own routing is used"),
         Key::new("http", Kind::Table(&HTTP), "health, metrics and status over HTTP; no key, no listener"),
+        Key::new("clock", Kind::Table(&CLOCK), "when the wall clock is taken for right"),
     ],
     exactly_one: &[],
 };
@@ -253,14 +254,19 @@ static UPSTREAM: Table = Table {
         Key::new("mqtt", Kind::Table(&MQTT), "an MQTT broker"),
         Key::new("file", Kind::Table(&FILE), "JSON lines in a file"),
         Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
-        Key::new("order", Kind::Word(ORDERS), "in which order readings leave; strict unless given"),
+        Key::new("order", Kind::Word(ORDERS), "in which order readings leave; live-first unless given"),
+        Key::new(
+            "history_rate",
+            Kind::Whole { least: 1, most: 1_000_000 },
+            "most readings a second of the backlog, beside the live ones; as many as go unless given",
+        ),
     ],
     exactly_one: &[&["mqtt", "file", "stdout"]],
 };
 
 static ORDERS: &[Word] = &[
-    Word::new("strict", "oldest first"),
-    Word::new("live-first", "live readings before the backlog").later("readings leave oldest first"),
+    Word::new("live-first", "live readings at once, the backlog beside them"),
+    Word::new("strict", "oldest first; the way of files and standard output"),
 ];
 
 static MQTT: Table = Table {
@@ -324,3 +330,22 @@ static HTTP: Table = Table {
     keys: &[Key::new("listen", Kind::Scalar(&LISTEN), "address and port, such as 127.0.0.1:8580").required()],
     exactly_one: &[],
 };
+
+static CLOCK: Table = Table {
+    what: "`clock`",
+    doc: "When the wall clock is taken for right. Until then readings are marked, and dated when it is.",
+    keys: &[
+        Key::new("trust", Kind::Word(TRUSTS), "synchronized unless given"),
+        Key::new(
+            "sync_file",
+            Kind::Scalar(&TEXT),
+            "a file that is there once the clock is right; the system is asked unless given",
+        ),
+    ],
+    exactly_one: &[],
+};
+
+static TRUSTS: &[Word] = &[
+    Word::new("synchronized", "when the system says that it was set by a time server"),
+    Word::new("always", "always: somebody sets it by hand, or a battery keeps it"),
+];

@@ -93,6 +93,31 @@ pub fn event(event: &Event) -> String {
     out
 }
 
+/// Records that an upstream will never see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss<'a> {
+    /// Sampled not before and not after, ms since 1970 UTC.
+    pub from: i64,
+    pub to: i64,
+    /// How many; `None` where a power cut took them.
+    pub count: Option<u64>,
+    pub reason: &'a str,
+}
+
+/// The announcement of a loss: `{"type":"gap","ts","from","to","count":N|null,"reason"}`. Where there is no topic,
+/// `gateway` makes it say whose it is.
+pub fn gap(ts: Timestamp, loss: &Loss<'_>, gateway: Option<&str>) -> String {
+    let mut out = String::from("{");
+    if let Some(gateway) = gateway {
+        put(&mut out, format_args!("\"gateway\":{},", quoted(gateway)));
+    }
+    let count = loss.count.map_or_else(|| "null".to_owned(), |count| count.to_string());
+    let Loss { from, to, reason, .. } = loss;
+    put(&mut out, format_args!("\"type\":\"gap\",\"ts\":{},\"from\":{from},\"to\":{to},", ts.0));
+    put(&mut out, format_args!("\"count\":{count},\"reason\":{}}}", quoted(reason)));
+    out
+}
+
 /// What exists: devices and their points. `schema` is the CRC-32 (of zlib, as in IEEE 802.3), in eight
 /// hexadecimal digits, over the text of the `devices` array as it stands in the payload.
 ///
@@ -215,6 +240,7 @@ mod tests {
             ts: Timestamp(1_763_766_000_000),
             took: Duration::from_millis(300),
             clock_unsure: false,
+            boot: None,
             samples: vec![
                 ("voltage_l1".parse().unwrap(), Ok(Value::Number("231.7".parse().unwrap()))),
                 ("energy_import".parse().unwrap(), Ok(Value::Number("12368.72".parse().unwrap()))),
@@ -245,6 +271,20 @@ mod tests {
         assert_eq!(
             told(EventKind::LineDown, None),
             r#"{"type":"line-down","ts":7,"line":"rs485-1","text":"a \"b\""}"#
+        );
+    }
+
+    #[test]
+    fn a_gap_says_from_when_to_when_how_many_and_why() {
+        let loss = Loss { from: 1, to: 2, count: Some(3), reason: "spool-full" };
+        assert_eq!(
+            gap(Timestamp(9), &loss, None),
+            r#"{"type":"gap","ts":9,"from":1,"to":2,"count":3,"reason":"spool-full"}"#
+        );
+        let cut = Loss { count: None, reason: "power-cut", ..loss };
+        assert_eq!(
+            gap(Timestamp(9), &cut, Some("g")),
+            r#"{"gateway":"g","type":"gap","ts":9,"from":1,"to":2,"count":null,"reason":"power-cut"}"#
         );
     }
 

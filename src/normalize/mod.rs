@@ -113,6 +113,7 @@ fn read(scan: &Scan, known: Option<&BTreeMap<usize, Vec<u8>>>, clock_unsure: boo
         ts: scan.ts,
         took: scan.took,
         clock_unsure,
+        boot: None,
         samples: scan.fields.iter().filter_map(named).collect(),
     }
 }

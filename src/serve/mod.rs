@@ -10,7 +10,7 @@
 pub mod metrics;
 pub mod status;
 
-use crate::model::status::{LineStatus, UpstreamStatus};
+use crate::model::status::{ClockStatus, LineStatus, UpstreamStatus};
 use crate::spool;
 use axum::Router;
 use axum::extract::State;
@@ -44,6 +44,8 @@ pub struct Sources {
     pub upstreams: Vec<watch::Receiver<UpstreamStatus>>,
     /// What the watchdog sees: the spool and the supervisor make progress.
     pub progress: watch::Receiver<bool>,
+    /// Whether the wall clock is known to be right, and what to add to the lines' stamps.
+    pub clock: watch::Receiver<ClockStatus>,
 }
 
 /// Serves until `stop`; the listener is handed in so that the caller can say where it is.

@@ -4,6 +4,7 @@ use super::Status;
 use super::Stored;
 use super::cursor::{Account, Outcome};
 use super::disk::Disk;
+use super::gaps::Gap;
 use super::log::Log;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,11 +23,23 @@ pub(super) type CommitAnswer = oneshot::Sender<Result<(), String>>;
 #[derive(Debug)]
 pub(super) enum Request {
     Append { records: Vec<(i64, Vec<u8>)> },
-    Read { after: u64, at_most: usize, octets: usize, done: oneshot::Sender<Found> },
-    Settle { name: String, upto: u64, outcome: Outcome },
+    Read { question: Question, done: oneshot::Sender<Found> },
+    Settle { name: String, ranges: Vec<(u64, u64)>, outcome: Outcome },
+    Gaps { name: String, done: oneshot::Sender<Vec<Gap>> },
+    Announced { name: String, gap: u64 },
     SetUpstreams { names: Vec<String>, done: oneshot::Sender<()> },
     Commit { done: CommitAnswer },
     Close { done: oneshot::Sender<()> },
+}
+
+/// Which records an upstream wants.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub name: String,
+    pub after: u64,
+    pub upto: u64,
+    pub at_most: usize,
+    pub octets: usize,
 }
 
 /// What reading brought, and the head at that moment.
@@ -57,7 +70,7 @@ pub(super) struct Owner<D: Disk> {
 impl<D: Disk> Owner<D> {
     pub(super) fn new(log: Log<D>, requests: mpsc::Receiver<Request>) -> Owner<D> {
         let mut owner = Owner {
-            head: watch::Sender::new(log.head()),
+            head: watch::Sender::new(log.head),
             status: watch::Sender::new(log.status(0)),
             accounts: BTreeMap::new(),
             published: watch::Sender::new(Accounts::new()),
@@ -100,8 +113,7 @@ impl<D: Disk> Owner<D> {
                 let until = self.due.map_or(turn, |due| due.min(turn));
                 match tokio::time::timeout_at(until, self.requests.recv()).await {
                     Ok(Some(Request::Close { done })) => {
-                        let _ = self.log.commit();
-                        self.publish();
+                        self.end();
                         let _ = done.send(());
                         return;
                     }
@@ -109,10 +121,7 @@ impl<D: Disk> Owner<D> {
                         self.serve(request);
                         self.publish_in_time();
                     }
-                    Ok(None) => {
-                        let _ = self.log.commit();
-                        return;
-                    }
+                    Ok(None) => return self.end(),
                     Err(_) => {}
                 }
                 let now = Instant::now();
@@ -128,21 +137,31 @@ impl<D: Disk> Owner<D> {
         });
     }
 
+    /// A last commit, and the word that it was the last.
+    fn end(&mut self) {
+        if self.log.commit().is_ok()
+            && let Err(error) = self.log.say_that_it_ends()
+        {
+            tracing::warn!(%error, "the spool could not say that it ended cleanly");
+        }
+        self.publish();
+    }
+
     fn serve(&mut self, request: Request) {
         match request {
             Request::Append { records } => {
                 records.into_iter().for_each(|(ts_ms, octets)| self.log.append(ts_ms, octets));
                 self.due.get_or_insert_with(|| Instant::now() + self.log.config.commit_every);
-                self.head.send_replace(self.log.head());
+                self.head.send_replace(self.log.head + self.log.shift);
             }
-            Request::Read { after, at_most, octets, done } => {
-                let head = self.log.head();
-                match self.log.read(after, at_most, octets) {
-                    Ok(records) => drop(done.send(Found { records, head })),
-                    Err(_) => self.unanswered.push(Request::Read { after, at_most, octets, done }),
+            Request::Read { question, done } => self.answer(question, done),
+            Request::Settle { name, ranges, outcome } => {
+                for (from, to) in ranges {
+                    self.log.settle(&name, self.inside(from), self.inside(to), &outcome);
                 }
             }
-            Request::Settle { name, upto, outcome } => self.log.settle(&name, upto, &outcome),
+            Request::Gaps { name, done } => drop(done.send(self.log.tell_gaps(&name))),
+            Request::Announced { name, gap } => self.log.announced(&name, gap),
             Request::SetUpstreams { names, done } => {
                 // What an upstream that goes has settled must be there when it comes back.
                 let _ = self.commit(Instant::now());
@@ -159,6 +178,26 @@ impl<D: Disk> Owner<D> {
             // Taken out of the queue by `run`.
             Request::Close { done } => drop(done.send(())),
         }
+    }
+
+    fn answer(&mut self, question: Question, done: oneshot::Sender<Found>) {
+        let inside = Question {
+            after: self.inside(question.after),
+            upto: self.inside(question.upto),
+            ..question.clone()
+        };
+        match self.log.read(&inside) {
+            Ok(mut records) => {
+                records.iter_mut().for_each(|record| record.position += self.log.shift);
+                drop(done.send(Found { records, head: self.log.head + self.log.shift }));
+            }
+            Err(_) => self.unanswered.push(Request::Read { question, done }),
+        }
+    }
+
+    /// A position as the log counts it: another number only where the folder was found after the start.
+    fn inside(&self, position: u64) -> u64 {
+        position.saturating_sub(self.log.shift)
     }
 
     fn commit(&mut self, now: Instant) -> Result<(), String> {
@@ -203,7 +242,8 @@ impl<D: Disk> Owner<D> {
         let before = self.accounts.len();
         self.accounts.retain(|name, _| self.log.cursors.contains_key(name));
         set_changed |= before != self.accounts.len();
-        for (name, account) in self.log.accounts() {
+        for (name, mut account) in self.log.accounts() {
+            account.cursor += self.log.shift;
             match self.accounts.get(name) {
                 Some(sender) => drop(sender.send_replace(account)),
                 None => {

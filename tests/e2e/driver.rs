@@ -76,7 +76,7 @@ impl Plant {
         let terminal = fs::read_link(self.folder.path().join("sick")).unwrap();
         let log = self.folder.path().join("strace.log");
         let mut command = Command::new("strace");
-        command.args(["-f", "-ttt", "-p", &self.gateway.id().to_string(), "-o"]).arg(&log);
+        command.args(["-f", "-ttt", "-p", &self.gateway.pid().to_string(), "-o"]).arg(&log);
         command.arg("-P").arg(terminal);
         command.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{what}")]);
         let started = Kept::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()));
@@ -198,18 +198,18 @@ fn a_line_that_babbles_costs_the_whole_process_a_tenth_of_a_core_at_most_and_no_
     let (from, to) = (4, 9);
     let began = Instant::now();
     let (mut plant, _sick) = Plant::start(|path| meter(path, &[&format!("babble@{from}-{to}")]));
-    let (_, before) = costs(plant.gateway.id());
+    let (_, before) = costs(plant.gateway.pid());
     let says = |plant: &Plant| plant.gateway.log().contains("babble");
     until("babble to be said", || says(&plant).then_some(()));
     let told = began.elapsed().saturating_sub(Duration::from_secs(from));
-    let ((used, held), since) = (costs(plant.gateway.id()), Instant::now());
+    let ((used, held), since) = (costs(plant.gateway.pid()), Instant::now());
     let end = began + Duration::from_secs(to);
     let mut most = held;
     until("the end of babble", || {
-        most = most.max(costs(plant.gateway.id()).1);
+        most = most.max(costs(plant.gateway.pid()).1);
         (Instant::now() >= end).then_some(())
     });
-    let (now, _) = costs(plant.gateway.id());
+    let (now, _) = costs(plant.gateway.pid());
     let (share, more) =
         ((now - used).as_secs_f64() / since.elapsed().as_secs_f64(), most.saturating_sub(before));
     let ended = plant.gateway.now_ms();

@@ -131,8 +131,7 @@ impl Gateway {
         self.child.ended().is_none()
     }
 
-    /// The process.
-    pub fn id(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.0.id()
     }
 

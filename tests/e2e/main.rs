@@ -2,8 +2,10 @@
 //! `tests/run` installs what these tests need.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
 
+mod backlog;
 mod broker;
 mod capture;
+mod clock;
 mod demo;
 mod driver;
 mod foreign;
@@ -11,6 +13,7 @@ mod gateway;
 mod inbox;
 mod meter;
 mod outage;
+mod process;
 mod scan;
 mod service;
 mod simulated;

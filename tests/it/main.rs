@@ -6,6 +6,7 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod app_parts;
 mod architecture;
 mod bus_echo;
 mod bus_faults;
@@ -21,6 +22,7 @@ mod capture;
 mod cli_check;
 mod cli_init;
 mod cli_plan;
+mod cli_spool;
 mod common;
 mod config_golden;
 mod config_mutations;

@@ -18,9 +18,12 @@
 
 use super::name::{self, Identity};
 use super::physics::{self, Verdict};
+use crate::bus::Field;
 use crate::bus::scan::{Known, Registers, Settings};
+use crate::model::Sample;
 use crate::normalize;
 use crate::profile::Profile;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const TEMPERATURE: f64 = 1.5;
@@ -83,14 +86,16 @@ pub(super) fn rank(library: &[Arc<Profile>], of: &Evidence) -> Vec<Fit> {
 fn fit(profile: &Arc<Profile>, of: &Evidence) -> Fit {
     let (mut evidence, mut quality, mut known, mut telling) = (circumstances(profile, of), 0.0, 0.0, 0);
     let (mut count, mut existing) = (0, 0.0_f64);
-    for point in &profile.points {
+    let samples = samples(profile, &of.registers);
+    for (index, point) in profile.points.iter().enumerate() {
         let mut is_something = false;
         let verdict = match of.registers.of(point) {
             None => continue,
             Some(Known::Refused(_)) => physics::REFUSED,
             Some(Known::Octets(octets)) => {
                 is_something = octets.iter().any(|octet| *octet != 0);
-                physics::judge(point, &normalize::sample(point, &octets))
+                let alone = || normalize::sample(point, &octets);
+                physics::judge(point, &samples.get(&index).cloned().unwrap_or_else(alone))
             }
         };
         existing += f64::from(u8::from(is_something));
@@ -105,6 +110,16 @@ fn fit(profile: &Arc<Profile>, of: &Evidence) -> Fit {
     }
     let quality = if known > 0.0 { quality / known } else { 0.0 };
     Fit { profile: Arc::clone(profile), evidence, quality, known: count, confidence: 0.0 }
+}
+
+/// The values of all points whose registers are known, made with what scales and signs them.
+fn samples(profile: &Profile, registers: &Registers) -> BTreeMap<usize, Sample> {
+    let octets = |(index, point)| match registers.of(point) {
+        Some(Known::Octets(octets)) => Some(Field { point: index, octets: Ok(octets) }),
+        Some(Known::Refused(_)) | None => None,
+    };
+    let fields: Vec<Field> = profile.points.iter().enumerate().filter_map(octets).collect();
+    normalize::samples(profile, &fields).into_iter().collect()
 }
 
 fn weighted(verdict: Verdict, telling: usize) -> f64 {

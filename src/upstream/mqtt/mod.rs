@@ -1,12 +1,32 @@
-//! Upstream `mqtt` (3.1.1): one session after the other, each from the cursor on.
+//! Upstream `mqtt` (3.1.1): one session after the other.
 //!
-//! `P/status` (retained, with a Will), `P/meta` (retained), then records in order: `P/d/{device}` for what is
-//! live, `P/h/{device}` for what was sampled before this connection or has aged; `P/event` for what happened on
-//! the lines. All with QoS 1.
+//! `P/status` (retained, with a Will), `P/meta` (retained), then what happened on the lines and what was lost
+//! (`P/event`), then records: `P/d/{device}` for what is live, `P/h/{device}` for what was sampled before this connection
+//! or has aged. All with QoS 1.
+//!
+//! # Two lanes
+//! With `order: live-first` a session has two lanes: *live* begins behind the newest record at the time of the CONNACK,
+//! *history* goes from the cursor up to there. Live goes first, and keeps places in the window that history never takes;
+//! history goes at `history_rate` at most. So a record travels in one lane and once. What the far end has acknowledged of
+//! the live lane is settled beyond the cursor, and the cursor goes over it when history has come so far. A link that is so
+//! slow that live records grow old in their lane begins anew: they become history, and live begins behind them.
+//! With `order: strict` there is one lane, oldest first.
+//!
+//! History that was taken while the clock was unsure waits a minute for its date, if it may still come.
+//!
+//! # What is refused for good
+//! See `trials.rs`: a record that breaks three sessions in a row, the last of them alone, goes to `refused/` and the
+//! rest goes on.
 
 mod config;
+mod ending;
+mod hand;
+mod lane;
+mod pace;
 mod pipe;
+mod said;
 mod session;
+mod trials;
 mod window;
 
 pub use config::Config;
@@ -14,18 +34,28 @@ pub use window::WINDOW;
 
 use super::Work;
 use super::backoff::Backoff;
+use super::config::Order;
 use session::{Ended, Session};
+use std::num::NonZeroU32;
+use trials::Trials;
+
+/// In which order and how fast.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ways {
+    pub order: Order,
+    pub history_rate: Option<NonZeroU32>,
+}
 
 /// Connects, delivers, backs off, until told to stop.
-pub(super) async fn run(config: Config, mut work: Work) {
-    let mut backoff = Backoff::default();
+pub(super) async fn run(config: Config, ways: Ways, mut work: Work) {
+    let (mut backoff, mut trials) = (Backoff::default(), Trials::default());
     let mut first = true;
     while !work.stop.is_cancelled() {
         if !first {
             work.report.reconnecting();
         }
         first = false;
-        let ended = Session::run(&config, &mut work, &mut backoff).await;
+        let ended = Session::run(&config, ways, &mut work, &mut backoff, &mut trials).await;
         match ended {
             Ended::AsAsked => break,
             Ended::SpoolClosed => return,

@@ -1,12 +1,16 @@
-//! `linesman spool`: looks into a spool folder; read-only, beside a running gateway too.
+//! `linesman spool`: looks into a spool folder, read-only, beside a running gateway too; and moves a backlog.
 
-use super::{Exit, complain, say};
-use crate::encode::json::{self, Number};
+mod dump;
+mod history;
+mod moment;
+
+use super::{Exit, chain, complain, say};
 use crate::record;
-use crate::spool::{Account, Inspection, Stored, inspect};
+use crate::spool::{self, Account, Gap, Inspection, Stored, TransferError, inspect};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -17,31 +21,95 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// How much there is, since when, and how far each upstream has come.
+    /// How much there is, since when, how far each upstream has come, and which losses it has still to announce.
     Status {
         dir: PathBuf,
         #[arg(long)]
         json: bool,
     },
-    /// Every reading as a line of JSON, oldest first.
-    Dump {
-        dir: PathBuf,
-        /// Begin at this position.
-        #[arg(long, value_name = "POSITION", default_value_t = 1)]
-        from: u64,
-        /// End after so many.
-        #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
-        limit: u64,
-    },
+    /// The readings as lines, oldest first; or least, most and mean for each step of time.
+    Dump(dump::Arguments),
     /// Reads every record and says what is damaged.
     Check { dir: PathBuf },
+    /// Writes the backlog to a file, for `import` on another box.
+    Export {
+        dir: PathBuf,
+        /// Where to; `-` for standard output.
+        file: PathBuf,
+        /// Only what this upstream has still to deliver.
+        #[arg(long, value_name = "NAME")]
+        upstream: Option<String>,
+    },
+    /// Puts the records of an export behind what is there; the gateway must not run.
+    Import {
+        dir: PathBuf,
+        /// Where from; `-` for standard input.
+        file: PathBuf,
+    },
 }
 
 pub(super) fn main(arguments: Arguments) -> Exit {
     match arguments.command {
         Command::Status { dir, json } => looked(&dir, |_| (), |seen| status(seen, json)),
-        Command::Dump { dir, from, limit } => dump(&dir, from, limit),
+        Command::Dump(arguments) => dump::main(&arguments),
         Command::Check { dir } => check(&dir),
+        Command::Export { dir, file, upstream } => export(&dir, &file, upstream.as_deref()),
+        Command::Import { dir, file } => import(&dir, &file),
+    }
+}
+
+fn export(dir: &Path, file: &Path, upstream: Option<&str>) -> Exit {
+    let to_file = |file: &Path| -> Result<u64, TransferError> {
+        // Beside it first: what fails must not cost an older export.
+        let mut part = file.to_owned().into_os_string();
+        part.push(".part");
+        let mut out = BufWriter::new(File::create(&part)?);
+        let done = spool::export(dir, upstream, &mut out);
+        if done.is_err() {
+            let _ = fs::remove_file(&part);
+        }
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        let count = done?;
+        fs::rename(&part, file)?;
+        Ok(count)
+    };
+    let done = if file == Path::new("-") {
+        spool::export(dir, upstream, &mut BufWriter::new(io::stdout().lock()))
+    } else {
+        to_file(file)
+    };
+    match done {
+        Ok(count) => {
+            complain(&format_args!("{count} records exported"));
+            Exit::Done
+        }
+        Err(error) => refused(dir, &error),
+    }
+}
+
+fn import(dir: &Path, file: &Path) -> Exit {
+    let config = spool::Config { dir: dir.to_owned(), ..spool::Config::default() };
+    let from = |input: &mut dyn Read| spool::import(config, &mut BufReader::new(input));
+    let done = if file == Path::new("-") {
+        from(&mut io::stdin().lock())
+    } else {
+        File::open(file).map_err(TransferError::from).and_then(|mut file| from(&mut file))
+    };
+    match done {
+        Ok((new, count)) => {
+            say(&format_args!("{new} records imported, {} were there already", count - new));
+            Exit::Done
+        }
+        Err(error) => refused(dir, &error),
+    }
+}
+
+fn refused(dir: &Path, error: &TransferError) -> Exit {
+    complain(&format_args!("linesman: {}: {}", dir.display(), chain(error)));
+    match error {
+        TransferError::NoSuchUpstream(..) => Exit::Usage,
+        TransferError::Damaged { .. } | TransferError::NoExport => Exit::Failed,
+        TransferError::Open(_) | TransferError::Io(_) | TransferError::Disk(_) => Exit::Io,
     }
 }
 
@@ -76,11 +144,27 @@ struct Cursor<'a> {
     pending: u64,
     left_out: u64,
     dropped: &'a BTreeMap<String, u64>,
+    gaps: Vec<Announced<'a>>,
+}
+
+/// A gap that is to be announced.
+#[derive(Serialize)]
+struct Announced<'a> {
+    from: i64,
+    to: i64,
+    count: Option<u64>,
+    reason: &'a str,
+}
+
+impl<'a> Announced<'a> {
+    fn of(gap: &'a Gap) -> Announced<'a> {
+        Announced { from: gap.from, to: gap.to, count: gap.count, reason: &gap.reason }
+    }
 }
 
 impl<'a> Cursor<'a> {
     fn of((name, account): &'a (String, Account)) -> Cursor<'a> {
-        let Account { cursor, sampled, delivered, pending, left_out, dropped } = account;
+        let Account { cursor, sampled, delivered, pending, left_out, dropped, gaps } = account;
         Cursor {
             name,
             cursor: *cursor,
@@ -89,6 +173,7 @@ impl<'a> Cursor<'a> {
             pending: *pending,
             left_out: *left_out,
             dropped,
+            gaps: gaps.iter().map(Announced::of).collect(),
         }
     }
 }
@@ -130,39 +215,16 @@ fn status(seen: &Inspection, as_json: bool) -> Exit {
             "upstream {}: at position {}, {} delivered, {} pending, {} left out, dropped: {dropped}",
             c.name, c.cursor, c.delivered, c.pending, c.left_out
         ));
+        for gap in &c.gaps {
+            let count =
+                gap.count.map_or_else(|| "nobody knows how many".to_owned(), |count| count.to_string());
+            let Announced { from, to, reason, .. } = gap;
+            say(&format_args!(
+                "  still to be announced: {count} records lost ({reason}), sampled {from} to {to}"
+            ));
+        }
     }
     Exit::Done
-}
-
-fn dump(dir: &Path, from: u64, limit: u64) -> Exit {
-    let mut out = BufWriter::new(io::stdout().lock());
-    let (mut left, mut trouble) = (limit, None);
-    let each = |stored: &Stored| {
-        if stored.position >= from && left > 0 && trouble.is_none() {
-            left -= 1;
-            trouble = writeln!(out, "{}", line(stored)).err();
-        }
-    };
-    let exit = looked(dir, each, |_| Exit::Done);
-    match trouble.map_or_else(|| out.flush(), Err) {
-        Ok(()) => exit,
-        // `dump | head` is how this is used.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-        Err(_) => Exit::Io,
-    }
-}
-
-/// The reading as it is delivered, with its device and position before it.
-fn line(stored: &Stored) -> String {
-    let Stored { position, epoch, seq, .. } = *stored;
-    match record::decode(&stored.octets) {
-        Ok(reading) => {
-            let text = json::reading(&reading, Number { epoch, seq }, None);
-            let rest = text.strip_prefix('{').unwrap_or(&text);
-            format!("{{\"position\":{position},\"device\":\"{}\",{rest}", reading.device)
-        }
-        Err(error) => format!("{{\"position\":{position},\"error\":\"{error}\"}}"),
-    }
 }
 
 fn check(dir: &Path) -> Exit {
