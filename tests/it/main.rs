@@ -36,6 +36,7 @@ mod profile_library;
 mod profiles;
 mod readme;
 mod replay_golden;
+mod sentinels;
 mod sim_truth;
 mod sim_wire;
 mod spool_folder;
