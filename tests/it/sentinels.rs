@@ -23,11 +23,11 @@ fn on_the_wire(point: &Point, bits: u64) -> Vec<u8> {
 fn never_numbers(format: Format) -> Vec<u64> {
     let single = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(|n| u64::from(n.to_bits()));
     let double = [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(f64::to_bits);
-    match format {
-        // Signalling, and with all bits set.
-        Format::F32 => [&single[..], &[0x7F80_0001, 0xFFFF_FFFF]].concat(),
-        Format::F64 => [&double[..], &[0x7FF0_0000_0000_0001, u64::MAX]].concat(),
-        _ => Vec::new(),
+    // Signalling, and with all bits set, too.
+    match (format == Format::F32, format == Format::F64) {
+        (true, _) => [&single[..], &[0x7F80_0001, 0xFFFF_FFFF]].concat(),
+        (_, true) => [&double[..], &[0x7FF0_0000_0000_0001, u64::MAX]].concat(),
+        (false, false) => Vec::new(),
     }
 }
 
