@@ -42,6 +42,7 @@ mod readme;
 mod replay_golden;
 mod scan_pty;
 mod scan_sweep;
+mod sentinels;
 mod sim_truth;
 mod sim_wire;
 mod spool_folder;
