@@ -21,6 +21,7 @@ async fn spool(dir: &Path) {
             ts: Timestamp(START + n / 2 * 10_000),
             took: Duration::ZERO,
             clock_unsure: false,
+            boot: None,
             samples: vec![
                 ("voltage".parse().unwrap(), number(format!("23{}.{}", n % 7, n % 10))),
                 ("current".parse().unwrap(), current),

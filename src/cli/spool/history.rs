@@ -103,7 +103,7 @@ mod tests {
             ("on".parse().unwrap(), Ok(Value::Bool(true))),
         ];
         let (device, ts, took) = ("m".parse().unwrap(), Timestamp(ts), Duration::ZERO);
-        Reading { device, ts, took, clock_unsure: false, samples }
+        Reading { device, ts, took, clock_unsure: false, boot: None, samples }
     }
 
     #[test]
