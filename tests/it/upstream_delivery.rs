@@ -726,3 +726,37 @@ async fn a_broker_that_takes_five_at_once_gets_no_more() {
     }
     gateway.until_cursor_is(40).await;
 }
+
+#[tokio::test]
+async fn a_record_that_is_never_acknowledged_holds_the_others_up_for_a_minute_at_most() {
+    if std::env::var("LINESMAN_LONG").is_ok_and(|long| long == "1") {
+        let broker = StubBroker::start().await;
+        // A sign of life now and then, or the stub would think that nobody is there.
+        let (port, keep_alive) = (broker.port(), Duration::from_secs(5));
+        let config = mqtt::Config { port, keep_alive, topic: "linesman/g".into(), ..mqtt::Config::default() };
+        let gateway = Gateway::start(|_| Kind::Mqtt(config));
+        gateway.backlog(1..=40).await;
+        let start = std::time::Instant::now();
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.len() < 39 {
+            let (mut client, _) = broker.welcome().await;
+            loop {
+                match timeout(Duration::from_secs(40), client.next()).await.unwrap() {
+                    Packet::Publish { payload, .. } if payload.contains(r#""n":3}"#) => {}
+                    Packet::Publish { topic, payload, packet, .. } => {
+                        client.acknowledge(packet).await;
+                        if topic.ends_with("/m") && seen.insert(number(&payload)) && seen.len() == 39 {
+                            break;
+                        }
+                    }
+                    Packet::Closed | Packet::Disconnect => break,
+                    other @ (Packet::Connect(_) | Packet::Other(_)) => panic!("{other:?}"),
+                }
+            }
+        }
+        let held_up = start.elapsed();
+        assert!(held_up < Duration::from_secs(60), "{held_up:?}");
+    } else {
+        eprintln!("skipped, because it takes a minute: tests/run --long");
+    }
+}
