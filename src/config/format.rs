@@ -271,7 +271,7 @@ static ORDERS: &[Word] = &[
 
 static MQTT: Table = Table {
     what: "`mqtt`",
-    doc: "An MQTT 3.1.1 broker.",
+    doc: "An MQTT broker.",
     keys: &[
         Key::new("url", Kind::Scalar(&URL), "mqtt://HOST[:PORT]; port 1883 unless given").required(),
         Key::new(
@@ -279,6 +279,7 @@ static MQTT: Table = Table {
             Kind::Scalar(&TOPIC),
             "the levels above all topics; linesman/{gateway} unless given",
         ),
+        Key::new("version", Kind::Word(VERSIONS), "which MQTT is spoken; 3.1.1 unless given"),
         Key::new("encoding", Kind::Word(ENCODINGS), "how readings are written; json unless given"),
         Key::new("username", Kind::Scalar(&TEXT), "who logs in"),
         Key::new("password_file", Kind::Scalar(&TEXT), "a file that holds the password and nothing else"),
@@ -300,6 +301,11 @@ static MQTT: Table = Table {
     ],
     exactly_one: &[],
 };
+
+static VERSIONS: &[Word] = &[
+    Word::new("3.1.1", "every broker speaks it"),
+    Word::new("5", "the broker can refuse one reading and say why"),
+];
 
 static ENCODINGS: &[Word] = &[
     Word::new("json", "one JSON object a reading"),

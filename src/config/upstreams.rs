@@ -97,6 +97,7 @@ fn mqtt_config(
         password_file,
         client_id: text(node, "client_id").map(str::to_owned),
         keep_alive: duration(node, "keep_alive").unwrap_or(plain.keep_alive),
+        version: if text(node, "version") == Some("5") { mqtt::Version::V5 } else { plain.version },
     })
 }
 

@@ -24,6 +24,11 @@ impl Dating {
         self.current = Some(boot);
     }
 
+    /// The boot that runs now is not dated yet.
+    pub fn is_waiting(&self) -> bool {
+        self.current.is_some_and(|boot| self.zero_of(boot).is_none())
+    }
+
     /// Whether waiting may bring the right time of this reading.
     pub fn may_yet_date(&self, reading: &Reading) -> bool {
         let boot = reading.boot.map(|stamp| stamp.boot);

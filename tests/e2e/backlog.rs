@@ -29,6 +29,8 @@ fn a_backlog_drains_at_its_rate_while_live_readings_arrive_within_two_seconds() 
     let mut inbox = Inbox::open(broker.port(), "plant-7");
     let yaml = under_load(&profile, &meters.place, gate.port())
         .replace("name: scada\n", &format!("name: scada\n    history_rate: {RATE}\n"))
+        // The other MQTT, for once.
+        .replace("mqtt: { ", "mqtt: { version: 5, ")
         + "http: { listen: \"127.0.0.1:0\" }\n";
     let gateway = Gateway::start(folder.path(), &yaml);
     let url = format!("http://{}", gateway.http());

@@ -461,6 +461,8 @@ async fn live_records_that_have_arrived_are_not_sent_again_with_the_backlog() {
         }
     }
     assert_eq!(live, [6, 7, 8]);
+    let mut account = gateway.spool.reader("u").unwrap().account();
+    timeout(PATIENCE, account.wait_for(|account| account.delivered == 3)).await.unwrap().unwrap();
     drop(client);
     let (mut client, _) = broker.welcome().await;
     let mut history = Vec::new();
@@ -644,4 +646,117 @@ async fn history_of_an_unsure_clock_waits_for_its_date_while_live_goes_on() {
     assert!(payload.starts_with(r#"{"ts":1700000009000,"#) && !payload.contains("clock"), "{payload}");
     client.acknowledge(packet).await;
     gateway.until_cursor_is(2).await;
+}
+
+fn five(broker: &StubBroker) -> Gateway {
+    let port = broker.port();
+    let version = mqtt::Version::V5;
+    let config = mqtt::Config { port, version, topic: "linesman/g".into(), ..mqtt::Config::default() };
+    Gateway::start(|_| Kind::Mqtt(config))
+}
+
+#[tokio::test]
+async fn a_broker_of_mqtt_5_refuses_one_record_and_the_session_goes_on_without_it() {
+    let broker = StubBroker::start().await;
+    let gateway = five(&broker);
+    let (mut client, connect) = broker.welcome().await;
+    assert_eq!((connect.version, connect.clean), (5, true));
+    assert_eq!(connect.will, Some(("linesman/g/status".into(), "{\"online\":false}".into(), true)));
+    begun(&mut client).await;
+    gateway.sample(1..=4).await;
+    for wanted in 1..=4 {
+        let (_, n, packet) = next_record(&mut client).await;
+        assert_eq!(n, wanted);
+        match n {
+            2 => client.refuse(packet, 0x87).await,
+            // Nobody has subscribed: taken all the same.
+            3 => client.refuse(packet, 0x10).await,
+            _ => client.acknowledge(packet).await,
+        }
+    }
+    gateway.until_cursor_is(4).await;
+    let account = gateway.account();
+    assert_eq!((account.delivered, account.dropped.get("refused")), (3, Some(&1)));
+    let (_, gap) = client.publish_to("/event").await;
+    assert!(gap.contains(r#""count":1,"reason":"refused""#), "{gap}");
+    let aside = std::fs::read_to_string(gateway._dir.path().join("refused/u.jsonl")).unwrap();
+    assert!(aside.contains("not authorised (0x87)") && aside.contains(r#"\"n\":2"#), "{aside}");
+}
+
+#[tokio::test]
+async fn a_refusal_that_may_pass_breaks_the_session_and_costs_no_record() {
+    let broker = StubBroker::start().await;
+    let mut gateway = five(&broker);
+    let (mut client, _) = broker.welcome().await;
+    begun(&mut client).await;
+    gateway.sample(1..=1).await;
+    let (_, _, packet) = next_record(&mut client).await;
+    client.refuse(packet, 0x97).await;
+    let detail = gateway.until_state_is(UpstreamState::BackingOff).await;
+    assert!(detail.contains("refuses a publish: its quota is exceeded (0x97)"), "{detail}");
+    let (mut client, _) = broker.welcome().await;
+    let (_, n, packet) = next_record(&mut client).await;
+    assert_eq!(n, 1);
+    client.acknowledge(packet).await;
+    gateway.until_cursor_is(1).await;
+    assert_eq!(gateway.account().delivered, 1);
+}
+
+#[tokio::test]
+async fn a_broker_that_takes_five_at_once_gets_no_more() {
+    let broker = StubBroker::start().await;
+    let gateway = five(&broker);
+    let mut client = broker.welcome_with(5).await;
+    begun(&mut client).await;
+    gateway.sample(1..=40).await;
+    let mut next = 1;
+    while next <= 40 {
+        let mut sent = Vec::new();
+        while sent.len() < 5 {
+            let (_, n, packet) = next_record(&mut client).await;
+            assert_eq!(n, next);
+            next += 1;
+            sent.push(packet);
+        }
+        let quiet = timeout(Duration::from_millis(50), client.next()).await;
+        assert!(quiet.is_err(), "a sixth: {quiet:?}");
+        for packet in sent {
+            client.acknowledge(packet).await;
+        }
+    }
+    gateway.until_cursor_is(40).await;
+}
+
+#[tokio::test]
+async fn a_record_that_is_never_acknowledged_holds_the_others_up_for_a_minute_at_most() {
+    if std::env::var("LINESMAN_LONG").is_ok_and(|long| long == "1") {
+        let broker = StubBroker::start().await;
+        // A sign of life now and then, or the stub would think that nobody is there.
+        let (port, keep_alive) = (broker.port(), Duration::from_secs(5));
+        let config = mqtt::Config { port, keep_alive, topic: "linesman/g".into(), ..mqtt::Config::default() };
+        let gateway = Gateway::start(|_| Kind::Mqtt(config));
+        gateway.backlog(1..=40).await;
+        let start = std::time::Instant::now();
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.len() < 39 {
+            let (mut client, _) = broker.welcome().await;
+            loop {
+                match timeout(Duration::from_secs(40), client.next()).await.unwrap() {
+                    Packet::Publish { payload, .. } if payload.contains(r#""n":3}"#) => {}
+                    Packet::Publish { topic, payload, packet, .. } => {
+                        client.acknowledge(packet).await;
+                        if topic.ends_with("/m") && seen.insert(number(&payload)) && seen.len() == 39 {
+                            break;
+                        }
+                    }
+                    Packet::Closed | Packet::Disconnect => break,
+                    other @ (Packet::Connect(_) | Packet::Other(_)) => panic!("{other:?}"),
+                }
+            }
+        }
+        let held_up = start.elapsed();
+        assert!(held_up < Duration::from_secs(60), "{held_up:?}");
+    } else {
+        eprintln!("skipped, because it takes a minute: tests/run --long");
+    }
 }

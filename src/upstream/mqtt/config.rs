@@ -15,6 +15,17 @@ pub struct Config {
     /// `linesman-{gateway}-{upstream}` when not given.
     pub client_id: Option<String>,
     pub keep_alive: Duration,
+    pub version: Version,
+}
+
+/// Which MQTT is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    /// 3.1.1, which every broker speaks.
+    #[default]
+    V311,
+    /// 5: the broker can refuse one publish and say why, and says how much it takes at once.
+    V5,
 }
 
 impl Default for Config {
@@ -27,6 +38,7 @@ impl Default for Config {
             password_file: None,
             client_id: None,
             keep_alive: Duration::from_secs(30),
+            version: Version::default(),
         }
     }
 }

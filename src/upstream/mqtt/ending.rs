@@ -93,6 +93,19 @@ impl Session<'_> {
         }
     }
 
+    /// The broker has refused this record for good and said so.
+    pub(super) async fn refuse(&mut self, position: u64, why: &'static str) -> Result<(), Ended> {
+        if !self.trials.may_refuse() {
+            return Err(Ended::Trouble(format!("the broker refuses one record after the other: {why}")));
+        }
+        let before = position.saturating_sub(1);
+        let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
+        if let Some(stored) = found.into_iter().next() {
+            self.set_aside(&stored, why).await;
+        }
+        Ok(())
+    }
+
     async fn set_aside(&self, stored: &Stored, why: &str) {
         let reading = record::decode(&stored.octets).ok();
         let number = number_of(stored);

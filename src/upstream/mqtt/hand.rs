@@ -96,7 +96,7 @@ pub(super) fn number_of(stored: &Stored) -> Number {
 }
 
 fn may_yet_date(dating: &Dating, stored: &Stored) -> bool {
-    record::decode(&stored.octets).is_ok_and(|reading| dating.may_yet_date(&reading))
+    dating.is_waiting() && record::decode(&stored.octets).is_ok_and(|reading| dating.may_yet_date(&reading))
 }
 
 fn millis(span: Duration) -> i64 {

@@ -1,4 +1,4 @@
-//! Upstream `mqtt` (3.1.1): one session after the other.
+//! Upstream `mqtt` (3.1.1, or 5 if asked for): one session after the other.
 //!
 //! `P/status` (retained, with a Will), `P/meta` (retained), then what happened on the lines and what was lost
 //! (`P/event`), then records: `P/d/{device}` for what is live, `P/h/{device}` for what was sampled before this connection
@@ -15,6 +15,8 @@
 //! History that was taken while the clock was unsure waits a minute for its date, if it may still come.
 //!
 //! # What is refused for good
+//! An MQTT 5 broker says of a publish that it is not authorised, or its topic or payload not valid: that record is set
+//! aside at once. Other refusals, and all of 3.1.1's, break the session.
 //! See `trials.rs`: a record that breaks three sessions in a row, the last of them alone, goes to `refused/` and the
 //! rest goes on.
 
@@ -24,12 +26,13 @@ mod hand;
 mod lane;
 mod pace;
 mod pipe;
+mod pipe5;
 mod said;
 mod session;
 mod trials;
 mod window;
 
-pub use config::Config;
+pub use config::{Config, Version};
 pub use window::WINDOW;
 
 use super::Work;

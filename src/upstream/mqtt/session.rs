@@ -3,7 +3,7 @@
 use super::ending::Stopping;
 use super::lane::Lane;
 use super::pace::Pace;
-use super::pipe::{Happened, Pipe};
+use super::pipe::{Happened, Pipe, Will};
 use super::trials::Trials;
 use super::window::{Fate, What, Window};
 use super::{Config, Ways};
@@ -12,7 +12,6 @@ use crate::model::{Name, Timestamp};
 use crate::spool::{Closed, Outcome, Stored};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::{Order, Work};
-use rumqttc::{LastWill, QoS};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -74,12 +73,13 @@ impl<'a> Session<'a> {
         backoff: &'a mut Backoff,
         trials: &'a mut Trials,
     ) -> Ended {
-        let pipe = match connect(config, work).await {
-            Ok(pipe) => pipe,
+        let (pipe, most) = match connect(config, work).await {
+            Ok(greeted) => greeted,
             Err(ended) => return ended,
         };
         work.report.connected();
         let mut session = Session::begin(config, ways, work, (backoff, trials), pipe);
+        session.window = Window::of(most);
         match session.deliver().await {
             Ok(()) => Ended::AsAsked,
             Err(Ended::Trouble(why)) => {
@@ -273,12 +273,17 @@ impl<'a> Session<'a> {
                     return Err(confused("acknowledges what was not sent"));
                 }
             }
+            Happened::Refused(packet, why) => {
+                if !self.window.ended(packet, Fate::Refused(why)) {
+                    return Err(confused("refuses what was not sent"));
+                }
+            }
             Happened::Closed => return Ok(true),
             Happened::Trouble(_) if self.stopping.is_some_and(|stopping| stopping.closing) => {
                 return Ok(true);
             }
             Happened::Trouble(why) => return Err(Ended::Trouble(why)),
-            Happened::Connected => return Err(confused("greets twice")),
+            Happened::Connected(_) => return Err(confused("greets twice")),
         }
         Ok(false)
     }
@@ -300,6 +305,13 @@ impl<'a> Session<'a> {
                     delivered.insert(lane_of(position), position);
                     self.trials.delivered(position);
                     any = true;
+                }
+                (What::Record(position), Fate::Refused(why)) => {
+                    let from = lane_of(position);
+                    if let Some(upto) = delivered.remove(&from) {
+                        self.work.reader.settle([from..=upto], Outcome::Delivered).await?;
+                    }
+                    self.refuse(position, why).await?;
                 }
                 (What::Event(number), _) => self.work.told = self.work.told.max(number),
                 (What::Gap(id), _) => self.work.reader.announced(id).await?,
@@ -325,9 +337,9 @@ impl<'a> Session<'a> {
 }
 
 /// Connects and is greeted.
-async fn connect(config: &Config, work: &Work) -> Result<Pipe, Ended> {
+async fn connect(config: &Config, work: &Work) -> Result<(Pipe, usize), Ended> {
     let topic = format!("{}/status", config.topic);
-    let will = LastWill::new(topic, json::offline(None), QoS::AtLeastOnce, true);
+    let will = Will { topic, payload: json::offline(None) };
     let gateway = work.site.borrow().gateway.clone();
     let client_id = config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
     let mut pipe = Pipe::connect(config, &client_id, will).map_err(Ended::Trouble)?;
@@ -336,9 +348,9 @@ async fn connect(config: &Config, work: &Work) -> Result<Pipe, Ended> {
         () = work.stop.cancelled() => return Err(Ended::AsAsked),
     };
     match first {
-        Happened::Connected => Ok(pipe),
+        Happened::Connected(most) => Ok((pipe, most)),
         Happened::Trouble(why) => Err(Ended::Trouble(why)),
-        Happened::Sent(_) | Happened::Acknowledged(_) | Happened::Closed => {
+        Happened::Sent(_) | Happened::Acknowledged(_) | Happened::Refused(..) | Happened::Closed => {
             Err(Ended::Trouble("the broker speaks before it has greeted".to_owned()))
         }
     }

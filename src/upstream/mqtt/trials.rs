@@ -35,12 +35,18 @@ impl Trials {
 
     /// A session failed while nothing but the suspect was in flight: whether that convicts it.
     pub(super) fn failed_alone(&mut self) -> bool {
-        let convicted = self.refused < IN_A_ROW;
+        let convicted = self.may_refuse();
         if convicted {
-            self.refused += 1;
             self.gone();
         }
         convicted
+    }
+
+    /// The broker refuses one and says so: whether that is the record's fault.
+    pub(super) fn may_refuse(&mut self) -> bool {
+        let may = self.refused < IN_A_ROW;
+        self.refused += u32::from(may);
+        may
     }
 
     /// A record was delivered: this far end takes some.

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 /// Records in flight at most, counted from the oldest that is not acknowledged: so packet identifiers,
 /// which the client takes in a circle of a hundred, can't meet one that is still in use.
 pub const WINDOW: usize = 32;
-/// Of these, what history never takes: so a live record never waits for an acknowledgement to history.
-const LIVE_SHARE: usize = 8;
+/// Of these, the part that history never takes: so a live record never waits for an acknowledgement to history.
+const LIVE_SHARE: usize = 4;
 /// Packet identifiers that the client goes through.
 pub(super) const PACKET_IDS: u16 = 100;
 
@@ -16,6 +16,8 @@ pub(super) const PACKET_IDS: u16 = 100;
 pub(super) enum Fate {
     Delivered,
     GivenUp(&'static str),
+    /// By the broker, for good, in its words.
+    Refused(&'static str),
 }
 
 /// What a publish stands for.
@@ -42,19 +44,31 @@ struct Entry {
 }
 
 /// Publishes in the order in which they were handed to the client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Window {
     entries: VecDeque<Entry>,
+    most: usize,
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window::of(WINDOW)
+    }
 }
 
 impl Window {
+    /// For a broker that takes so many at once.
+    pub(super) fn of(most: usize) -> Window {
+        Window { entries: VecDeque::new(), most: most.clamp(1, WINDOW) }
+    }
+
     pub(super) fn has_room(&self) -> bool {
-        self.entries.len() < WINDOW
+        self.entries.len() < self.most
     }
 
     /// Whether history may take another place: some are kept free for live records.
     pub(super) fn has_room_for_history(&self) -> bool {
-        self.entries.len() < WINDOW - LIVE_SHARE
+        self.entries.len() < self.most - self.most / LIVE_SHARE
     }
 
     /// The records that were handed over and have not ended, in that order.
@@ -93,9 +107,14 @@ impl Window {
 
     /// The broker has acknowledged. `false` for an identifier that is not in flight.
     pub(super) fn acknowledged(&mut self, packet: u16) -> bool {
+        self.ended(packet, Fate::Delivered)
+    }
+
+    /// The broker has answered. `false` for an identifier that is not in flight.
+    pub(super) fn ended(&mut self, packet: u16, fate: Fate) -> bool {
         let entry =
             self.entries.iter_mut().find(|entry| entry.packet == Some(packet) && entry.fate.is_none());
-        entry.map(|entry| entry.fate = Some(Fate::Delivered)).is_some()
+        entry.map(|entry| entry.fate = Some(fate)).is_some()
     }
 
     /// Takes what has ended and is not overtaken by anything before it in its own lane, in order. `lane_of` says where a
