@@ -109,7 +109,9 @@ fn the_commands_that_the_pages_show_exist() {
         help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
     let shown = commands(&page("README.md"));
     assert!(shown.len() >= 8, "{shown:?}");
-    let others = ["systemd/README.md", "docs/capture.md", "docs/commissioning.md"].map(page).map(|page| commands(&page));
+    let others = ["systemd/README.md", "docs/capture.md", "docs/commissioning.md"]
+        .map(page)
+        .map(|page| commands(&page));
     for command in shown.into_iter().chain(others.concat()) {
         assert!(known.contains(&command.as_str()), "linesman has no command {command}: {known:?}");
     }
