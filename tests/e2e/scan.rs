@@ -39,7 +39,7 @@ fn ten_foreign_meters_at_two_baud_rates_are_all_found_with_their_profiles() {
         ("keller-series-30-33x", 7, 9600),
         ("seeed-s-soil-mtec-02", 8, 19_200),
         ("siemens-pac2200", 9, 9600),
-        ("tuf-2000m", 10, 19_200),
+        ("xy-md02-sht20", 10, 19_200),
     ];
     let meters = site.map(|(name, unit, baud)| at(name, unit, baud));
     let meters = Meters::at_rates(&folder.path().join("tty"), &meters, &[]);

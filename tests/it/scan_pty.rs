@@ -5,6 +5,7 @@ use linesman::profile;
 use linesman::sim::wire::{self, Wire, WireConfig};
 use linesman::sim::{Faults, Meter, tcp};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -220,4 +221,25 @@ fn on_a_network_the_devices_behind_a_host_are_found() {
     assert!(devices[0]["baud"].is_null() && devices[0]["port"] == place.as_str());
     let config = config::load(&folder.path().join("linesman.yaml"), &Overlays::default()).unwrap();
     assert_eq!(config.lines[0].devices.len(), 2);
+}
+
+#[test]
+fn ctrl_c_ends_it_with_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let _wire = meters(&folder.path().join("tty"), &[("xy-md02-sht20", 1, 9600)], &[]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_linesman"));
+    command.current_dir(folder.path()).env_clear().args(["scan", "tty", "--listen", "1ms", "--json"]);
+    command.args(["--write", "linesman.yaml"]).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The first device is known long before the other 246 units and seven rates have been asked.
+    let mut first = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut first).unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("tty: 1 device, stopped before the end"), "{}", text(&done.stderr));
+    let config = config::load(&folder.path().join("linesman.yaml"), &Overlays::default()).unwrap();
+    assert_eq!(config.lines[0].devices[0].profile.name, "xy-md02-sht20", "{first}");
 }

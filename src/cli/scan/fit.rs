@@ -258,6 +258,21 @@ mod tests {
     }
 
     #[test]
+    fn a_register_that_is_refused_speaks_strongly_against_a_profile() {
+        let library = library();
+        let one = library.iter().find(|profile| profile.name == "eastron-sdm120").unwrap();
+        let mut registers = Registers::default();
+        let evidence = |registers: &Registers| {
+            let evidence = Evidence { registers: registers.clone(), ..Evidence::default() };
+            fit(one, &evidence).evidence
+        };
+        let before = evidence(&registers);
+        let point = &one.points[0];
+        registers.refuse(point.table, point.address, point.format.count(), 2);
+        assert!(before - evidence(&registers) >= 2.0);
+    }
+
+    #[test]
     fn nothing_known_is_no_fit() {
         assert!(rank(&library(), &Evidence::default()).is_empty());
     }
