@@ -17,6 +17,7 @@
 mod chronicle;
 pub mod logging;
 mod memory;
+mod meters;
 mod parts;
 mod pump;
 mod watch_over;
@@ -30,6 +31,7 @@ use crate::serve::{self, Sources};
 use crate::spool::{self, Spool};
 use crate::upstream;
 use memory::Keeper;
+use meters::{Identities, Meters, Rules};
 use parts::{Part, PartId, Parts};
 use std::io;
 use std::net::SocketAddr;
@@ -138,6 +140,8 @@ struct Gateway {
     events: mpsc::Sender<Event>,
     chronicle: watch::Receiver<Chronicle>,
     memory: Keeper,
+    rules: watch::Sender<Arc<Rules>>,
+    identities: watch::Receiver<Identities>,
     site: watch::Sender<Arc<Site>>,
     sources: watch::Sender<Arc<Sources>>,
     watchdog: Watchdog,
@@ -162,6 +166,10 @@ impl Gateway {
         let (events, events_in) = mpsc::channel(EVENTS);
         let chronicle = watch::Sender::new(Chronicle::default());
         let memory = Keeper::open(&config.spool.dir);
+        let rules = watch::Sender::new(Arc::new(meters::rules(&config)));
+        let identities = watch::Sender::default();
+        let seen = identities.subscribe();
+        let meters = Meters::open(&config.spool.dir, rules.subscribe(), events.clone(), identities);
         let watchdog = Watchdog::new(spool.status());
         let sources = Sources {
             gateway: config.gateway.to_string(),
@@ -172,6 +180,7 @@ impl Gateway {
             stuck: watchdog.stuck(),
             spool: spool.status(),
             upstreams: Vec::new(),
+            identities: seen.clone(),
             progress: watchdog.progress(),
         };
         let mut gateway = Gateway {
@@ -182,6 +191,8 @@ impl Gateway {
             events,
             chronicle: chronicle.subscribe(),
             memory,
+            rules,
+            identities: seen.clone(),
             http: listener.as_ref().and_then(|l| l.local_addr().ok()),
             watchdog,
             clock,
@@ -190,7 +201,8 @@ impl Gateway {
             capture,
         };
         tokio::spawn(chronicle::run(events_in, chronicle));
-        gateway.start_parts(scans_in, onlooker, listener)?;
+        gateway.name_the_meters();
+        gateway.start_parts(scans_in, onlooker, meters, listener)?;
         Ok(gateway)
     }
 
@@ -198,10 +210,11 @@ impl Gateway {
         &mut self,
         scans: mpsc::Receiver<bus::Scan>,
         onlooker: Option<mpsc::Sender<Reading>>,
+        meters: Meters,
         listener: Option<TcpListener>,
     ) -> Result<(), RunError> {
         let stop = CancellationToken::new();
-        let pump = pump::run(scans, self.spool.writer(), onlooker, stop.clone());
+        let pump = pump::run(scans, self.spool.writer(), onlooker, meters, stop.clone());
         self.parts.add(PartId::Pump, Part::task(stop, pump));
         if let Some(listener) = listener {
             let stop = CancellationToken::new();
@@ -284,9 +297,28 @@ impl Gateway {
                 _ = looks.tick() => {
                     self.watchdog.look(self.clock.mono());
                     self.keep_memory();
+                    if self.identities.has_changed().unwrap_or(false) {
+                        self.name_the_meters();
+                    }
                 }
             }
         }
+    }
+
+    /// Tells the far end which meters there are, by the serial numbers that they have said.
+    fn name_the_meters(&mut self) {
+        let identities = Arc::clone(&self.identities.borrow_and_update());
+        let mut site = self.config.site();
+        for device in &mut site.devices {
+            device.identity = identities.get(&device.name).cloned();
+        }
+        self.site.send_if_modified(|known| {
+            let changed = **known != site;
+            if changed {
+                *known = Arc::new(site);
+            }
+            changed
+        });
     }
 
     /// What the devices of the configuration have taught. Written here, where a slow card holds up nobody
@@ -320,9 +352,10 @@ impl Gateway {
         }
         let names: Vec<String> = new.upstreams.iter().map(|u| u.name.to_string()).collect();
         self.spool.set_upstreams(&names).await;
-        self.site.send_replace(Arc::new(new.site()));
+        self.rules.send_replace(Arc::new(meters::rules(&new)));
         self.watchdog.forget(&changed);
         self.config = Config { spool: self.config.spool.clone(), http: self.config.http.clone(), ..new };
+        self.name_the_meters();
         for upstream in self.config.upstreams.clone() {
             if !self.parts.has(&PartId::Upstream(upstream.name.clone())) {
                 self.start_upstream(upstream);

@@ -1,8 +1,9 @@
 //! From scan to record: normalises, packs, hands to the spool. Owns nothing.
 
+use super::meters::Meters;
 use crate::bus::Scan;
 use crate::model::Reading;
-use crate::{normalize, record, spool};
+use crate::{record, spool};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -21,10 +22,10 @@ pub(super) async fn run(
     mut scans: mpsc::Receiver<Scan>,
     spool: spool::Writer,
     onlooker: Option<mpsc::Sender<Reading>>,
+    mut meters: Meters,
     stop: CancellationToken,
 ) {
     let (mut batch, mut not_before) = (Vec::with_capacity(BATCH), Instant::now());
-    let mut normalizer = normalize::Normalizer::default();
     loop {
         let taken = tokio::select! {
             biased;
@@ -32,7 +33,7 @@ pub(super) async fn run(
             () = stop.cancelled() => 0,
         };
         if taken == 0 {
-            return;
+            return meters.close().await;
         }
         if taken < BATCH && Instant::now() < not_before {
             sleep_until(not_before).await;
@@ -43,10 +44,11 @@ pub(super) async fn run(
             }
         }
         not_before = Instant::now() + BETWEEN;
-        let readings: Vec<Reading> = batch.drain(..).map(|scan| normalizer.reading(&scan, false)).collect();
+        let readings: Vec<Reading> = batch.drain(..).map(|scan| meters.reading(&scan)).collect();
+        meters.look();
         let records = readings.iter().map(|reading| (reading.ts.0, record::encode(reading)));
         if spool.append_all(records.collect()).await.is_err() {
-            return;
+            return meters.close().await;
         }
         if let Some(onlooker) = &onlooker {
             for reading in readings {
@@ -60,6 +62,7 @@ pub(super) async fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::meters::tests::meters;
     use crate::model::Timestamp;
     use crate::profile;
     use std::path::Path;
@@ -77,7 +80,8 @@ mod tests {
         let spool = spool::start(config, &["u".to_owned()]).unwrap();
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
-        let pump = tokio::spawn(run(scans_in, spool.writer(), None, CancellationToken::new()));
+        let (meters, ..) = meters(dir.path());
+        let pump = tokio::spawn(run(scans_in, spool.writer(), None, meters, CancellationToken::new()));
         // One alone, some that come while the pump waits, more than a batch, and what is left at the end.
         let mut sent = 0;
         for burst in [1, 5, 200, 3] {
@@ -108,7 +112,8 @@ mod tests {
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
         let (shown, mut seen) = mpsc::channel(1024);
-        tokio::spawn(run(scans_in, spool.writer(), Some(shown), CancellationToken::new()));
+        let (meters, ..) = meters(dir.path());
+        tokio::spawn(run(scans_in, spool.writer(), Some(shown), meters, CancellationToken::new()));
         let start = Instant::now();
         let mut arrived = Vec::new();
         for n in 1..=3 {

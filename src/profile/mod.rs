@@ -22,11 +22,13 @@ mod links;
 mod octets;
 mod point;
 mod read;
+mod units;
 pub mod yaml;
 
 pub use derived::{BitField, Factor, How, Needs, Operand, Parameter, SignBy, UnitBy, Write};
 pub use library::{OWN_FOLDER, builtin, builtin_text, find, is_path, locate};
 pub use read::{notation, parity, parse};
+pub use units::Units;
 pub use yaml::{Problem, Problems};
 
 use crate::model::{Bad, Decimal, Name, Ratio};

@@ -1,12 +1,14 @@
 //! The status document: what `GET /api/status` answers and `linesman status` prints.
 
 use super::Sources;
+use crate::model::Name;
 use crate::model::status::{
     BusCounters, DeviceState, DeviceStatus, LineState, LineStatus, UpstreamState, UpstreamStatus,
 };
 use crate::{model, spool};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// All that the gateway says of itself at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -46,6 +48,9 @@ pub struct Device {
     pub latency_ms: Option<f64>,
     /// Points that it refuses, and the exception's code.
     pub refused: BTreeMap<String, u8>,
+    /// The serial number that its meter has said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     pub findings: Vec<Finding>,
     pub counters: BusCounters,
 }
@@ -88,6 +93,7 @@ pub struct Upstream {
 /// Reads every room's latest word; a line that the watchdog holds for stuck is shown as such.
 pub fn snapshot(sources: &Sources) -> Snapshot {
     let stuck = sources.stuck.borrow().clone();
+    let identities = Arc::clone(&sources.identities.borrow());
     let lines: Vec<LineStatus> = sources.lines.iter().map(|line| line.borrow().clone()).collect();
     Snapshot {
         gateway: sources.gateway.clone(),
@@ -96,7 +102,7 @@ pub fn snapshot(sources: &Sources) -> Snapshot {
         epoch: format!("{:08x}", sources.epoch),
         devices: lines
             .iter()
-            .flat_map(|line| line.devices.iter().map(|device| device_row(line, device)))
+            .flat_map(|line| line.devices.iter().map(|device| device_row(line, device, &identities)))
             .collect(),
         lines: lines.into_iter().map(|line| line_row(line, &stuck)).collect(),
         spool: spool_row(&sources.spool.borrow()),
@@ -117,8 +123,9 @@ fn line_row(line: LineStatus, stuck: &[String]) -> Line {
     }
 }
 
-fn device_row(line: &LineStatus, device: &DeviceStatus) -> Device {
+fn device_row(line: &LineStatus, device: &DeviceStatus, identities: &BTreeMap<Name, String>) -> Device {
     Device {
+        identity: identities.get(&device.name).cloned(),
         name: device.name.to_string(),
         line: line.name.to_string(),
         unit: device.unit,
