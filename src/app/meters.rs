@@ -5,6 +5,7 @@
 //! reading after it, since a total goes on from the last value that was kept. A file that can't be read is no
 //! reason not to start, but it is said: totals begin anew and any meter is taken for the one that is meant.
 
+use super::Gateway;
 use crate::bus::Scan;
 use crate::config::Config;
 use crate::model::{Event, EventKind, IdentityRule, Name, Reading};
@@ -159,6 +160,24 @@ impl Meters {
         if let Some(write) = self.news() {
             let _ = tokio::task::spawn_blocking(write).await;
         }
+    }
+}
+
+impl Gateway {
+    /// Tells the far end which meters there are, by the serial numbers that they have said.
+    pub(super) fn name_the_meters(&mut self) {
+        let identities = Arc::clone(&self.identities.borrow_and_update());
+        let mut site = self.config.site();
+        for device in &mut site.devices {
+            device.identity = identities.get(&device.name).cloned();
+        }
+        self.site.send_if_modified(|known| {
+            let changed = **known != site;
+            if changed {
+                *known = Arc::new(site);
+            }
+            changed
+        });
     }
 }
 

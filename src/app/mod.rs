@@ -305,33 +305,6 @@ impl Gateway {
         }
     }
 
-    /// Tells the far end which meters there are, by the serial numbers that they have said.
-    fn name_the_meters(&mut self) {
-        let identities = Arc::clone(&self.identities.borrow_and_update());
-        let mut site = self.config.site();
-        for device in &mut site.devices {
-            device.identity = identities.get(&device.name).cloned();
-        }
-        self.site.send_if_modified(|known| {
-            let changed = **known != site;
-            if changed {
-                *known = Arc::new(site);
-            }
-            changed
-        });
-    }
-
-    /// What the devices of the configuration have taught. Written here, where a slow card holds up nobody
-    /// but the supervisor, and only when there is news: some times in a meter's life.
-    fn keep_memory(&mut self) {
-        let mut known = bus::Memory::new();
-        for line in self.parts.memories() {
-            let line = line.borrow();
-            known.extend(line.iter().map(|(name, memory)| (name.clone(), memory.clone())));
-        }
-        self.memory.keep(known);
-    }
-
     /// Takes a new configuration over, or refuses it whole and goes on with the old one.
     async fn reload(&mut self, loader: &Loader) -> Result<(), RunError> {
         let new = match loader() {

@@ -17,6 +17,7 @@
 mod address;
 mod derived;
 pub mod format;
+pub mod glossary;
 pub mod library;
 mod links;
 mod octets;
