@@ -1,6 +1,7 @@
 //! The gateway as it runs: all parts, started, watched, changed by a reload, and stopped in the data's order.
 
 use super::memory::Keeper;
+use super::meters::{self, Identities, Meters, Rules};
 use super::parts::{Part, PartId, Parts};
 use super::time::{self, Boots, Timeline};
 use super::watch_over::{PumpSign, Watchdog};
@@ -39,18 +40,20 @@ const REFUSED: &str = "refused";
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 pub(super) struct Gateway {
-    config: Config,
+    pub(super) config: Config,
     time: Timeline,
     spool: Spool,
-    parts: Parts,
+    pub(super) parts: Parts,
     /// Kept so that a reload can start lines; dropped at the end so that the pump can end.
     scans: Option<mpsc::Sender<bus::Scan>>,
     /// How many batches the pump has handed on.
     batches: watch::Sender<u64>,
     events: mpsc::Sender<Event>,
     chronicle: watch::Receiver<Chronicle>,
-    memory: Keeper,
-    site: watch::Sender<Arc<Site>>,
+    pub(super) memory: Keeper,
+    rules: watch::Sender<Arc<Rules>>,
+    pub(super) identities: watch::Receiver<Identities>,
+    pub(super) site: watch::Sender<Arc<Site>>,
     pub(super) sources: watch::Sender<Arc<Sources>>,
     watchdog: Watchdog,
     pub(super) http: Option<SocketAddr>,
@@ -79,6 +82,10 @@ impl Gateway {
         let (events, events_in) = mpsc::channel(EVENTS);
         let chronicle = watch::Sender::new(Chronicle::default());
         let memory = Keeper::open(&config.spool.dir);
+        let rules = watch::Sender::new(Arc::new(meters::rules(&config)));
+        let identities = watch::Sender::default();
+        let seen = identities.subscribe();
+        let meters = Meters::open(&config.spool.dir, rules.subscribe(), events.clone(), identities);
         let watchdog = Watchdog::new(spool.status());
         let sources = Sources {
             gateway: config.gateway.to_string(),
@@ -89,6 +96,7 @@ impl Gateway {
             stuck: watchdog.stuck(),
             spool: spool.status(),
             upstreams: Vec::new(),
+            identities: seen.clone(),
             progress: watchdog.progress(),
             clock: time.status(),
         };
@@ -101,6 +109,8 @@ impl Gateway {
             events,
             chronicle: chronicle.subscribe(),
             memory,
+            rules,
+            identities: seen,
             http: listener.as_ref().and_then(|l| l.local_addr().ok()),
             watchdog,
             time,
@@ -113,7 +123,8 @@ impl Gateway {
         let telling = chronicle::run(events_in, chronicle, gateway.time.clone());
         gateway.parts.add(PartId::Chronicle, Part::task(CancellationToken::new(), telling));
         gateway.parts.add(PartId::Spool, Part::task(CancellationToken::new(), ended(gateway.spool.status())));
-        gateway.start_parts(scans_in, onlooker, listener)?;
+        gateway.name_the_meters();
+        gateway.start_parts(scans_in, onlooker, meters, listener)?;
         Ok(gateway)
     }
 
@@ -121,11 +132,12 @@ impl Gateway {
         &mut self,
         scans: mpsc::Receiver<bus::Scan>,
         onlooker: Option<mpsc::Sender<Reading>>,
+        meters: Meters,
         listener: Option<TcpListener>,
     ) -> Result<(), RunError> {
         let stop = CancellationToken::new();
         let (writer, batches) = (self.spool.writer(), self.batches.clone());
-        let pump = pump::run(scans, writer, self.time.clone(), onlooker, batches, stop.clone());
+        let pump = pump::run(scans, writer, self.time.clone(), onlooker, batches, meters, stop.clone());
         self.parts.add(PartId::Pump, Part::task(stop, pump));
         if let Some(listener) = listener {
             let stop = CancellationToken::new();
@@ -216,20 +228,12 @@ impl Gateway {
                 _ = looks.tick() => {
                     self.watchdog.look(self.time.mono(), self.pump_sign());
                     self.keep_memory();
+                    if self.identities.has_changed().unwrap_or(false) {
+                        self.name_the_meters();
+                    }
                 }
             }
         }
-    }
-
-    /// What the devices of the configuration have taught. Written here, where a slow card holds up nobody
-    /// but the supervisor, and only when there is news: some times in a meter's life.
-    fn keep_memory(&mut self) {
-        let mut known = bus::Memory::new();
-        for line in self.parts.memories() {
-            let line = line.borrow();
-            known.extend(line.iter().map(|(name, memory)| (name.clone(), memory.clone())));
-        }
-        self.memory.keep(known);
     }
 
     /// Takes a new configuration over, or refuses it whole and goes on with the old one.
@@ -252,9 +256,10 @@ impl Gateway {
         }
         let names: Vec<String> = new.upstreams.iter().map(|u| u.name.to_string()).collect();
         self.spool.set_upstreams(&names).await;
-        self.site.send_replace(Arc::new(new.site()));
+        self.rules.send_replace(Arc::new(meters::rules(&new)));
         self.watchdog.forget(&changed);
         self.config = Config { spool: self.config.spool.clone(), http: self.config.http.clone(), ..new };
+        self.name_the_meters();
         for upstream in self.config.upstreams.clone() {
             if !self.parts.has(&PartId::Upstream(upstream.name.clone())) {
                 self.start_upstream(upstream);

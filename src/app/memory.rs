@@ -4,6 +4,7 @@
 //! replaced whole, and only when something new was learned. It saves a search and no more: one that can't be
 //! read is no reason not to start, and one that can't be written is tried again with the next lesson.
 
+use super::Gateway;
 use crate::bus;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -65,6 +66,19 @@ impl Keeper {
                 tracing::warn!(%file, %error, "what was learned of the meters can't be kept for the next start");
             }
         }));
+    }
+}
+
+impl Gateway {
+    /// What the devices of the configuration have taught. Written here, where a slow card holds up nobody
+    /// but the supervisor, and only when there is news: some times in a meter's life.
+    pub(super) fn keep_memory(&mut self) {
+        let mut known = bus::Memory::new();
+        for line in self.parts.memories() {
+            let line = line.borrow();
+            known.extend(line.iter().map(|(name, memory)| (name.clone(), memory.clone())));
+        }
+        self.memory.keep(known);
     }
 }
 

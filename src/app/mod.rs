@@ -20,6 +20,7 @@ mod chronicle;
 mod gateway;
 pub mod logging;
 mod memory;
+mod meters;
 mod parts;
 mod pump;
 pub mod time;

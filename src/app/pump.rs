@@ -1,9 +1,10 @@
 //! From scan to record: normalises, packs, hands to the spool. Owns nothing.
 
+use super::meters::Meters;
 use super::time::Timeline;
 use crate::bus::Scan;
 use crate::model::Reading;
-use crate::{normalize, record, spool};
+use crate::{record, spool};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -25,10 +26,10 @@ pub(super) async fn run(
     time: Timeline,
     onlooker: Option<mpsc::Sender<Reading>>,
     batches: watch::Sender<u64>,
+    mut meters: Meters,
     stop: CancellationToken,
 ) {
     let (mut batch, mut not_before) = (Vec::with_capacity(BATCH), Instant::now());
-    let mut normalizer = normalize::Normalizer::default();
     loop {
         let taken = tokio::select! {
             biased;
@@ -36,7 +37,7 @@ pub(super) async fn run(
             () = stop.cancelled() => 0,
         };
         if taken == 0 {
-            return;
+            return meters.close().await;
         }
         if taken < BATCH && Instant::now() < not_before {
             sleep_until(not_before).await;
@@ -48,14 +49,15 @@ pub(super) async fn run(
         }
         not_before = Instant::now() + BETWEEN;
         let stamped = |scan: Scan| {
-            let mut reading = normalizer.reading(&scan, false);
+            let mut reading = meters.reading(&scan);
             time.stamp(&mut reading);
             reading
         };
         let readings: Vec<Reading> = batch.drain(..).map(stamped).collect();
+        meters.look();
         let records = readings.iter().map(|reading| (reading.ts.0, record::encode(reading)));
         if spool.append_all(records.collect()).await.is_err() {
-            return;
+            return meters.close().await;
         }
         batches.send_modify(|batches| *batches += 1);
         if let Some(onlooker) = &onlooker {
@@ -70,6 +72,7 @@ pub(super) async fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::meters::tests::meters;
     use crate::model::Timestamp;
     use crate::profile;
     use std::path::Path;
@@ -87,12 +90,14 @@ mod tests {
         let spool = spool::start(config, &["u".to_owned()]).unwrap();
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
+        let (meters, ..) = meters(dir.path());
         let pump = tokio::spawn(run(
             scans_in,
             spool.writer(),
             Timeline::still(),
             None,
             watch::Sender::new(0),
+            meters,
             CancellationToken::new(),
         ));
         // One alone, some that come while the pump waits, more than a batch, and what is left at the end.
@@ -125,12 +130,14 @@ mod tests {
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
         let (shown, mut seen) = mpsc::channel(1024);
+        let (meters, ..) = meters(dir.path());
         tokio::spawn(run(
             scans_in,
             spool.writer(),
             Timeline::still(),
             Some(shown),
             watch::Sender::new(0),
+            meters,
             CancellationToken::new(),
         ));
         let start = Instant::now();

@@ -34,13 +34,15 @@ impl Along {
             along.rare.extend(rare);
             along.always.insert(index, [needs.same_scan, often].concat());
         }
+        // Who it is has to be known before its values are believed.
+        along.rare.extend(config.profile.identity);
         along.unknown.clone_from(&along.rare);
         along
     }
 
     /// Completes the points that are due.
     pub(super) fn add_to(&self, due: &mut Vec<usize>) {
-        if self.always.is_empty() {
+        if self.always.is_empty() && self.unknown.is_empty() {
             return;
         }
         let needed: Vec<usize> =

@@ -73,7 +73,7 @@ pub use session::{Failure, Session};
 
 use crate::modbus::Framing;
 use crate::model::status::LineStatus;
-use crate::model::{Bad, Clock, Event, Name, Timestamp};
+use crate::model::{Bad, Clock, Event, IdentityRule, Name, Timestamp};
 use crate::profile::{Every, Parity, Profile};
 use capture::Tap;
 use std::collections::BTreeMap;
@@ -182,6 +182,8 @@ pub struct DeviceConfig {
     pub retries: u8,
     /// At least the profile's.
     pub min_gap: Duration,
+    /// Whether another meter may take its place.
+    pub identity: IdentityRule,
 }
 
 impl DeviceConfig {
@@ -196,6 +198,7 @@ impl DeviceConfig {
             min_timeout: MIN_TIMEOUT,
             retries: RETRIES,
             min_gap: profile.habits.min_gap,
+            identity: IdentityRule::default(),
             profile,
         }
     }

@@ -1,7 +1,7 @@
 //! From the checked tree to the configuration: what the table alone cannot say.
 
 use super::devices::Profiles;
-use super::{Config, devices, endpoints, upstreams};
+use super::{Config, adapt, devices, endpoints, upstreams};
 use crate::bus::{self, LineConfig, PortConfig};
 use crate::model::Name;
 use crate::profile::Profile;
@@ -27,7 +27,8 @@ pub(super) struct Ground<'a> {
 /// What the walk has refused is left out here without another word.
 pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Report<'_>) -> Config {
     let mut ground = Ground { base, warnings: Vec::new() };
-    let mut profiles = Profiles::new(base, dirs);
+    let units = adapt::units(root.get("units"), report);
+    let mut profiles = Profiles::new(base, dirs, units);
     let gateway = gateway(root);
     let lines = lines(root.get("lines"), &mut profiles, &mut ground, report);
     let spool = spool(root.get("spool"), base, report);

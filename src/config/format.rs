@@ -21,6 +21,11 @@ pub static CONFIG: Table = Table {
             "serial ports and TCP endpoints with the devices on them",
         )
         .required(),
+        Key::new(
+            "units",
+            Kind::Named { what: "quantities", of: &Kind::Scalar(&TEXT) },
+            "the unit that readings of a quantity leave in, where it is not the canonical one: { active-energy: Wh }",
+        ),
         Key::new("spool", Kind::Table(&SPOOL), "where readings wait until they are delivered"),
         Key::new(
             "upstreams",
@@ -207,6 +212,12 @@ static DEVICE: Table = Table {
             "points",
             Kind::Named { what: "points of the profile", of: &Kind::Table(&DEVICE_POINT) },
             "what is different for single points",
+        ),
+        Key::new(
+            "identity",
+            Kind::Scalar(&TEXT),
+            "when another meter answers than the one that was known: `hold` its values (unless given), `accept` it, or \
+             the serial number of the one that is meant",
         ),
         Key::new(
             "parameters",

@@ -9,6 +9,7 @@
 //! - An unknown key is an error; a key that does not act yet is an error that says so.
 //! - No port and no socket is opened here; of the disk only the configuration and profiles are read.
 
+mod adapt;
 mod build;
 mod devices;
 mod endpoints;

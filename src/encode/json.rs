@@ -76,6 +76,9 @@ pub fn event(event: &Event) -> String {
     let (kind, finding) = match event.kind {
         EventKind::LineDown => ("line-down", None),
         EventKind::LineUp => ("line-up", None),
+        EventKind::OtherMeter => ("other-meter", None),
+        EventKind::MeterExchanged => ("meter-exchanged", None),
+        EventKind::CounterReset => ("counter-reset", None),
         EventKind::DeviceLost => ("device-lost", None),
         EventKind::DeviceFound => ("device-found", None),
         EventKind::Begins(finding) => ("finding", Some((finding, "begins"))),
@@ -148,6 +151,9 @@ struct Device<'a> {
     profile: &'a str,
     vendor: &'a str,
     model: &'a str,
+    /// Its serial number, once it has said one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
     every_ms: u128,
     points: Vec<Point<'a>>,
 }
@@ -176,6 +182,7 @@ impl Device<'_> {
             profile: &device.profile,
             vendor: &device.vendor,
             model: &device.model,
+            identity: device.identity.as_deref(),
             every_ms: device.every.as_millis(),
             points: device.points.iter().map(Point::of).collect(),
         }
@@ -318,6 +325,7 @@ mod tests {
             profile: "p".into(),
             vendor: "v".into(),
             model: "m".into(),
+            identity: None,
             every: Duration::from_secs(1),
             points: [].into(),
         };

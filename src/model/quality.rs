@@ -33,6 +33,8 @@ pub enum Bad {
     Factor,
     /// The meter says that its sensor is missing, broken or short.
     SensorFault,
+    /// A counter that only rises is below what it was; not believed unless it stays there.
+    CounterFell,
 }
 
 impl Bad {
@@ -53,6 +55,7 @@ impl Bad {
             Bad::TwoAnswers => "two-answers".into(),
             Bad::Factor => "factor".into(),
             Bad::SensorFault => "sensor-fault".into(),
+            Bad::CounterFell => "counter-fell".into(),
         }
     }
 }

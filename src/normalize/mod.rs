@@ -9,21 +9,28 @@
 //!   BCD are `garbled`; a value whose factor, sign, unit or second part is bad or missing is `factor`.
 //! - A value and what scales it are of one scan, or the factor is the last answer of the same meter: what was
 //!   known of a device is forgotten with the first scan that nothing answered, and with a failed answer.
+//! - A counter never steps down: rollover and reset are understood (`counter`), and where the profile wants a
+//!   total it goes on over both, and over the exchange of a meter.
+//! - Where a meter says its serial number, values of another one are held with the reason `identity` until the
+//!   owner has accepted it; after a silence also until it has been said again (`meters`).
 //! - No octets and no profile make it panic.
 //!
 //! # Order
 //! `raw` → its sign (`negative_from`) → × `scale` × `scale_by` → `sign_by` → + `offset` → the canonical unit →
 //! + `plus` → `resolution` → `range`.
 
+mod counter;
 mod date;
 mod decode;
+mod meters;
 mod value;
 
+pub use meters::{Kept, KeptDevice, News, Normalizer};
+
 use crate::bus::{Field, Scan};
-use crate::model::{Bad, Name, Reading, Sample};
+use crate::model::{Bad, Reading, Sample};
 use crate::profile::{Point, Profile};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use value::Others;
 
 /// The reading of a scan that is all there is: what a point needs has to be in it.
@@ -48,54 +55,6 @@ pub fn samples(profile: &Profile, fields: &[Field]) -> Vec<(usize, Sample)> {
         Some((field.point, octets.and_then(|octets| others.sample(point, octets))))
     };
     fields.iter().filter_map(sample).collect()
-}
-
-/// Reads scans one after the other, and knows what scales values between the scans it is read in.
-#[derive(Debug, Default)]
-pub struct Normalizer {
-    devices: BTreeMap<Name, Known>,
-}
-
-/// What is known of one device.
-#[derive(Debug)]
-struct Known {
-    /// Another profile is another meter.
-    profile: Arc<Profile>,
-    /// By point: those that others need.
-    factors: BTreeMap<usize, Vec<u8>>,
-}
-
-impl Normalizer {
-    pub fn reading(&mut self, scan: &Scan, clock_unsure: bool) -> Reading {
-        let needed = needed(&scan.profile);
-        if needed.is_empty() {
-            return reading(scan, clock_unsure);
-        }
-        let fresh = || Known { profile: Arc::clone(&scan.profile), factors: BTreeMap::new() };
-        let known = self.devices.entry(scan.device.clone()).or_insert_with(fresh);
-        if !Arc::ptr_eq(&known.profile, &scan.profile)
-            || scan.fields.iter().all(|field| field.octets.is_err())
-        {
-            *known = fresh();
-        }
-        for field in scan.fields.iter().filter(|field| needed.contains(&field.point)) {
-            match &field.octets {
-                Ok(octets) => known.factors.insert(field.point, octets.clone()),
-                Err(_) => known.factors.remove(&field.point),
-            };
-        }
-        read(scan, Some(&known.factors), clock_unsure)
-    }
-}
-
-/// The points that may scale others from another scan.
-fn needed(profile: &Profile) -> Vec<usize> {
-    profile
-        .points
-        .iter()
-        .filter(|point| !point.stands_alone())
-        .flat_map(|point| point.needs().cached)
-        .collect()
 }
 
 fn read(scan: &Scan, known: Option<&BTreeMap<usize, Vec<u8>>>, clock_unsure: bool) -> Reading {

@@ -90,6 +90,11 @@ impl Point {
         Needs { same_scan: same_scan.collect(), cached: cached.collect() }
     }
 
+    /// What its total is called beside it; the reader has checked that it is a name.
+    pub fn total_name(&self) -> Option<Name> {
+        format!("{}_total", self.name).parse().ok()
+    }
+
     /// Its octets alone say what it is worth.
     pub fn stands_alone(&self) -> bool {
         self.scale_by.is_empty() && self.sign_by.is_none() && self.unit_by.is_none() && self.plus.is_empty()

@@ -101,6 +101,20 @@ pub(super) fn resolve(points: &mut [(&Entry, Point)], parameters: &[Parameter], 
             point.resolution = Some(Decimal::new(1, -9));
         }
     }
+    for (entry, point) in points.iter().filter(|(_, point)| point.total) {
+        let name = point.total_name();
+        let taken = name.as_ref().is_some_and(|name| points.iter().any(|(_, other)| other.name == *name));
+        if taken || name.is_none() {
+            let at = entry.value.entry("total").map_or(&entry.at, |total| &total.at);
+            report.at(
+                at,
+                format!(
+                    "`{0}`: its total would be called `{0}_total`, which is taken or too long",
+                    point.name
+                ),
+            );
+        }
+    }
     let idle = points.iter().zip(used).filter(|((_, point), used)| point.internal && !used);
     for ((entry, point), _) in idle {
         let at = entry.value.entry("internal").map_or(&entry.at, |internal| &internal.at);

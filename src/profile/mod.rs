@@ -17,16 +17,19 @@
 mod address;
 mod derived;
 pub mod format;
+pub mod glossary;
 pub mod library;
 mod links;
 mod octets;
 mod point;
 mod read;
+mod units;
 pub mod yaml;
 
 pub use derived::{BitField, Factor, How, Needs, Operand, Parameter, SignBy, UnitBy, Write};
 pub use library::{OWN_FOLDER, builtin, builtin_text, find, is_path, locate};
 pub use read::{notation, parity, parse};
+pub use units::Units;
 pub use yaml::{Problem, Problems};
 
 use crate::model::{Bad, Decimal, Name, Ratio};

@@ -334,7 +334,7 @@ fn rollover(node: &Node, name: &Name, conversion: &Conversion, report: &mut Repo
     span.scaled(conversion.ratio).ok()
 }
 
-fn power_of_ten_below(step: Decimal) -> Decimal {
+pub(super) fn power_of_ten_below(step: Decimal) -> Decimal {
     let digits = step.mantissa().unsigned_abs().checked_ilog10().unwrap_or(0);
     Decimal::new(1, step.exponent().saturating_add(i32::try_from(digits).unwrap_or(0)))
 }

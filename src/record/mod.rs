@@ -194,6 +194,7 @@ fn put_bad(out: &mut Vec<u8>, bad: Bad) {
         Bad::TwoAnswers => 27,
         Bad::Factor => 28,
         Bad::SensorFault => 29,
+        Bad::CounterFell => 30,
     });
     if let Bad::Exception(code) = bad {
         out.push(code);
@@ -233,6 +234,7 @@ fn take_sample_of(kind: u8, input: &mut Input<'_>) -> Result<Sample, DecodeError
         27 => Err(Bad::TwoAnswers),
         28 => Err(Bad::Factor),
         29 => Err(Bad::SensorFault),
+        30 => Err(Bad::CounterFell),
         other => return Err(DecodeError::Kind(other)),
     })
 }
@@ -276,7 +278,8 @@ mod tests {
                 Just(Bad::NotYet),
                 Just(Bad::TwoAnswers),
                 Just(Bad::Factor),
-                Just(Bad::SensorFault)
+                Just(Bad::SensorFault),
+                Just(Bad::CounterFell)
             ]
             .prop_map(Err),
         ]

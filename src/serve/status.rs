@@ -1,12 +1,14 @@
 //! The status document: what `GET /api/status` answers and `linesman status` prints.
 
 use super::Sources;
+use crate::model::Name;
 use crate::model::status::{
     BusCounters, DeviceState, DeviceStatus, LineState, LineStatus, UpstreamState, UpstreamStatus,
 };
 use crate::{model, spool};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// All that the gateway says of itself at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -48,6 +50,9 @@ pub struct Device {
     pub latency_ms: Option<f64>,
     /// Points that it refuses, and the exception's code.
     pub refused: BTreeMap<String, u8>,
+    /// The serial number that its meter has said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     pub findings: Vec<Finding>,
     pub counters: BusCounters,
 }
@@ -90,6 +95,7 @@ pub struct Upstream {
 /// Reads every room's latest word; a line that the watchdog holds for stuck is shown as such.
 pub fn snapshot(sources: &Sources) -> Snapshot {
     let stuck = sources.stuck.borrow().clone();
+    let identities = Arc::clone(&sources.identities.borrow());
     let lines: Vec<LineStatus> = sources.lines.iter().map(|line| line.borrow().clone()).collect();
     let clock = *sources.clock.borrow();
     Snapshot {
@@ -100,7 +106,9 @@ pub fn snapshot(sources: &Sources) -> Snapshot {
         clock: if clock.known { "known" } else { "unsure" },
         devices: lines
             .iter()
-            .flat_map(|line| line.devices.iter().map(|device| device_row(line, device, clock.shift_ms)))
+            .flat_map(|line| {
+                line.devices.iter().map(|device| device_row(line, device, &identities, clock.shift_ms))
+            })
             .collect(),
         lines: lines.into_iter().map(|line| line_row(line, &stuck, clock.shift_ms)).collect(),
         spool: spool_row(&sources.spool.borrow()),
@@ -121,8 +129,14 @@ fn line_row(line: LineStatus, stuck: &[String], shift: i64) -> Line {
     }
 }
 
-fn device_row(line: &LineStatus, device: &DeviceStatus, shift: i64) -> Device {
+fn device_row(
+    line: &LineStatus,
+    device: &DeviceStatus,
+    identities: &BTreeMap<Name, String>,
+    shift: i64,
+) -> Device {
     Device {
+        identity: identities.get(&device.name).cloned(),
         name: device.name.to_string(),
         line: line.name.to_string(),
         unit: device.unit,

@@ -5,7 +5,7 @@ use linesman::model::{Decimal, Value, quantity};
 use linesman::normalize;
 use linesman::profile::format::{PROFILE, TYPES};
 use linesman::profile::yaml::table::Table as Keys;
-use linesman::profile::{self, Point, Profile, Table};
+use linesman::profile::{self, Point, Profile, Table, glossary};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -93,18 +93,26 @@ fn a_capture_of_every_profile_becomes_the_values_that_it_stands_for() {
 
 #[test]
 fn energy_meters_name_their_points_as_the_glossary_does() {
-    let readme = fs::read_to_string(at("profiles/README.md")).unwrap();
-    let glossary = readme.split("## Names of points").nth(1).unwrap();
-    for profile in shipped().iter().filter(|profile| profile.kind == "energy-meter") {
-        for point in &profile.points {
-            // A meter of several circuits counts them before the name.
-            let name = point.name.as_str();
-            let circuit = name.strip_prefix("ch").and_then(|rest| rest.split_once('_'));
-            let circuit = circuit.filter(|(number, _)| number.parse::<u8>().is_ok());
-            let name = circuit.map_or(name, |(_, name)| name);
-            assert!(glossary.contains(&format!("`{name}`")), "{}: {}", profile.name, point.name);
-        }
+    assert!(glossary::names().len() > 100, "{}", glossary::names().len());
+    for name in profile::builtin() {
+        let problems = glossary::check(name, profile::builtin_text(name).unwrap());
+        assert!(problems.is_empty(), "{problems}");
     }
+}
+
+#[test]
+fn the_library_inside_is_the_folder() {
+    let mut files: Vec<String> = fs::read_dir(at("profiles"))
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".yaml").map(str::to_owned))
+        .collect();
+    files.sort();
+    assert_eq!(profile::builtin().collect::<Vec<_>>(), files);
+    for name in files {
+        let text = fs::read_to_string(at("profiles").join(format!("{name}.yaml"))).unwrap();
+        assert_eq!(profile::builtin_text(&name), Some(text.as_str()), "{name}");
+    }
+    assert_eq!(profile::library::readme(), readme());
 }
 
 #[test]

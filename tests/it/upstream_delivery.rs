@@ -35,6 +35,7 @@ fn site() -> Site {
         profile: "p".into(),
         vendor: "v".into(),
         model: "m".into(),
+        identity: None,
         every: Duration::from_secs(1),
         points: [].into(),
     };

@@ -11,8 +11,8 @@ use rules::{HOLE, TIMEOUT};
 
 pub use rules::{EVERY, TIMEOUTS, every};
 pub(super) use rules::{field, is_nan};
-pub use types::TYPES;
 pub(super) use types::format_of;
+pub use types::{TYPES, type_word};
 
 const ADDRESS: Kind = Kind::Whole { least: 0, most: 65_535 };
 

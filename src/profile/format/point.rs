@@ -13,7 +13,7 @@ pub(super) static POINT: Table = Table {
     what: "a point",
     doc: "One thing to read.",
     keys: &[
-        Key::new("holding", ADDRESS, "holding register, zero-based as on the wire"),
+        Key::new("holding", ADDRESS, "holding register, zero-based as on the wire").example(r#"4096"#),
         Key::new("input", ADDRESS, "input register, zero-based as on the wire"),
         Key::new("coil", ADDRESS, "coil, zero-based as on the wire"),
         Key::new("discrete", ADDRESS, "discrete input, zero-based as on the wire"),
@@ -21,12 +21,14 @@ pub(super) static POINT: Table = Table {
             "register",
             Kind::Scalar(&REGISTER),
             "5- or 6-digit notation of manuals, 1-based: 40001 is holding register 0",
-        ),
+        )
+        .example(r#"40001"#),
         Key::new(
             "type",
             Kind::Scalar(&TYPE),
             "how the octets stand for a value; bool for coils and discrete inputs",
-        ),
+        )
+        .example(r#""f32""#),
         Key::new(
             "word_order",
             Kind::Word(ORDERS),
@@ -41,7 +43,8 @@ pub(super) static POINT: Table = Table {
             "scale",
             Kind::Scalar(&RATIO),
             "value = raw × scale + offset, in `unit`; an exact decimal or fraction",
-        ),
+        )
+        .example(r#"0.1"#),
         Key::new(
             "scale_by",
             Kind::OneOf(&[
@@ -54,50 +57,59 @@ pub(super) static POINT: Table = Table {
                 },
             ]),
             "what scales it too: a parameter or another point by its name, or several",
-        ),
+        )
+        .example(r#"{"point":"current_sf","as":"exponent"}"#),
         Key::new(
             "sign_by",
             Kind::OneOf(&[Kind::Scalar(&NAME), Kind::Table(&SIGN)]),
             "the point that says whether the value is negative: anything but zero says so",
-        ),
+        )
+        .example(r#""flow_backward""#),
         Key::new(
             "unit_by",
             Kind::Table(&UNIT_BY),
             "the point whose code says which unit the meter is set to; instead of `unit`",
-        ),
+        )
+        .example(r#"{"point":"unit_code","units":{"0":"Pa","1":"kPa"}}"#),
         Key::new(
             "plus",
             Kind::OneOf(&[Kind::Scalar(&NAME), Kind::List { of: &Kind::Scalar(&NAME), least: 1, most: 4 }]),
             "points whose values are added: the fraction of a counter in two parts",
-        ),
+        )
+        .example(r#""volume_fraction""#),
         Key::new(
             "negative_from",
             Kind::Whole { least: 1, most: 4_294_967_295 },
             "raw values from this one on are negative: -(raw - this)",
-        ),
-        Key::new("offset", Kind::Scalar(&DECIMAL), "added after scale, in `unit`"),
+        )
+        .example(r#"10000"#),
+        Key::new("offset", Kind::Scalar(&DECIMAL), "added after scale, in `unit`").example(r#"-40"#),
         Key::new(
             "unit",
             Kind::Scalar(&UNIT),
             "the engineering unit that the meter uses; readings leave in the quantity's canonical unit",
-        ),
+        )
+        .example(r#""kWh""#),
         Key::new(
             "quantity",
             Kind::Scalar(&QUANTITY),
             "what is measured; `other` takes any unit and is never converted",
-        ),
+        )
+        .example(r#""active-energy""#),
         Key::new("phase", Kind::Word(PHASES), "which conductor or pair of them"),
         Key::new("direction", Kind::Word(DIRECTIONS), "which way it flows"),
         Key::new(
             "resolution",
             Kind::Scalar(&DECIMAL),
             "the smallest step, in `unit`; readings are rounded to it",
-        ),
+        )
+        .example(r#"0.1"#),
         Key::new(
             "range",
             Kind::List { of: &Kind::Scalar(&DECIMAL), least: 2, most: 2 },
             "what the meter can measure, in `unit`: [least, most]",
-        ),
+        )
+        .example(r#"[-40, 85]"#),
         Key::new(
             "invalid",
             Kind::List {
@@ -106,31 +118,37 @@ pub(super) static POINT: Table = Table {
                 most: 16,
             },
             "raw values that mean: no value here",
-        ),
+        )
+        .example(r#"[32768, {"raw":32767,"reason":"sensor-fault"}]"#),
         Key::new("index", Kind::Flag, "a counter that only rises"),
         Key::new(
             "rollover",
             Kind::Scalar(&DECIMAL),
             "where the counter begins again at zero, in `unit`; the span of its type unless said otherwise",
-        ),
+        )
+        .example(r#"1000000"#),
         Key::new(
             "total",
             Kind::Flag,
             "true: beside the counter, as `<point>_total`, one that goes on over rollover and reset",
         ),
-        Key::new("enum", Kind::Codes { of: &Kind::Scalar(&TEXT) }, "the word for each raw code"),
-        Key::new("bit", Kind::Whole { least: 0, most: 63 }, "one bit, as a flag; 0 is the lowest"),
+        Key::new("enum", Kind::Codes { of: &Kind::Scalar(&TEXT) }, "the word for each raw code")
+            .example(r#"{"0":"off","1":"heating"}"#),
+        Key::new("bit", Kind::Whole { least: 0, most: 63 }, "one bit, as a flag; 0 is the lowest")
+            .example(r#"3"#),
         Key::new(
             "bits",
             Kind::OneOf(&[Kind::Scalar(&FIELD), Kind::Codes { of: &Kind::Scalar(&NAME) }]),
             "several bits, as a number or a code: \"4-7\", 0 is the lowest; or flags by their bits, each a \
              point `<this>_<name>`",
-        ),
+        )
+        .example(r#""4-7""#),
         Key::new(
             "every",
             Kind::Scalar(&EVERY),
             "how often to read it, unless the configuration says otherwise",
-        ),
+        )
+        .example(r#""60s""#),
         Key::new(
             "internal",
             Kind::Flag,
@@ -140,7 +158,8 @@ pub(super) static POINT: Table = Table {
             "write",
             Kind::Table(&WRITE),
             "what could be written; nothing is, unless the owner allows it",
-        ),
+        )
+        .example(r#"{"min":5,"max":30,"step":0.5}"#),
         Key::new("unverified", Kind::Flag, "not confirmed by a second source"),
     ],
     exactly_one: &[ONE_PLACE],

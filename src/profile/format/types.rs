@@ -60,6 +60,13 @@ pub static TYPES: &[(&str, Format)] = &[
     ("bits", Format::Bits),
 ];
 
+/// The type that a manual most likely means; `string:8` for any text.
+pub fn type_word(said: &str) -> Option<&'static str> {
+    let plain: String = said.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    let own = TYPES.iter().map(|(word, _)| *word).find(|word| *word == plain);
+    own.or_else(|| COMMON.iter().find(|(word, _)| *word == plain).map(|(_, right)| *right))
+}
+
 /// What manuals and other tools call them.
 static COMMON: &[(&str, &str)] = &[
     ("int", "s16"),
@@ -84,6 +91,21 @@ static COMMON: &[(&str, &str)] = &[
     ("bit", "bool"),
     ("string", "string:8"),
     ("bcd", "bcd16"),
+    ("sint16", "s16"),
+    ("sint32", "s32"),
+    ("signedint16", "s16"),
+    ("unsignedint16", "u16"),
+    ("signedint32", "s32"),
+    ("unsignedint32", "u32"),
+    ("unsignedint", "u16"),
+    ("ulong", "u32"),
+    ("long", "s32"),
+    ("short", "s16"),
+    ("ushort", "u16"),
+    ("ieee754", "f32"),
+    ("singlefloat", "f32"),
+    ("float32bit", "f32"),
+    ("ascii", "string:8"),
     ("date", "date-iec"),
     ("datetime", "date-iec"),
     ("unix", "date-unix"),

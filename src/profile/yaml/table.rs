@@ -25,6 +25,8 @@ pub struct Key {
     /// Why the key will never be accepted although people try it.
     pub never: Option<&'static str>,
     pub doc: &'static str,
+    /// As JSON, for editors.
+    pub example: Option<&'static str>,
 }
 
 /// What may stand after a key.
@@ -89,7 +91,12 @@ pub struct ScalarRule {
 
 impl Key {
     pub const fn new(name: &'static str, kind: Kind, doc: &'static str) -> Key {
-        Key { name, kind, required: false, later: None, never: None, doc }
+        Key { name, kind, required: false, later: None, never: None, doc, example: None }
+    }
+
+    /// Something that may stand there, as JSON.
+    pub const fn example(self, json: &'static str) -> Key {
+        Key { example: Some(json), ..self }
     }
 
     pub const fn required(self) -> Key {

@@ -1,118 +1,17 @@
-//! `linesman profiles`: which meters are known, what a profile says, whether a file is right.
+//! What a profile says, point by point.
 
-use super::Exit;
-use super::check::span;
+use super::{complain, grid, own_folders, print, say};
+use crate::cli::Exit;
+use crate::cli::check::span;
 use crate::model::Decimal;
 use crate::model::quantity::has_decimal;
-use crate::profile::{
-    self, Every, OWN_FOLDER, Order, Parity, Point, Problems, Profile, Table, builtin, library,
-};
-use comfy_table::{Table as Grid, presets};
+use crate::profile::{self, Every, How, Operand, Order, Parity, Point, Profile, Table};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    /// Every profile that a configuration can name.
-    List,
-    /// What a profile says, point by point.
-    Show {
-        /// A name, or a path (with / or ending in .yaml).
-        profile: String,
-    },
-    /// Say all that is wrong with profiles.
-    Check {
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
-}
-
-pub(super) fn main(arguments: Arguments) -> Exit {
-    let said = match arguments.command {
-        Command::List => list(),
-        Command::Show { profile } => show(&profile),
-        Command::Check { files } => check(&files),
-    };
-    said.unwrap_or(Exit::Io)
-}
-
-fn own_folders() -> [PathBuf; 1] {
-    [PathBuf::from(OWN_FOLDER)]
-}
-
-fn say(text: &str) -> io::Result<()> {
-    io::stdout().lock().write_all(text.as_bytes())
-}
-
-fn complain(problems: &Problems) -> io::Result<()> {
-    writeln!(io::stderr().lock(), "{problems}")
-}
-
-fn grid(header: &[&str]) -> Grid {
-    let mut grid = Grid::new();
-    grid.load_style(presets::NOTHING).set_header(header.iter().copied());
-    grid
-}
-
-fn print(grid: &Grid) -> io::Result<()> {
-    say(&grid.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>())
-}
-
-fn list() -> io::Result<Exit> {
-    let dirs = own_folders();
-    let own = library::own(&dirs);
-    let mut names: Vec<String> = builtin().map(str::to_owned).chain(own.iter().cloned()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let mut grid = grid(&["profile", "vendor", "model", "kind", "points", "from"]);
-    let mut exit = Exit::Done;
-    for name in names {
-        let from = if own.contains(&name) { OWN_FOLDER } else { "built in" };
-        match profile::find(&name, Path::new(""), &dirs) {
-            Ok(p) => {
-                grid.add_row([&name, &p.vendor, &p.model, &p.kind, &p.points.len().to_string(), from]);
-            }
-            Err(problems) => {
-                complain(&problems)?;
-                exit = Exit::Config;
-            }
-        }
-    }
-    print(&grid)?;
-    Ok(exit)
-}
-
-fn check(files: &[PathBuf]) -> io::Result<Exit> {
-    let mut exit = Exit::Done;
-    for file in files {
-        match library::open(file).and_then(|source| Ok((source.parse()?, source))) {
-            Ok((profile, source)) => {
-                say(&format!("{}: good: {} points\n", file.display(), profile.points.len()))?;
-                for (point, notation, table, address) in profile::notation(&source.text) {
-                    say(&format!(
-                        "  {point}: register {notation} is {} {address} on the wire\n",
-                        table.word()
-                    ))?;
-                }
-            }
-            Err(problems) => {
-                complain(&problems)?;
-                exit = Exit::Config;
-            }
-        }
-    }
-    Ok(exit)
-}
-
-fn show(name_or_path: &str) -> io::Result<Exit> {
+pub(super) fn show(name_or_path: &str) -> io::Result<Exit> {
     let profile = match profile::find(name_or_path, Path::new(""), &own_folders()) {
         Ok(profile) => profile,
         Err(problems) => {
@@ -123,7 +22,7 @@ fn show(name_or_path: &str) -> io::Result<Exit> {
     say(&facts(&profile))?;
     let mut grid = grid(&["point", "register", "type", "scale", "quantity", "unit", "every", ""]);
     for point in &profile.points {
-        grid.add_row(row(point));
+        grid.add_row(row(&profile, point));
     }
     print(&grid)?;
     Ok(Exit::Done)
@@ -182,7 +81,7 @@ fn range(hole: &RangeInclusive<u16>) -> String {
     }
 }
 
-fn row(point: &Point) -> [String; 8] {
+fn row(profile: &Profile, point: &Point) -> [String; 8] {
     let every = match point.every {
         Some(Every::Period(period)) => span(period),
         Some(Every::Continuous) => "continuous".to_owned(),
@@ -197,7 +96,7 @@ fn row(point: &Point) -> [String; 8] {
         what.into_iter().flatten().collect::<Vec<_>>().join(" "),
         point.unit.clone(),
         every,
-        remarks(point),
+        remarks(profile, point),
     ]
 }
 
@@ -224,8 +123,32 @@ fn scale(point: &Point) -> String {
     if point.offset == Decimal::ZERO { scale } else { format!("{scale}, then + {}", point.offset) }
 }
 
-fn remarks(point: &Point) -> String {
-    let mut remarks = Vec::new();
+/// What other points and the installation have to say.
+fn owed(profile: &Profile, point: &Point) -> Vec<String> {
+    let name = |index: usize| profile.points.get(index).map_or("?", |point| point.name.as_str());
+    let parameter = |index: usize| profile.parameters.get(index).map_or("?", |known| known.name.as_str());
+    let factor = |factor: &profile::Factor| {
+        let of = match factor.of {
+            Operand::Point(index) => name(index),
+            Operand::Parameter(index) => parameter(index),
+        };
+        match factor.how {
+            How::Times => format!("× {of}"),
+            How::Divided => format!("÷ {of}"),
+            How::Exponent => format!("× 10^{of}"),
+            How::Decimals => format!("÷ 10^{of}"),
+        }
+    };
+    let mut owed: Vec<String> = point.scale_by.iter().map(factor).collect();
+    owed.extend(point.sign_by.iter().map(|by| format!("sign by {}", name(by.point))));
+    owed.extend(point.unit_by.iter().map(|by| format!("unit by {}", name(by.point))));
+    owed.extend(point.plus.iter().map(|part| format!("+ {}", name(*part))));
+    owed.extend(point.negative_from.map(|from| format!("negative from {from}")));
+    owed
+}
+
+fn remarks(profile: &Profile, point: &Point) -> String {
+    let mut remarks = owed(profile, point);
     if let Some(resolution) = point.resolution {
         remarks.push(format!("steps of {resolution}"));
     }
@@ -241,6 +164,12 @@ fn remarks(point: &Point) -> String {
     }
     if point.index {
         remarks.push("rises only".to_owned());
+    }
+    if point.total {
+        remarks.push("with a total".to_owned());
+    }
+    if point.internal {
+        remarks.push("internal".to_owned());
     }
     if point.unverified {
         remarks.push("unverified".to_owned());
