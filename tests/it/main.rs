@@ -40,5 +40,6 @@ mod replay_golden;
 mod sim_truth;
 mod sim_wire;
 mod spool_folder;
+mod spool_golden;
 mod unit_file;
 mod upstream_delivery;
