@@ -106,11 +106,11 @@ impl<D: Disk> Log<D> {
         let record = Stored { position: self.head, epoch, seq, ts_ms, octets: octets.into() };
         let size = weight(&record);
         if record.octets.len() > LARGEST_RECORD || most_on_disk(record.octets.len()) > self.segment_size() {
-            self.lose(self.head, self.head, "too-large");
+            self.lose_one(self.head, ts_ms, "too-large");
             return;
         }
         if self.config.when_full == WhenFull::RefuseNew && !self.has_room_for(record.octets.len()) {
-            self.lose(self.head, self.head, "spool-full");
+            self.lose_one(self.head, ts_ms, "spool-full");
             return;
         }
         self.tail_octets += size;
@@ -258,6 +258,12 @@ impl<D: Disk> Log<D> {
         let span = self.sampled_between(from, to);
         for named in self.cursors.values_mut() {
             named.cursor.lose(from, to, reason, span);
+        }
+    }
+
+    pub(super) fn lose_one(&mut self, position: u64, ts_ms: i64, reason: &str) {
+        for named in self.cursors.values_mut() {
+            named.cursor.lose(position, position, reason, (ts_ms, ts_ms));
         }
     }
 

@@ -115,7 +115,7 @@ impl<D: Disk> Log<D> {
             self.tail_octets -= size;
             self.uncommitted_octets -= size;
             self.committed = self.committed.max(gone.position);
-            self.lose(gone.position, gone.position, "disk-ill");
+            self.lose_one(gone.position, gone.ts_ms, "disk-ill");
         }
         self.trim_tail();
     }

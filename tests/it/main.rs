@@ -46,5 +46,6 @@ mod sentinels;
 mod sim_truth;
 mod sim_wire;
 mod spool_folder;
+mod spool_golden;
 mod unit_file;
 mod upstream_delivery;
