@@ -105,7 +105,7 @@ async fn full(dir: &Path) -> Outcome {
     let writer = spool.writer();
     let filler = FULL / (FILLER as u64 + 100) + 2;
     for n in 0..filler {
-        writer.append(0, vec![1; FILLER]).await?;
+        writer.append(1_763_766_000_000, vec![1; FILLER]).await?;
         if n % 32 == 0 {
             spool.commit().await?;
         }
@@ -157,7 +157,9 @@ async fn start_with(dir: &Path) -> Outcome {
 }
 
 fn open(dir: &Path, upstream: &str) -> Result<Spool, spool::OpenError> {
-    let config = spool::Config { dir: dir.to_owned(), ..spool::Config::default() };
+    // Nothing gives way here.
+    let (max_size, max_age) = (2 * FULL, None);
+    let config = spool::Config { dir: dir.to_owned(), max_size, max_age, ..spool::Config::default() };
     spool::start(config, &[upstream.to_owned()])
 }
 
