@@ -8,9 +8,10 @@
 //!
 //! Slot (4096 octets, little endian): `LMCURSR1`, then u64 each: generation, base, position, delivered, left
 //! out, number of the next gap. Number of reasons u16, for each: length u8, that many octets, count u64. Number
-//! of ranges u16, for each: from u64, to u64. Number of gaps u16, for each: id u64, from i64, to i64, count u64
-//! (all ones: not known), told u8 (0 or 1), length u8 and that many octets of its reason. Then zeros; the last
-//! four octets are the CRC-32C of all before them. A slot that does not balance is no slot.
+//! of gaps u16, for each: id u64, from i64, to i64, count u64 (all ones: not known), told u8 (0 or 1), length u8
+//! and that many octets of its reason. Number of ranges u16, for each two varints (LEB128): how many positions lie
+//! between it and the one before (or the prefix), less one; how many it has, less one. Then zeros; the last four octets are the
+//! CRC-32C of all before them. A slot that does not balance is no slot.
 
 use super::format::{LAST_POSITION, u32_at, u64_at};
 use super::gaps::{Gap, Gaps};
@@ -19,9 +20,10 @@ use std::collections::BTreeMap;
 
 pub(super) const SLOT: usize = 4096;
 const MAGIC: &[u8; 8] = b"LMCURSR1";
-/// Ranges beyond the position that a slot holds: one for each outage that is not made good yet. What lies in
-/// further ones is pending again after a restart, the smallest first.
-const RANGES: usize = 16;
+/// Ranges beyond the position that a slot holds, if they fit: sixteen always do, a hundred mostly. Each outage that
+/// is not made good makes one, and each damaged record up to sixty. What lies in further ones is pending again
+/// after a restart, the smallest first, and counted anew when it is lost again.
+const RANGES: usize = 256;
 /// The same in memory, where there is room for a line that comes and goes.
 const RANGES_IN_MEMORY: usize = 1024;
 /// Reasons that are told apart; further ones are summed under `other`.
@@ -174,6 +176,21 @@ impl Cursor {
     pub(super) fn encode(&self, generation: u64) -> [u8; SLOT] {
         let mut whole = self.clone();
         whole.keep_ranges(RANGES);
+        let mut octets = whole.encoded(generation);
+        while octets.len() > SLOT - 4 {
+            whole.keep_ranges(whole.beyond.len() * 3 / 4);
+            octets = whole.encoded(generation);
+        }
+        let mut slot = [0; SLOT];
+        slot[..octets.len()].copy_from_slice(&octets);
+        let crc = crc32c::crc32c(&slot[..SLOT - 4]);
+        slot[SLOT - 4..].copy_from_slice(&crc.to_le_bytes());
+        slot
+    }
+
+    /// Without zeros and checksum; longer than a slot where the ranges are many and far apart.
+    fn encoded(&self, generation: u64) -> Vec<u8> {
+        let whole = self;
         let mut out = Vec::with_capacity(SLOT);
         out.extend_from_slice(MAGIC);
         let next_gap = whole.gaps.next_id();
@@ -185,18 +202,16 @@ impl Cursor {
             put_text(&mut out, reason);
             out.extend_from_slice(&count.to_le_bytes());
         }
-        out.extend_from_slice(&count_octets(whole.beyond.len()));
-        for (from, to) in whole.beyond.iter() {
-            out.extend_from_slice(&from.to_le_bytes());
-            out.extend_from_slice(&to.to_le_bytes());
-        }
         out.extend_from_slice(&count_octets(whole.gaps.iter().count()));
         whole.gaps.iter().for_each(|gap| put_gap(&mut out, gap));
-        let mut slot = [0; SLOT];
-        slot[..out.len()].copy_from_slice(&out);
-        let crc = crc32c::crc32c(&slot[..SLOT - 4]);
-        slot[SLOT - 4..].copy_from_slice(&crc.to_le_bytes());
-        slot
+        out.extend_from_slice(&count_octets(whole.beyond.len()));
+        let mut before = whole.position;
+        for (from, to) in whole.beyond.iter() {
+            put_varint(&mut out, from - before - 2);
+            put_varint(&mut out, to - from);
+            before = to;
+        }
+        out
     }
 
     /// The account in a slot and its generation; `None` where the slot is torn, empty or does not balance.
@@ -219,21 +234,18 @@ impl Cursor {
                 return None;
             }
         }
-        let mut at = cursor.position;
-        for _ in 0..take_count(&mut rest)? {
-            let range = rest.split_off(..16)?;
-            let (from, to) = (u64_at(range, 0), u64_at(range, 8));
-            if from <= at.checked_add(1)? || to < from || to >= LAST_POSITION {
-                return None;
-            }
-            cursor.beyond.add(from, to);
-            at = to;
-        }
         let mut gaps = Vec::new();
         for _ in 0..take_count(&mut rest)? {
             gaps.push(take_gap(&mut rest)?);
         }
         cursor.gaps = Gaps::restored(gaps, u64_at(slot, 48))?;
+        let mut before = cursor.position;
+        for _ in 0..take_count(&mut rest)? {
+            let from = before.checked_add(take_varint(&mut rest)?)?.checked_add(2)?;
+            let to = from.checked_add(take_varint(&mut rest)?).filter(|to| *to < LAST_POSITION)?;
+            cursor.beyond.add(from, to);
+            before = to;
+        }
         cursor.balances().then_some((u64_at(slot, 8), cursor))
     }
 
@@ -265,6 +277,26 @@ fn count_octets(n: usize) -> [u8; 2] {
 fn take_count(rest: &mut &[u8]) -> Option<u16> {
     let [low, high] = *rest.split_off(..2)? else { return None };
     Some(u16::from_le_bytes([low, high]))
+}
+
+fn put_varint(out: &mut Vec<u8>, mut n: u64) {
+    while n > 0x7F {
+        out.push(n.to_le_bytes()[0] | 0x80);
+        n >>= 7;
+    }
+    out.push(n.to_le_bytes()[0]);
+}
+
+fn take_varint(rest: &mut &[u8]) -> Option<u64> {
+    let (mut n, mut shift) = (0, 0);
+    loop {
+        let octet = *rest.split_off_first()?;
+        n |= u64::from(octet & 0x7F).checked_shl(shift)?;
+        if octet & 0x80 == 0 {
+            return Some(n);
+        }
+        shift += 7;
+    }
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -353,16 +385,27 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_keeps_sixteen_ranges_and_what_it_has_no_room_for_is_pending_again() {
+    fn a_slot_keeps_sixteen_ranges_at_least_and_what_it_has_no_room_for_is_pending_again() {
         let mut cursor = Cursor::starting_after(0);
-        for n in 1..=20 {
-            let outcome = if n % 2 == 0 { Outcome::Delivered } else { Outcome::Dropped("damaged".into()) };
-            cursor.settle_range(n * 10, n * 10 + n / 4, &outcome, NEVER);
+        for n in 0..200 {
+            // Reasons and gaps that take all the room they can have, and ranges as far apart as can be.
+            let reason = format!("reason-of-thirty-two-octets-{:04}", n % 30);
+            cursor.settle_range(0, n + 1, &Outcome::Dropped(reason), (n.cast_signed(), 0));
+            cursor.gaps.tell();
+        }
+        for n in 1..=200 {
+            cursor.settle_range(n << 50, (n << 50) + n, &Outcome::Delivered, NEVER);
         }
         let (_, back) = Cursor::decode(&cursor.encode(1)).unwrap();
-        let (before, after) = (cursor.account(2000), back.account(2000));
-        assert!(balanced(&before) && balanced(&after), "{after:?}");
-        assert_eq!(after.pending - before.pending, 5, "the four smallest: 1 + 1 + 1 + 2");
+        assert!(back.beyond.len() >= 16 && back.beyond.len() < 200, "{}", back.beyond.len());
+        assert!(back.is_settled(200 << 50) && !back.is_settled(1 << 50));
+        let (before, after) = (cursor.account(201 << 50), back.account(201 << 50));
+        assert!(balanced(&before) && balanced(&after));
+        assert!(after.pending > before.pending && after.gaps == before.gaps);
+        // What damage leaves, one of ten devices lost for sixty records, fits.
+        let mut cursor = Cursor::starting_after(0);
+        (1..=63).for_each(|n| cursor.lose(5000 + n * 10, 5000 + n * 10, "damaged", NEVER));
+        assert_eq!(Cursor::decode(&cursor.encode(1)).unwrap().1, cursor);
     }
 
     #[test]

@@ -76,14 +76,12 @@ impl SegmentHeader {
 
 pub(super) fn read_head(octets: &[u8]) -> Head {
     let Some(header) = octets.get(..HEADER) else { return Head::Damaged };
-    if &header[..7] != MAGIC {
+    // Of any version: one flipped bit must not make a segment somebody else's.
+    if &header[..7] != MAGIC || crc32c::crc32c(&header[..60]) != u32_at(header, 60) {
         return Head::Damaged;
     }
-    if header[7] > VERSION {
+    if header[7] != VERSION {
         return Head::Foreign;
-    }
-    if header[7] != VERSION || crc32c::crc32c(&header[..60]) != u32_at(header, 60) {
-        return Head::Damaged;
     }
     let first = u64_at(header, 8);
     let numbers = Numbers { epoch: u32_at(header, 16), position: first, seq: u64_at(header, 24) };
@@ -281,7 +279,11 @@ mod tests {
         assert_eq!(read_head(&octets), Head::Ours(header));
         octets[30] ^= 1;
         assert_eq!(read_head(&octets), Head::Damaged);
+        octets[30] ^= 1;
         octets[7] = b'2';
+        assert_eq!(read_head(&octets), Head::Damaged);
+        let crc = crc32c::crc32c(&octets[..60]);
+        octets[60..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(read_head(&octets), Head::Foreign);
     }
 

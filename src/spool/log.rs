@@ -189,6 +189,11 @@ impl<D: Disk> Log<D> {
             size += weight(record);
         }
         if group.is_empty() {
+            // Full, and the next turn begins another segment; but what even a new one has no room for is lost.
+            if current.used == HEADER as u64 {
+                let lost = self.tail.remove(from);
+                return lost.map_or(Ok(()), |record| self.lose_uncommitted(&record));
+            }
             return Ok(());
         }
         self.disk.write_at(&current.file, &group, current.used)?;
@@ -200,6 +205,15 @@ impl<D: Disk> Log<D> {
         self.uncommitted_octets = self.uncommitted_octets.saturating_sub(size);
         let all = self.tail.back().is_none_or(|newest| newest.position == last);
         self.committed = if all { self.head } else { last };
+        Ok(())
+    }
+
+    fn lose_uncommitted(&mut self, record: &Stored) -> io::Result<()> {
+        let size = weight(record);
+        self.tail_octets -= size;
+        self.uncommitted_octets = self.uncommitted_octets.saturating_sub(size);
+        self.committed = record.position;
+        self.lose_one(record.position, record.ts_ms, "too-large");
         Ok(())
     }
 

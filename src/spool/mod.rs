@@ -48,7 +48,7 @@
 //! | octets | meaning |
 //! | --- | --- |
 //! | 0–6 | `LMSPOOL` |
-//! | 7 | version, `1`; a higher one is a newer version's |
+//! | 7 | version, `1`; another one is a newer version's, whose header has its checksum at the same place |
 //! | 8–15 | first position |
 //! | 16–19 | epoch of all its records |
 //! | 20–23 | zero |

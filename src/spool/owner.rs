@@ -63,6 +63,8 @@ pub(super) struct Owner<D: Disk> {
     due: Option<Instant>,
     /// Questions that the disk could not answer for now; asked again each turn.
     unanswered: Vec<Request>,
+    /// When the cursors were written last: no more often than records, for it wears the medium as much.
+    saved_at: Instant,
     /// Requests served since the accounts were published.
     unpublished: usize,
 }
@@ -78,6 +80,7 @@ impl<D: Disk> Owner<D> {
             due: None,
             unanswered: Vec::new(),
             unpublished: 0,
+            saved_at: Instant::now(),
             log,
             requests,
         };
@@ -202,6 +205,7 @@ impl<D: Disk> Owner<D> {
 
     fn commit(&mut self, now: Instant) -> Result<(), String> {
         let result = self.log.commit();
+        self.saved_at = now;
         let again = self.log.has_uncommitted().then(|| now + HEAL);
         self.due = if result.is_err() { Some(now + HEAL) } else { again };
         self.publish();
@@ -214,11 +218,17 @@ impl<D: Disk> Owner<D> {
         for question in std::mem::take(&mut self.unanswered) {
             self.serve(question);
         }
-        if !self.log.has_uncommitted()
+        let now = Instant::now();
+        if self.log.home.is_none() || self.log.trouble.is_some() {
+            let _ = self.commit(now);
+        } else if !self.log.has_uncommitted()
             && self.due.is_none()
-            && let Err(error) = self.log.save_cursors()
+            && now.duration_since(self.saved_at) >= self.log.config.commit_every
         {
-            tracing::debug!(%error, "the cursors could not be saved; they will be with the next commit");
+            self.saved_at = now;
+            if let Err(error) = self.log.save_cursors() {
+                self.log.note_trouble(&error);
+            }
         }
         self.log.expire();
         self.publish();

@@ -75,6 +75,8 @@ fn a_newer_version_is_left_untouched_and_a_new_folder_begun() {
     let theirs = folder().join(format!("{:020}.seg", 101));
     let mut octets = disk.octets(&folder().join(format!("{:020}.seg", 1)));
     octets[7] = b'2';
+    let crc = crc32c::crc32c(&octets[..60]).to_le_bytes();
+    octets[60..64].copy_from_slice(&crc);
     disk.put(&theirs, octets.clone());
     let before = disk.octets_below(&folder());
     for _ in 0..2 {
