@@ -42,6 +42,7 @@ CANONICAL = {
     "mbar": Fraction(1, 1000), "Pa": Fraction(1, 10**5), "hPa": Fraction(1, 1000), "kPa": Fraction(1, 100), "MPa": 10,
     "L": Fraction(1, 1000), "l": Fraction(1, 1000), "L/h": Fraction(1, 1000), "l/h": Fraction(1, 1000),
     "L/min": Fraction(6, 100), "l/min": Fraction(6, 100), "cm": Fraction(1, 100), "mm": Fraction(1, 1000), "min": 60,
+    "mL": Fraction(1, 10**6), "mS/cm": 1000, "µg/L": Fraction(1, 1000),
 }
 
 
@@ -162,11 +163,19 @@ class Meter:
             return json.dumps(point["enum"][raw])
         value = Fraction(raw) * exact(point.get("scale", 1)) + exact(point.get("offset", 0))
         low, high = (exact(bound) for bound in point.get("range", ["-1e30", "1e30"]))
+        if "resolution" in point:
+            steps = value / exact(point["resolution"])
+            if abs(steps % 1) == Fraction(1, 2):
+                return None  # either way would be right
+            value = round(steps) * exact(point["resolution"])
         if not low <= value <= high:
             return None
-        if point.get("quantity") != "other":
+        if point.get("quantity") == "operating-time":  # leaves in hours, other times in seconds
+            value *= {"min": Fraction(1, 60), "s": Fraction(1, 3600), "h": 1}[point["unit"]]
+        elif point.get("quantity") != "other":
             value *= CANONICAL.get(point.get("unit"), 1)
-        return decimal(value)
+        # A third has no decimal: another value is tried.
+        return decimal(value) if 10**30 % value.denominator == 0 else None
 
     def device(self):
         """The same for pymodbus; an address that no point has is refused with exception 2."""
