@@ -54,7 +54,7 @@ async fn a_day(dir: &Path) -> Outcome {
     println!("{:<34} {:>8} {:>11} {:>12}", "", "seconds", "records/s", "readings/s");
     let spool = open(dir, "out")?;
     let mut site = Site::new()?;
-    let records = (0..A_DAY).map(|_| Ok(site.next()?)).collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+    let records = (0..A_DAY).map(|_| site.next()).collect::<Result<Vec<_>, _>>()?;
     let (writer, start) = (spool.writer(), Instant::now());
     for reading in &records {
         writer.append(reading.ts.0, record::encode(reading)).await?;
