@@ -10,13 +10,23 @@ pub(super) const DAMAGED: &str = "damaged";
 const MOST_DAMAGED: usize = 8;
 const LARGEST_DAMAGED: usize = 64 << 10;
 
-/// Copies damaged octets to where somebody may look at them, if there are few; returns how many.
-pub(super) fn keep_aside<D: Disk>(disk: &D, folder: &Path, first: u64, at: usize, octets: &[u8]) -> u64 {
+/// Copies damaged octets to where somebody may look at them, if there are few and there is room; returns how many.
+pub(super) fn keep_aside<D: Disk>(
+    disk: &D,
+    folder: &Path,
+    first: u64,
+    at: usize,
+    octets: &[u8],
+    room: u64,
+) -> u64 {
     let aside = folder.join(DAMAGED);
     let octets = &octets[..octets.len().min(LARGEST_DAMAGED)];
     let name = format!("{first:020}-{at}.octets");
     let kept = disk.make_folder(&aside).and_then(|()| disk.list(&aside)).unwrap_or_default();
-    if kept.len() >= MOST_DAMAGED || kept.iter().any(|(known, _)| *known == name) {
+    if octets.len() as u64 > room
+        || kept.len() >= MOST_DAMAGED
+        || kept.iter().any(|(known, _)| *known == name)
+    {
         return 0;
     }
     let written = disk.open(&aside.join(name)).and_then(|file| disk.write_at(&file, octets, 0));

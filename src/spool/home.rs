@@ -62,7 +62,10 @@ pub(super) fn enter<D: Disk>(disk: &D, config: &Config) -> Result<Home<D::File>,
         says_clean: false,
         saved: Vec::new(),
     };
-    find_end(disk, &mut home).map_err(failed)?;
+    let used = files.iter().map(|(_, size)| size).sum::<u64>();
+    let aside = disk.list(&home.folder.join(DAMAGED)).unwrap_or_default();
+    let used = used + aside.iter().map(|(_, size)| size).sum::<u64>();
+    find_end(disk, &mut home, config.max_size.saturating_sub(used)).map_err(failed)?;
     home.saved = saved_cursors(disk, &home.folder).map_err(failed)?;
     // Never below a cursor: a position that an upstream has settled must not name another record.
     let cursors = home.saved.iter().filter_map(|saved| saved.cursor.as_ref());
@@ -168,7 +171,7 @@ fn salvaged(first: u64, octets: Vec<u8>) -> Option<i64> {
 
 /// Reads the last segment in full, gives back what it did not use, and notes the last position. One that has no
 /// record gives way to the one before it.
-fn find_end<D: Disk>(disk: &D, home: &mut Home<D::File>) -> io::Result<()> {
+fn find_end<D: Disk>(disk: &D, home: &mut Home<D::File>, mut room: u64) -> io::Result<()> {
     for _ in 0..SEARCHED {
         let Some(last) = home.segments.back_mut() else { return Ok(()) };
         let octets = match disk.read(&last.path, LARGEST_SEGMENT) {
@@ -191,7 +194,8 @@ fn find_end<D: Disk>(disk: &D, home: &mut Home<D::File>) -> io::Result<()> {
             }
         }
         for (from, to) in &damage {
-            keep_aside(disk, &home.folder, last.first, *from, reader.octets(*from, *to));
+            let octets = reader.octets(*from, *to);
+            room -= keep_aside(disk, &home.folder, last.first, *from, octets, room);
         }
         if !damage.is_empty() || reader.is_torn() {
             let (damaged, torn) = (damage.len(), reader.is_torn());

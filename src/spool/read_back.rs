@@ -201,6 +201,7 @@ impl<D: Disk> Log<D> {
 
     fn keep_aside(&mut self, reader: &SegmentReader, from: usize, to: usize) {
         let octets = reader.octets(from, to);
-        self.aside += aside::keep_aside(&self.disk, &self.folder, reader.first, from, octets);
+        let room = self.config.max_size.saturating_sub(self.octets());
+        self.aside += aside::keep_aside(&self.disk, &self.folder, reader.first, from, octets, room);
     }
 }

@@ -47,8 +47,9 @@ impl<D: Disk> Log<D> {
     /// Damaged pieces first, then the oldest segment; with `refuse-new` only one that nobody needs.
     fn give_way(&mut self) -> io::Result<()> {
         if self.aside > 0 {
+            aside::forget_damaged(&self.disk, &self.folder)?;
             self.aside = 0;
-            return aside::forget_damaged(&self.disk, &self.folder);
+            return Ok(());
         }
         if self.config.when_full == WhenFull::RefuseNew && !self.oldest_is_settled() {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "what is kept is still needed"));
