@@ -1,5 +1,6 @@
 //! `linesman read --all-orders` as a person runs it.
 
+use crate::common::station::{Station, frame_of, says};
 use linesman::profile;
 use linesman::sim::Meter;
 use linesman::sim::wire::{self, Wire, WireConfig};
@@ -57,12 +58,12 @@ fn the_right_type_and_order_comes_first_with_both_notations_and_the_line_for_a_p
 #[test]
 fn a_word_order_that_is_the_other_way_round_is_recognised() {
     let folder = tempfile::tempdir().unwrap();
-    let _wire = meter(&folder.path().join("tty"), "tuf-2000m");
-    let profile = profile::find("tuf-2000m", Path::new("."), &[]).unwrap();
-    let point = profile.points.iter().find(|p| p.format == profile::Format::F32).unwrap();
-    assert_eq!(point.word_order, profile::Order::Little, "of this meter");
-    let given = format!("{}+2", point.address);
-    let done = read(folder.path(), &["--holding", &given, "--moment", "1ms", "--json"]);
+    // 231.7 volts, the low word first.
+    let [high, low] = [0x4367u16, 0xB333];
+    let registers = move |at: u16| if at.is_multiple_of(2) { low } else { high };
+    let _meter =
+        Station::start(&folder.path().join("tty"), move |unit, ask| says(frame_of(unit, ask, registers)));
+    let done = read(folder.path(), &["--holding", "4+2", "--moment", "1ms", "--json"]);
     let document: Value = serde_json::from_slice(&done.stdout).unwrap();
     let first = &document["meanings"][0];
     assert_eq!(
