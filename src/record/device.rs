@@ -62,6 +62,15 @@ pub(super) struct Device {
 }
 
 impl Device {
+    /// Meters of one model have the same points: of a thousand of them each name is kept once.
+    pub(super) fn share_names(&mut self, other: &Device) {
+        for (own, other) in self.points.iter_mut().zip(&other.points) {
+            if own.name == other.name {
+                own.name = other.name.clone();
+            }
+        }
+    }
+
     /// When the next record was by its boot's clock if both clocks have gone on alike, in ns; after `step` ms.
     pub(super) fn boot_time_after(&self, step: i128) -> Option<i128> {
         let at = i128::from(self.boot?.at.0);

@@ -69,7 +69,10 @@ impl Packer {
             return;
         }
         self.numbers = self.numbers.max(number + 1);
-        let device = put_key(number, before.as_ref().map(|known| &known.device), position, reading, out);
+        let mut device = put_key(number, before.as_ref().map(|known| &known.device), position, reading, out);
+        if let Some(other) = self.devices.values().next() {
+            device.share_names(&other.device);
+        }
         self.devices.insert(reading.device.clone(), Known { device, since_key: 0 });
     }
 }

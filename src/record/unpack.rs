@@ -70,9 +70,12 @@ impl Unpacker {
             points.push(Point { name, last: whole(input)? });
         }
         let shapes = vec![(0..points.len()).collect()];
-        let device = Device { number, points, shapes, shape: 0, position, ts, step: 0, took, boot };
+        let mut device = Device { number, points, shapes, shape: 0, position, ts, step: 0, took, boot };
         let samples = device.points.iter().map(|point| (point.name.clone(), point.last.sample())).collect();
         let reading = reading_of(&name, &device, first, samples);
+        if let Some((_, other)) = self.devices.values().next() {
+            device.share_names(other);
+        }
         self.devices.insert(number, (name, device));
         Ok(reading)
     }

@@ -255,7 +255,8 @@ impl<D: Disk> Owner<D> {
         for (name, mut account) in self.log.accounts() {
             account.cursor += self.log.shift;
             match self.accounts.get(name) {
-                Some(sender) => drop(sender.send_replace(account)),
+                // Who waits for a loss to announce is woken by news only, not by its own questions.
+                Some(sender) => drop(sender.send_if_modified(|known| replace_if_other(known, account))),
                 None => {
                     self.accounts.insert(name.clone(), watch::Sender::new(account));
                     set_changed = true;
@@ -267,4 +268,10 @@ impl<D: Disk> Owner<D> {
             self.published.send_replace(all);
         }
     }
+}
+
+fn replace_if_other(known: &mut Account, account: Account) -> bool {
+    let other = *known != account;
+    *known = account;
+    other
 }

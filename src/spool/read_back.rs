@@ -11,8 +11,9 @@ use std::io;
 /// After so many failures to read a segment, a second apart, its records count as damaged: a bad block
 /// must not hold up what comes after it for ever.
 const TRIES: u32 = 5;
-/// Segments that are being read, each by somebody at another place; each takes its size in memory.
-const READERS: usize = 4;
+/// Segments that are being read and kept decoded: what a thousand devices said last takes some megabytes in each.
+/// Two that drain a backlog at once read their segments again and again for that.
+const READERS: usize = 1;
 
 /// What one question has brought so far.
 struct Bite {
@@ -133,7 +134,11 @@ impl<D: Disk> Log<D> {
         if done && expected <= upto {
             lost.push((expected, upto));
         }
-        self.keep_reader(reader);
+        // One that is through with a segment that will not grow is of use to nobody.
+        let is_sealed = index + 1 < self.segments.len();
+        if !(done && is_sealed && upto >= self.span(index).1) {
+            self.keep_reader(reader);
+        }
         lost.into_iter().for_each(|(from, to)| self.lose(from, to, "damaged"));
         Ok(done)
     }

@@ -167,3 +167,26 @@ async fn damage_is_named_with_its_file_and_ends_check_with_1() {
     assert_eq!(done.status.code(), Some(1));
     assert!(said.contains(&format!("{}: octets 117 to 134 are no record", file.display())), "{said}");
 }
+
+/// Else an upstream that waits for a loss to announce would be woken by its own questions, and go round and round.
+#[tokio::test]
+async fn whoever_asks_is_not_news() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path(), &["u"]);
+    append(&spool, 1..=3).await;
+    let reader = spool.reader("u").unwrap();
+    let mut account = reader.account();
+    for _ in 0..20 {
+        reader.read(3, 10, 1000).await.unwrap();
+    }
+    spool.commit().await.unwrap();
+    account.mark_unchanged();
+    for _ in 0..20 {
+        reader.read(3, 10, 1000).await.unwrap();
+    }
+    spool.commit().await.unwrap();
+    assert!(!account.has_changed().unwrap());
+    reader.ack(2).await.unwrap();
+    spool.commit().await.unwrap();
+    assert!(account.has_changed().unwrap());
+}
