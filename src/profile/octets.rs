@@ -168,7 +168,7 @@ pub(super) fn sentinels(
     found
 }
 
-/// The words of [`format::REASONS`](super::format::REASONS).
+/// The words of reasons that a profile may give.
 fn reason(item: &Node) -> Bad {
     match scalar_of(item, "reason").map(|word| word.text.as_str()) {
         Some("out-of-range") => Bad::OutOfRange,

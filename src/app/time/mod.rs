@@ -4,7 +4,7 @@
 //! - Whatever waits, waits by the boot clock: setting the wall clock, either way and by any span, neither bursts nor
 //!   stalls the polling.
 //! - A line stamps by the boot clock and a constant that stays the same as long as the process lives
-//!   ([`SteadyClock`](crate::model::SteadyClock)). The pump turns that into UTC, so that a step takes effect between
+//!   ([`SteadyClock`]). The pump turns that into UTC, so that a step takes effect between
 //!   two readings and never inside of one.
 //! - Until the wall clock is known to be right, readings are marked and carry boot id and boot time. Those that have
 //!   not left by then are dated when it becomes known, to the millisecond; after a restart of the process or the
