@@ -69,7 +69,9 @@ impl Session<'_> {
     fn is_live(&self, position: u64, reading: &Reading) -> bool {
         let every = self.every.get(&reading.device).copied().unwrap_or_default();
         let before = self.connected.0.saturating_sub(reading.ts.0);
-        let on_its_way = before > 0 && before <= millis(LIVE);
+        // While a backlog drains, what comes in front of it must not stand among it: it would be out of order there.
+        let among_history = self.live.is_none() || self.history.is_over();
+        let on_its_way = among_history && before > 0 && before <= millis(LIVE);
         position > self.backlog_upto && !on_its_way && self.age(reading.ts.0) <= millis(LIVE.max(every * 3))
     }
 
