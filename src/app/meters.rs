@@ -5,15 +5,14 @@
 //! reading after it, since a total goes on from the last value that was kept. A file that can't be read is no
 //! reason not to start, but it is said: totals begin anew and any meter is taken for the one that is meant.
 
-use super::Gateway;
+use super::{Gateway, document};
 use crate::bus::Scan;
 use crate::config::Config;
 use crate::model::{Event, EventKind, IdentityRule, Name, Reading};
 use crate::normalize::{Kept, News, Normalizer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,8 +66,8 @@ impl Meters {
         identities: watch::Sender<Identities>,
     ) -> Meters {
         let path = folder.join(FILE);
-        let kept = match read(&path) {
-            Ok(kept) => kept,
+        let kept = match document::read(&path, FORMAT, LARGEST) {
+            Ok(Document { devices, .. }) => devices,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::new(),
             Err(error) => {
                 let file = path.display();
@@ -181,25 +180,8 @@ impl Gateway {
     }
 }
 
-fn read(path: &Path) -> io::Result<Kept> {
-    let size = fs::metadata(path)?.len();
-    if size > LARGEST {
-        return Err(io::Error::other(format!("{size} octets are too many")));
-    }
-    let document: Document = serde_json::from_slice(&fs::read(path)?)?;
-    if document.format == FORMAT {
-        Ok(document.devices)
-    } else {
-        Err(io::Error::other(format!("format {} is not known here", document.format)))
-    }
-}
-
 fn write(path: &Path, devices: Kept) -> io::Result<()> {
-    let beside = path.with_extension("json.new");
-    let mut file = File::create(&beside)?;
-    file.write_all(&serde_json::to_vec(&Document { format: FORMAT, devices })?)?;
-    file.sync_data()?;
-    fs::rename(&beside, path)
+    document::replace(path, &serde_json::to_vec(&Document { format: FORMAT, devices })?)
 }
 
 #[cfg(test)]
@@ -207,6 +189,7 @@ pub(super) mod tests {
     use super::*;
     use crate::bus::Field;
     use crate::model::Timestamp;
+    use std::fs;
 
     pub(crate) fn meters(folder: &Path) -> (Meters, mpsc::Receiver<Event>, watch::Receiver<Identities>) {
         let rules = watch::Sender::new(Arc::new(Rules::from([(

@@ -4,10 +4,11 @@
 //! which that boot's clock stood at zero. Replaced whole, when something became known. A file that can't be read costs the
 //! dates of readings that an earlier boot took while its clock was unsure, and nothing else: they stay marked.
 
+use crate::app::document;
 use crate::model::{BootId, Dating};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "clock.json";
@@ -41,7 +42,7 @@ impl Boots {
 
     pub(super) fn read(&self) -> Dating {
         let mut dating = Dating::default();
-        match self.document() {
+        match document::read::<Document>(&self.path, FORMAT, LARGEST) {
             Ok(document) => {
                 for boot in document.boots {
                     if let Some(id) = BootId::parse(&boot.boot) {
@@ -58,28 +59,11 @@ impl Boots {
         dating
     }
 
-    fn document(&self) -> io::Result<Document> {
-        let size = fs::metadata(&self.path)?.len();
-        if size > LARGEST {
-            return Err(io::Error::other(format!("{size} octets are too many")));
-        }
-        let document: Document = serde_json::from_slice(&fs::read(&self.path)?)?;
-        if document.format == FORMAT {
-            Ok(document)
-        } else {
-            Err(io::Error::other(format!("format {} is not known here", document.format)))
-        }
-    }
-
     pub(super) fn write(&self, dating: &Dating) -> io::Result<()> {
         let boots =
             dating.in_order().iter().map(|(id, zero_ms)| Boot { boot: id.to_string(), zero_ms: *zero_ms });
         let document = Document { format: FORMAT, boots: boots.collect() };
-        let beside = self.path.with_extension("json.new");
-        let mut file = File::create(&beside)?;
-        file.write_all(&serde_json::to_vec(&document)?)?;
-        file.sync_data()?;
-        fs::rename(&beside, &self.path)
+        document::replace(&self.path, &serde_json::to_vec(&document)?)
     }
 }
 
