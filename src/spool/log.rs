@@ -63,8 +63,9 @@ pub(super) struct Log<D: Disk> {
     pub(super) cursors: BTreeMap<String, NamedCursor>,
     pub(super) trouble: Option<String>,
     pub(super) newest_ts: Option<i64>,
-    /// The segments read last, where they were left: a backlog is read in many small bites.
-    pub(super) readers: VecDeque<SegmentReader>,
+    /// The segment read last, where it was left: a backlog is read in many small bites. Only one, for what a thousand
+    /// devices said last takes some megabytes decoded; two upstreams that drain at once decode theirs in turn.
+    pub(super) reader: Option<SegmentReader>,
     /// Octets of damaged pieces kept aside; they count against the cap.
     pub(super) aside: u64,
     /// How often in a row a segment could not be read.
@@ -227,7 +228,7 @@ impl<D: Disk> Log<D> {
         self.segments.push_back(Segment { first, first_ts: Some(first_ts), path, allocated: length });
         let current = Current::new(file, numbers, length);
         let current = self.current.insert(current);
-        self.readers.retain(|reader| reader.first != first);
+        self.reader.take_if(|reader| reader.first == first);
         self.disk.write_at(&current.file, &SegmentHeader { first, first_ts, numbers }.encode(), 0)
     }
 

@@ -11,9 +11,6 @@ use std::io;
 /// After so many failures to read a segment, a second apart, its records count as damaged: a bad block
 /// must not hold up what comes after it for ever.
 const TRIES: u32 = 5;
-/// Segments that are being read and kept decoded: what a thousand devices said last takes some megabytes in each.
-/// Two that drain a backlog at once read their segments again and again for that.
-const READERS: usize = 1;
 
 /// What one question has brought so far.
 struct Bite {
@@ -134,11 +131,7 @@ impl<D: Disk> Log<D> {
         if done && expected <= upto {
             lost.push((expected, upto));
         }
-        // One that is through with a segment that will not grow is of use to nobody.
-        let is_sealed = index + 1 < self.segments.len();
-        if !(done && is_sealed && upto >= self.span(index).1) {
-            self.keep_reader(reader);
-        }
+        self.reader = Some(reader);
         lost.into_iter().for_each(|(from, to)| self.lose(from, to, "damaged"));
         Ok(done)
     }
@@ -161,9 +154,7 @@ impl<D: Disk> Log<D> {
     /// Reads on where somebody has left off before this position, if that can be.
     fn reader_at(&mut self, index: usize, from: u64) -> io::Result<Option<SegmentReader>> {
         let (first, last) = self.span(index);
-        let at = self.readers.iter().position(|reader| reader.first == first && reader.passed < from);
-        let kept = at.and_then(|at| self.readers.remove(at));
-        if let Some(reader) = kept {
+        if let Some(reader) = self.reader.take_if(|reader| reader.first == first && reader.passed < from) {
             if reader.known_to >= last {
                 return Ok(Some(reader));
             }
@@ -172,13 +163,6 @@ impl<D: Disk> Log<D> {
         }
         let octets = self.octets_of(index)?;
         Ok(octets.map(|octets| SegmentReader::new(first, octets).grown_to(last)))
-    }
-
-    fn keep_reader(&mut self, reader: SegmentReader) {
-        self.readers.push_back(reader);
-        if self.readers.len() > READERS {
-            self.readers.pop_front();
-        }
     }
 
     /// A segment that is gone, or that the medium refuses again and again, holds nothing; one that can't be

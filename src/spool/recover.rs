@@ -29,7 +29,7 @@ pub(super) fn open<D: Disk>(config: Config, upstreams: &[String], disk: D) -> Re
         cursors: BTreeMap::new(),
         trouble: None,
         newest_ts: None,
-        readers: VecDeque::new(),
+        reader: None,
         aside: 0,
         unread: 0,
         shift: 0,

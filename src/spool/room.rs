@@ -88,7 +88,7 @@ impl<D: Disk> Log<D> {
         if self.segments.is_empty() {
             self.current = None;
         }
-        self.readers.retain(|reader| reader.first != first);
+        self.reader.take_if(|reader| reader.first == first);
         Ok(())
     }
 

@@ -303,7 +303,7 @@ impl Model {
         }
         (self.lossy, self.corrupt) = (true, true);
         self.disk.corrupt(path, usize::from(at), with);
-        self.log.readers.clear();
+        self.log.reader = None;
     }
 }
 

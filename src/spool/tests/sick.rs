@@ -147,7 +147,7 @@ fn a_folder_that_is_taken_away_under_way_is_made_again() {
     fill(&mut log, 1..=100);
     std::fs::remove_dir_all(&settings.dir).unwrap();
     // What is written to the open segment is lost with it; a new one needs the folder.
-    log.readers.clear();
+    log.reader = None;
     for n in 101..=3000 {
         log.append(n, payload(n as u64, 200));
         if n % 50 == 0 {
@@ -240,7 +240,7 @@ fn a_segment_that_cannot_be_read_for_a_while_is_not_counted_as_lost() {
     (0..50).for_each(|_| assert!(read(&mut log, 0, 10, 1000).is_err()));
     assert_eq!(all(&mut log, 0).len(), 2000);
     assert!(account(&log, "a").dropped.is_empty());
-    log.readers.clear();
+    log.reader = None;
     disk.fails.set(Some(("read", EIO, 5)));
     (0..4).for_each(|_| assert!(read(&mut log, 0, 10, 1000).is_err()));
     assert!(number(&read(&mut log, 0, 10, 1000).unwrap()[0]) > 1, "a bad block holds up what comes after it");
