@@ -128,9 +128,11 @@ impl Owner {
     /// Whether a device that nobody knows could be asked once more before anybody else needs the line, which was to
     /// be idle until then.
     pub(super) fn has_time_for(&self, index: usize, idle_until: Mono, now: Mono) -> bool {
-        let newcomer = self.devices.get(index).is_some_and(|device| !device.health.is_good());
-        let somebody_is_known = self.neighbours().is_some();
-        newcomer && self.hears_late && somebody_is_known && idle_until >= now.plus(self.leisure_takes(index))
+        let newcomer = self.devices.get(index).filter(|device| !device.health.is_good() && self.hears_late);
+        newcomer.is_some_and(|device| {
+            let neighbours = self.neighbours();
+            neighbours.is_some() && idle_until >= now.plus(device.leisure_takes(neighbours))
+        })
     }
 
     /// What decides how long a device is waited for whose pace nobody knows, or that is silent.
