@@ -20,10 +20,9 @@ use super::name::{self, Identity};
 use super::physics::{self, Verdict};
 use crate::bus::Field;
 use crate::bus::scan::{Known, Registers, Settings};
-use crate::model::Sample;
+use crate::model::Bad;
 use crate::normalize;
 use crate::profile::Profile;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const TEMPERATURE: f64 = 1.5;
@@ -86,18 +85,11 @@ pub(super) fn rank(library: &[Arc<Profile>], of: &Evidence) -> Vec<Fit> {
 fn fit(profile: &Arc<Profile>, of: &Evidence) -> Fit {
     let (mut evidence, mut quality, mut known, mut telling) = (circumstances(profile, of), 0.0, 0.0, 0);
     let (mut count, mut existing) = (0, 0.0_f64);
-    let samples = samples(profile, &of.registers);
-    for (index, point) in profile.points.iter().enumerate() {
-        let mut is_something = false;
-        let verdict = match of.registers.of(point) {
-            None => continue,
-            Some(Known::Refused(_)) => physics::REFUSED,
-            Some(Known::Octets(octets)) => {
-                is_something = octets.iter().any(|octet| *octet != 0);
-                let alone = || normalize::sample(point, &octets);
-                physics::judge(point, &samples.get(&index).cloned().unwrap_or_else(alone))
-            }
-        };
+    let fields = fields(profile, &of.registers);
+    for (field, (index, sample)) in fields.iter().zip(normalize::samples(profile, &fields)) {
+        let Some(point) = profile.points.get(index) else { continue };
+        let is_something = field.octets.as_ref().is_ok_and(|octets| octets.iter().any(|octet| *octet != 0));
+        let verdict = if field.octets.is_ok() { physics::judge(point, &sample) } else { physics::REFUSED };
         existing += f64::from(u8::from(is_something));
         telling += usize::from(verdict.telling);
         evidence += weighted(verdict, telling);
@@ -112,14 +104,16 @@ fn fit(profile: &Arc<Profile>, of: &Evidence) -> Fit {
     Fit { profile: Arc::clone(profile), evidence, quality, known: count, confidence: 0.0 }
 }
 
-/// The values of all points whose registers are known, made with what scales and signs them.
-fn samples(profile: &Profile, registers: &Registers) -> BTreeMap<usize, Sample> {
-    let octets = |(index, point)| match registers.of(point) {
-        Some(Known::Octets(octets)) => Some(Field { point: index, octets: Ok(octets) }),
-        Some(Known::Refused(_)) | None => None,
+/// The profile's points whose registers are known, or known to be refused.
+pub(super) fn fields(profile: &Profile, registers: &Registers) -> Vec<Field> {
+    let field = |(index, point)| {
+        let octets = match registers.of(point)? {
+            Known::Octets(octets) => Ok(octets),
+            Known::Refused(code) => Err(Bad::Exception(code)),
+        };
+        Some(Field { point: index, octets })
     };
-    let fields: Vec<Field> = profile.points.iter().enumerate().filter_map(octets).collect();
-    normalize::samples(profile, &fields).into_iter().collect()
+    profile.points.iter().enumerate().filter_map(field).collect()
 }
 
 fn weighted(verdict: Verdict, telling: usize) -> f64 {

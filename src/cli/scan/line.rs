@@ -7,8 +7,8 @@ use crate::bus::scan::{
     Eavesdropper, End, Exchanged, Found, How, Lane, Pastime, Progress, SerialPorts, Settings, Sweep, Watch,
     Wishes, sweep,
 };
-use crate::bus::{self, Failure, LineConfig, PortConfig, SerialConfig};
-use crate::model::Name;
+use crate::bus::{self, Failure, Field, LineConfig, PortConfig, SerialConfig};
+use crate::model::{Name, Sample};
 use crate::normalize;
 use std::path::Path;
 use std::time::Duration;
@@ -243,12 +243,12 @@ fn conclude(
 
 /// What passed by, as this profile reads it.
 fn values(profile: &crate::profile::Profile, evidence: &fit::Evidence) -> String {
-    let of = |point: &crate::profile::Point| match evidence.registers.of(point)? {
-        crate::bus::scan::Known::Octets(octets) => {
-            let value = crate::cli::shown(&normalize::sample(point, &octets));
-            Some(format!("{} {value} {}", point.name, point.unit).trim_end().to_owned())
-        }
-        crate::bus::scan::Known::Refused(_) => None,
+    let fields = fit::fields(profile, &evidence.registers);
+    let samples =
+        fields.iter().zip(normalize::samples(profile, &fields)).filter(|(field, _)| field.octets.is_ok());
+    let shown = |(_, (index, sample)): (&Field, (usize, Sample))| {
+        let point = profile.points.get(index)?;
+        Some(format!("{} {} {}", point.name, crate::cli::shown(&sample), point.unit).trim_end().to_owned())
     };
-    profile.points.iter().filter_map(of).collect::<Vec<_>>().join(", ")
+    samples.filter_map(shown).collect::<Vec<_>>().join(", ")
 }
