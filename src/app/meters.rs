@@ -121,10 +121,9 @@ impl Meters {
 
     /// After a batch: tells who the meters are, and keeps what is known where it is time to.
     pub(super) fn look(&mut self) {
-        let identities = self.normalizer.identities();
-        let changed = **self.identities.borrow() != identities;
+        let changed = self.normalizer.take_named();
         if changed {
-            self.identities.send_replace(Arc::new(identities));
+            self.identities.send_replace(Arc::new(self.normalizer.identities()));
         }
         let busy = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
         if busy || !changed && Instant::now() < self.keep_at {

@@ -13,6 +13,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct Normalizer {
     devices: BTreeMap<Name, Known>,
+    /// Some meter has said another serial number than before, since this was asked last.
+    named: bool,
 }
 
 /// What is known of one device.
@@ -20,7 +22,9 @@ pub struct Normalizer {
 struct Known {
     /// Another profile has other registers.
     profile: Arc<Profile>,
-    /// By point: the octets of those that others need.
+    /// Its points that others need, …
+    needed: Vec<usize>,
+    /// … and what they said: octets.
     factors: BTreeMap<usize, Vec<u8>>,
     /// The serial number of the meter that is meant.
     identity: Option<String>,
@@ -71,7 +75,7 @@ impl Normalizer {
             let known = Known { identity: kept.identity.clone(), counters, ..Known::new(Arc::default()) };
             Some((name.parse().ok()?, known))
         };
-        Normalizer { devices: kept.iter().filter_map(device).collect() }
+        Normalizer { devices: kept.iter().filter_map(device).collect(), named: false }
     }
 
     pub fn kept(&self) -> Kept {
@@ -87,10 +91,13 @@ impl Normalizer {
 
     /// The serial number of each device's meter, as far as it has said one.
     pub fn identities(&self) -> BTreeMap<Name, String> {
-        let seen = |(name, known): (&Name, &Known)| {
-            Some((name.clone(), known.stranger.clone().or_else(|| known.identity.clone())?))
-        };
+        let seen = |(name, known): (&Name, &Known)| Some((name.clone(), known.says()?.clone()));
         self.devices.iter().filter_map(seen).collect()
+    }
+
+    /// Whether [`Normalizer::identities`] are others than when this was asked last.
+    pub fn take_named(&mut self) -> bool {
+        std::mem::take(&mut self.named)
     }
 
     pub fn reading(&mut self, scan: &Scan, rule: &IdentityRule, clock_unsure: bool) -> (Reading, Vec<News>) {
@@ -104,8 +111,10 @@ impl Normalizer {
         let known = self.devices.entry(scan.device.clone()).or_insert_with(fresh);
         known.take_in(scan);
         let mut reading = read(scan, Some(&known.factors), clock_unsure);
-        let mut news = Vec::new();
-        if known.is_held(scan, rule, &mut news) {
+        let (mut news, said) = (Vec::new(), known.says().cloned());
+        let is_held = known.is_held(scan, rule, &mut news);
+        self.named |= known.says() != said.as_ref();
+        if is_held {
             let identity =
                 profile.identity.and_then(|index| profile.points.get(index)).map(|point| &point.name);
             for (name, sample) in &mut reading.samples {
@@ -122,6 +131,7 @@ impl Normalizer {
 impl Known {
     fn new(profile: Arc<Profile>) -> Known {
         Known {
+            needed: needed(&profile),
             profile,
             factors: BTreeMap::new(),
             identity: None,
@@ -131,19 +141,23 @@ impl Known {
         }
     }
 
+    /// The serial number that its meter has said.
+    fn says(&self) -> Option<&String> {
+        self.stranger.as_ref().or(self.identity.as_ref())
+    }
+
     /// Who is back after a silence may be another meter: what scales its values is asked anew.
     fn take_in(&mut self, scan: &Scan) {
         if !Arc::ptr_eq(&self.profile, &scan.profile) {
             self.profile = Arc::clone(&scan.profile);
+            self.needed = needed(&self.profile);
             self.factors.clear();
         }
         if scan.fields.iter().all(|field| field.octets.is_err()) {
             self.factors.clear();
             self.confirmed = false;
         }
-        let owing = self.profile.points.iter().filter(|point| !point.stands_alone());
-        let needed: Vec<usize> = owing.flat_map(|point| point.needs().cached).collect();
-        for field in scan.fields.iter().filter(|field| needed.contains(&field.point)) {
+        for field in scan.fields.iter().filter(|field| self.needed.contains(&field.point)) {
             match &field.octets {
                 Ok(octets) => self.factors.insert(field.point, octets.clone()),
                 Err(_) => self.factors.remove(&field.point),
@@ -221,6 +235,12 @@ impl Known {
         let name = point.total_name().filter(|_| point.total)?;
         Some((name, total))
     }
+}
+
+/// The points whose last answers are good for others.
+fn needed(profile: &Profile) -> Vec<usize> {
+    let owing = profile.points.iter().filter(|point| !point.stands_alone());
+    owing.flat_map(|point| point.needs().cached).collect()
 }
 
 /// What the meter says that it is; nothing where it says nothing.
