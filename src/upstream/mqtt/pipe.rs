@@ -140,23 +140,34 @@ pub(super) fn password(config: &Config) -> Result<String, String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
+/// Passes it on; `false` when there is nothing to follow. After trouble the client would connect again by itself, with
+/// a queue that may have lost something.
+pub(super) async fn told(events: &mpsc::Sender<Happened>, happened: Happened) -> bool {
+    let last = matches!(happened, Happened::Trouble(_) | Happened::Closed);
+    events.send(happened).await.is_ok() && !last
+}
+
+pub(super) fn stalled(broker: &str, stall: Duration) -> Happened {
+    Happened::Trouble(format!("{broker} has not answered for {} s", stall.as_secs()))
+}
+
+pub(super) fn shared_identifier() -> Happened {
+    Happened::Trouble("two publishes share an identifier; the connection is made anew".to_owned())
+}
+
 async fn drive(mut driver: EventLoop, events: mpsc::Sender<Happened>, stall: Duration, broker: String) {
     loop {
         let happened = match timeout(stall, driver.poll()).await {
-            Err(_) => Happened::Trouble(format!("{broker} has not answered for {} s", stall.as_secs())),
+            Err(_) => stalled(&broker, stall),
             Ok(Err(error)) => Happened::Trouble(sentence(&error, &broker)),
             Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => Happened::Connected(WINDOW),
             Ok(Ok(Event::Incoming(Packet::PubAck(ack)))) => Happened::Acknowledged(ack.pkid),
             Ok(Ok(Event::Outgoing(Outgoing::Publish(packet)))) => Happened::Sent(packet),
             Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) => Happened::Closed,
-            Ok(Ok(Event::Outgoing(Outgoing::AwaitAck(_)))) => {
-                Happened::Trouble("two publishes share an identifier; the connection is made anew".to_owned())
-            }
+            Ok(Ok(Event::Outgoing(Outgoing::AwaitAck(_)))) => shared_identifier(),
             Ok(Ok(_)) => continue,
         };
-        // After trouble the client would connect again by itself, with a queue that may have lost something.
-        let last = matches!(happened, Happened::Trouble(_) | Happened::Closed);
-        if events.send(happened).await.is_err() || last {
+        if !told(&events, happened).await {
             return;
         }
     }

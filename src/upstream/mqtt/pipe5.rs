@@ -4,6 +4,7 @@
 use super::config::Config;
 use super::pipe::{
     CONNECT_SECONDS, Happened, LARGEST_PACKET, REQUESTS, Will, io_sentence, network, password,
+    shared_identifier, stalled, told,
 };
 use super::window::{PACKET_IDS, WINDOW};
 use rumqttc::Outgoing;
@@ -42,20 +43,16 @@ pub(super) async fn drive(
 ) {
     loop {
         let happened = match timeout(stall, driver.poll()).await {
-            Err(_) => Happened::Trouble(format!("{broker} has not answered for {} s", stall.as_secs())),
+            Err(_) => stalled(&broker, stall),
             Ok(Err(error)) => Happened::Trouble(sentence(&error, &broker)),
             Ok(Ok(Event::Incoming(Packet::ConnAck(greeting)))) => Happened::Connected(window_of(&greeting)),
             Ok(Ok(Event::Incoming(Packet::PubAck(ack)))) => answered(&ack, &broker),
             Ok(Ok(Event::Outgoing(Outgoing::Publish(packet)))) => Happened::Sent(packet),
             Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) => Happened::Closed,
-            Ok(Ok(Event::Outgoing(Outgoing::AwaitAck(_)))) => {
-                Happened::Trouble("two publishes share an identifier; the connection is made anew".to_owned())
-            }
+            Ok(Ok(Event::Outgoing(Outgoing::AwaitAck(_)))) => shared_identifier(),
             Ok(Ok(_)) => continue,
         };
-        // After trouble the client would connect again by itself, with a queue that may have lost something.
-        let last = matches!(happened, Happened::Trouble(_) | Happened::Closed);
-        if events.send(happened).await.is_err() || last {
+        if !told(&events, happened).await {
             return;
         }
     }
