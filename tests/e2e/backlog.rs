@@ -1,7 +1,7 @@
 //! A backlog drains beside live readings: at its rate, each once, and nobody who looks at the plant waits for it.
 
 use crate::broker::{Broker, Gate};
-use crate::gateway::{Gateway, linesman, until};
+use crate::gateway::{Gateway, is_long, linesman, until};
 use crate::inbox::{Inbox, assert_none_missing};
 use crate::meter::small_profile;
 use crate::outage::{meters_for_load, under_load};
@@ -14,8 +14,7 @@ const RATE: i64 = 60;
 
 /// How long the broker is away.
 fn away() -> Duration {
-    let long = std::env::var("LINESMAN_LONG").is_ok_and(|long| long == "1");
-    Duration::from_secs(if long { 120 } else { 6 })
+    Duration::from_secs(if is_long() { 120 } else { 6 })
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! strace), and a line that is never silent. The other line goes on as if nothing were.
 
 use crate::broker::Broker;
-use crate::gateway::{Gateway, Kept, PATIENCE, until};
+use crate::gateway::{Gateway, Kept, PATIENCE, is_long, until};
 use crate::inbox::{Inbox, Record};
 use linesman::profile;
 use linesman::sim::wire::{self, Wire, WireConfig};
@@ -13,11 +13,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PERIOD_MS: i64 = 100;
-
-/// Whether the machine is to be ours: `tests/run --long`.
-fn is_long() -> bool {
-    std::env::var_os("LINESMAN_LONG").is_some_and(|long| long == "1")
-}
 
 /// What was promised; a machine that has other work may take three times as long.
 fn within(promised: Duration) -> Duration {

@@ -63,6 +63,11 @@ impl Drop for Kept {
     }
 }
 
+/// Whether tests take their time: `tests/run --long`.
+pub fn is_long() -> bool {
+    std::env::var_os("LINESMAN_LONG").is_some_and(|long| long == "1")
+}
+
 /// A running gateway; killed when it is dropped.
 pub struct Gateway {
     child: Kept,

@@ -48,6 +48,15 @@ pub fn meters_for_load(profile: &Path) -> Meters {
     Meters::tcp(&meters)
 }
 
+/// These meters, a broker, who listens there, and the configuration between them.
+pub fn loaded(folder: &Path) -> (Meters, Broker, Inbox, String) {
+    let profile = small_profile(folder);
+    let (meters, broker) = (meters_for_load(&profile), Broker::start(folder));
+    let inbox = Inbox::open(broker.port(), "plant-7");
+    let yaml = under_load(&profile, &meters.place, broker.port());
+    (meters, broker, inbox, yaml)
+}
+
 #[test]
 fn a_broker_that_is_killed_under_load_and_forgets_everything_costs_no_record() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,10 +1,8 @@
 //! The process as a whole: a second one, a stop at any moment, and what a panic says.
 
-use crate::broker::Broker;
-use crate::gateway::{Gateway, until};
-use crate::inbox::{Inbox, assert_none_missing};
-use crate::meter::small_profile;
-use crate::outage::{meters_for_load, under_load};
+use crate::gateway::{Gateway, is_long, until};
+use crate::inbox::assert_none_missing;
+use crate::outage::loaded;
 use rustix::process::Signal;
 use std::fs;
 use std::thread;
@@ -12,17 +10,13 @@ use std::time::{Duration, Instant};
 
 /// Random moments at which a gateway under load is asked to stop.
 fn stops() -> usize {
-    if std::env::var("LINESMAN_LONG").is_ok_and(|long| long == "1") { 200 } else { 8 }
+    if is_long() { 200 } else { 8 }
 }
 
 #[test]
 fn a_second_gateway_on_the_same_spool_is_refused_at_once_with_the_firsts_number_and_the_first_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let profile = small_profile(folder.path());
-    let meters = meters_for_load(&profile);
-    let broker = Broker::start(folder.path());
-    let mut inbox = Inbox::open(broker.port(), "plant-7");
-    let yaml = under_load(&profile, &meters.place, broker.port());
+    let (_meters, _broker, mut inbox, yaml) = loaded(folder.path());
     let first = Gateway::start(folder.path(), &yaml);
     inbox.until("records to flow", |records| (records.len() > 20).then_some(()));
     let before = inbox.records.len();
@@ -44,11 +38,7 @@ fn a_second_gateway_on_the_same_spool_is_refused_at_once_with_the_firsts_number_
 #[test]
 fn a_stop_at_any_moment_under_load_is_over_in_five_seconds_and_costs_and_repeats_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let profile = small_profile(folder.path());
-    let meters = meters_for_load(&profile);
-    let broker = Broker::start(folder.path());
-    let mut inbox = Inbox::open(broker.port(), "plant-7");
-    let yaml = under_load(&profile, &meters.place, broker.port());
+    let (_meters, _broker, mut inbox, yaml) = loaded(folder.path());
     for stop in 1..=stops() {
         let told = fs::read_to_string(folder.path().join("gateway.log")).unwrap_or_default().len();
         let gateway = Gateway::start(folder.path(), &yaml);

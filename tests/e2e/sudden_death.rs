@@ -1,10 +1,8 @@
 //! `kill -9` at twenty random moments under load: nothing that was durable is missing, nothing is numbered twice.
 
-use crate::broker::Broker;
 use crate::gateway::{Gateway, linesman, until};
-use crate::inbox::{Inbox, assert_in_order, missing};
-use crate::meter::small_profile;
-use crate::outage::{meters_for_load, under_load};
+use crate::inbox::{assert_in_order, missing};
+use crate::outage::loaded;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -32,11 +30,7 @@ fn durable(folder: &Path) -> BTreeMap<String, u64> {
 #[test]
 fn killed_at_twenty_random_moments_it_loses_nothing_durable_and_numbers_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
-    let profile = small_profile(folder.path());
-    let meters = meters_for_load(&profile);
-    let broker = Broker::start(folder.path());
-    let mut inbox = Inbox::open(broker.port(), "plant-7");
-    let config = under_load(&profile, &meters.place, broker.port());
+    let (_meters, _broker, mut inbox, config) = loaded(folder.path());
     let mut promised: BTreeMap<String, u64> = BTreeMap::new();
     for _ in 0..DEATHS {
         let gateway = Gateway::start(folder.path(), &config);

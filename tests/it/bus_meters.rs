@@ -1,11 +1,11 @@
 //! Meters with faults of their own on real pseudo-terminals: one that goes in the middle of its answer, one that
 //! dribbles, two of one unit id, values that change while they are read, answers that get lost.
 
-use crate::common::is_long;
 use crate::common::running::{
     Line, PATIENCE, all_good, device, line, line_named, meters, processor_of, with_faults,
 };
 use crate::common::station::{Station, frame_of, says};
+use crate::common::{is_long, many, within};
 use linesman::bus::{DeviceConfig, PortConfig, Scan, SerialConfig, Session};
 use linesman::modbus::{ReadFunction, ReadRequest};
 use linesman::model::status::LineState;
@@ -22,15 +22,6 @@ use std::time::{Duration, Instant};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
-}
-
-fn many(count: usize) -> usize {
-    if is_long() { 10 * count } else { count }
-}
-
-/// What was promised; a machine that has other work may take three times as long.
-fn within(promised: Duration) -> Duration {
-    if is_long() { promised } else { 3 * promised }
 }
 
 /// A device whose answers a busy machine may keep back for a while.

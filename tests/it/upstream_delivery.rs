@@ -1,6 +1,7 @@
 //! What an upstream promises: at least once, in order, the cursor over the unbroken run, losses by name.
 
 use crate::common::broker::{Client, Packet, StubBroker};
+use crate::common::is_long;
 use linesman::model::status::UpstreamState;
 use linesman::model::{
     BootId, BootStamp, Chronicle, Clock, Dating, DeviceInfo, Event, EventKind, Mono, Reading, Site,
@@ -730,7 +731,7 @@ async fn a_broker_that_takes_five_at_once_gets_no_more() {
 
 #[tokio::test]
 async fn a_record_that_is_never_acknowledged_holds_the_others_up_for_a_minute_at_most() {
-    if std::env::var("LINESMAN_LONG").is_ok_and(|long| long == "1") {
+    if is_long() {
         let broker = StubBroker::start().await;
         // A sign of life now and then, or the stub would think that nobody is there.
         let (port, keep_alive) = (broker.port(), Duration::from_secs(5));
