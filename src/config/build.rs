@@ -164,7 +164,10 @@ fn spool(node: Option<&Node>, base: &Path, report: &mut Report<'_>) -> spool::Co
         max_size: node.get("max_size").and_then(|n| scalar::size(n.scalar()?).ok()).unwrap_or(plain.max_size),
         max_age: duration(node, "max_age").or(plain.max_age),
         commit_every: duration(node, "commit_every").unwrap_or(plain.commit_every),
-        when_full: plain.when_full,
+        when_full: match text(node, "when_full") {
+            Some("refuse-new") => spool::WhenFull::RefuseNew,
+            _ => plain.when_full,
+        },
     }
 }
 

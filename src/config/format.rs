@@ -254,7 +254,7 @@ static SPOOL: Table = Table {
 
 static WHEN_FULL: &[Word] = &[
     Word::new("drop-oldest", "the oldest readings are dropped, counted and announced"),
-    Word::new("refuse-new", "new readings are refused").later("the oldest readings are dropped"),
+    Word::new("refuse-new", "new readings are refused, counted and announced, until there is room again"),
 ];
 
 static UPSTREAM: Table = Table {
@@ -284,7 +284,18 @@ static MQTT: Table = Table {
     what: "`mqtt`",
     doc: "An MQTT broker.",
     keys: &[
-        Key::new("url", Kind::Scalar(&URL), "mqtt://HOST[:PORT]; port 1883 unless given").required(),
+        Key::new(
+            "url",
+            Kind::Scalar(&URL),
+            "where it is: mqtt://HOST[:PORT] (1883), or mqtts://HOST[:PORT] for TLS, then 8883 unless given",
+        )
+        .example("\"mqtts://broker.example.org\""),
+        Key::new(
+            "urls",
+            Kind::List { of: &Kind::Scalar(&URL), least: 1, most: 8 },
+            "several brokers, tried in this order",
+        )
+        .example("[\"mqtts://first.example.org\", \"mqtts://second.example.org\"]"),
         Key::new(
             "topic",
             Kind::Scalar(&TOPIC),
@@ -306,11 +317,20 @@ static MQTT: Table = Table {
         ),
         Key::new("password", Kind::Anything, "")
             .never("secrets never stand in the file; use `password_file`"),
-        Key::new("ca_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
-        Key::new("cert_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
-        Key::new("key_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
+        Key::new(
+            "ca_file",
+            Kind::Scalar(&TEXT),
+            "with mqtts://: who may have signed the broker's certificate (PEM); the system's authorities unless given",
+        ),
+        Key::new("cert_file", Kind::Scalar(&TEXT), "our certificate (PEM), for a broker that asks for one"),
+        Key::new("key_file", Kind::Scalar(&TEXT), "the key of `cert_file` (PEM, without a password)"),
+        Key::new(
+            "insecure",
+            Kind::Flag,
+            "true: mqtt:// to another machine, in plain text, is meant so; to this machine it needs no leave",
+        ),
     ],
-    exactly_one: &[],
+    exactly_one: &[&["url", "urls"]],
 };
 
 static VERSIONS: &[Word] = &[

@@ -121,6 +121,8 @@ pub struct UpstreamStatus {
     pub reconnects: u64,
     /// Rises at least once a second while a session turns; stays 0 where there are no sessions.
     pub heartbeat: u64,
+    /// What does not stop anything and should not stay so: plain text over a network, a certificate that ends soon.
+    pub warnings: Vec<String>,
 }
 
 /// What is known of the wall clock.

@@ -90,6 +90,8 @@ pub struct Upstream {
     pub dropped: BTreeMap<String, u64>,
     pub last_delivery: Option<i64>,
     pub reconnects: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Reads every room's latest word; a line that the watchdog holds for stuck is shown as such.
@@ -184,5 +186,6 @@ fn upstream_row(upstream: &UpstreamStatus) -> Upstream {
         dropped: upstream.dropped.clone(),
         last_delivery: upstream.last_delivery.map(|at| at.0),
         reconnects: upstream.reconnects,
+        warnings: upstream.warnings.clone(),
     }
 }

@@ -1,12 +1,15 @@
 //! Upstream `mqtt`: how it is configured.
 
+use crate::uplink::{Endpoint, Tls};
 use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    pub host: String,
-    pub port: u16,
+    /// Tried in this order; at least one.
+    pub brokers: Vec<Endpoint>,
+    /// `mqtts://`.
+    pub tls: Option<Tls>,
     /// `P` of the topic layout, the gateway's name already filled in.
     pub topic: String,
     pub username: Option<String>,
@@ -16,6 +19,13 @@ pub struct Config {
     pub client_id: Option<String>,
     pub keep_alive: Duration,
     pub version: Version,
+}
+
+impl Config {
+    /// A broker on this machine.
+    pub fn here(port: u16) -> Vec<Endpoint> {
+        vec![Endpoint { host: "127.0.0.1".to_owned(), port }]
+    }
 }
 
 /// Which MQTT is spoken.
@@ -31,8 +41,8 @@ pub enum Version {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            host: "127.0.0.1".to_owned(),
-            port: 1883,
+            brokers: Config::here(1883),
+            tls: None,
             topic: "linesman/{gateway}".to_owned(),
             username: None,
             password_file: None,

@@ -31,6 +31,7 @@ impl Session<'_> {
     /// Once a second: a broker that does not acknowledge, and the status that is due.
     pub(super) fn look(&mut self) -> Result<(), Ended> {
         self.work.report.turned();
+        self.warn();
         let alone = self.alone.as_ref().is_some_and(|(_, sent)| *sent);
         let patience = if alone { ALONE_PATIENCE } else { ACK_PATIENCE };
         if self.window.waiting_since().is_some_and(|since| since.elapsed() > patience) {

@@ -1,7 +1,6 @@
 //! Which record goes next, in which lane, and what becomes of it.
 
 use super::lane::Lane;
-use super::pipe::LARGEST_PAYLOAD;
 use super::session::{Ended, Session};
 use super::window::What;
 use crate::encode::json::{self, Number};
@@ -54,13 +53,13 @@ impl Session<'_> {
         };
         self.work.dating.borrow().date(&mut reading);
         let payload = json::reading(&reading, number_of(stored), None);
-        if payload.len() > LARGEST_PAYLOAD {
+        let lane = if self.is_live(stored.position, &reading) { "d" } else { "h" };
+        let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
+        if payload.len() > self.greeting.room(&topic) {
             tracing::warn!(upstream = %self.work.name, device = %reading.device, octets = payload.len(), "record too large to send");
             self.window.given_up(stored.position, "too-large", Instant::now());
             return Ok(());
         }
-        let lane = if self.is_live(stored.position, &reading) { "d" } else { "h" };
-        let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
         self.publish(What::Record(stored.position), &topic, false, payload)
     }
 

@@ -26,11 +26,12 @@ mod hand;
 mod lane;
 mod pace;
 mod pipe;
-mod pipe5;
 mod said;
 mod session;
 mod trials;
+mod warnings;
 mod window;
+mod wire;
 
 pub use config::{Config, Version};
 pub use window::WINDOW;
@@ -38,6 +39,7 @@ pub use window::WINDOW;
 use super::Work;
 use super::backoff::Backoff;
 use super::config::Order;
+use crate::uplink::Endpoint;
 use session::{Ended, Session};
 use std::num::NonZeroU32;
 use trials::Trials;
@@ -49,21 +51,45 @@ pub(super) struct Ways {
     pub history_rate: Option<NonZeroU32>,
 }
 
+/// Several brokers are tried one after the other, in their order, before there is a pause. A session that ended is followed
+/// by one with the first that can be had again.
+#[derive(Debug, Default)]
+struct Walk {
+    at: usize,
+}
+
+impl Walk {
+    fn current(&self, brokers: &[Endpoint]) -> Endpoint {
+        // The configuration has at least one.
+        brokers.get(self.at).cloned().unwrap_or_else(|| Endpoint { host: "localhost".to_owned(), port: 1883 })
+    }
+
+    /// After trouble with the current one: `true` where the next one is tried at once.
+    fn goes_on(&mut self, brokers: &[Endpoint]) -> bool {
+        self.at = (self.at + 1) % brokers.len().max(1);
+        self.at != 0
+    }
+}
+
 /// Connects, delivers, backs off, until told to stop.
 pub(super) async fn run(config: Config, ways: Ways, mut work: Work) {
     let (mut backoff, mut trials) = (Backoff::default(), Trials::default());
-    let mut first = true;
+    let (mut first, mut walk) = (true, Walk::default());
     while !work.stop.is_cancelled() {
         if !first {
             work.report.reconnecting();
         }
         first = false;
-        let ended = Session::run(&config, ways, &mut work, &mut backoff, &mut trials).await;
+        let broker = walk.current(&config.brokers);
+        let ended = Session::run(&config, &broker, ways, &mut work, (&mut backoff, &mut trials)).await;
         match ended {
             Ended::AsAsked => break,
             Ended::SpoolClosed => return,
             Ended::Trouble(why) => {
                 work.report.trouble(&why);
+                if walk.goes_on(&config.brokers) {
+                    continue;
+                }
                 let wait = backoff.after_failure(fastrand::f64());
                 let _ = tokio::time::timeout(wait, work.stop.cancelled()).await;
             }

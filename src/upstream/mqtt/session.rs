@@ -3,13 +3,16 @@
 use super::ending::Stopping;
 use super::lane::Lane;
 use super::pace::Pace;
-use super::pipe::{Happened, Pipe, Will};
+use super::pipe::{Happened, Pipe};
 use super::trials::Trials;
+use super::warnings;
 use super::window::{Fate, What, Window};
+use super::wire::{Greeting, Will};
 use super::{Config, Ways};
 use crate::encode::json;
 use crate::model::{Name, Timestamp};
 use crate::spool::{Closed, Outcome, Stored};
+use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::{Order, Work};
 use std::collections::BTreeMap;
@@ -38,7 +41,11 @@ pub(super) struct Session<'a> {
     pub(super) work: &'a mut Work,
     backoff: &'a mut Backoff,
     pub(super) trials: &'a mut Trials,
+    pub(super) broker: &'a Endpoint,
     pub(super) pipe: Pipe,
+    /// What this broker takes, and until when certificates are valid.
+    pub(super) greeting: Greeting,
+    pub(super) validity: Validity,
     pub(super) window: Window,
     pub(super) pace: Pace,
     /// From the cursor on: all of it in strict order, else up to where live begins.
@@ -68,18 +75,20 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(super) async fn run(
         config: &'a Config,
+        broker: &'a Endpoint,
         ways: Ways,
         work: &'a mut Work,
-        backoff: &'a mut Backoff,
-        trials: &'a mut Trials,
+        lasting: (&'a mut Backoff, &'a mut Trials),
     ) -> Ended {
-        let (pipe, most) = match connect(config, work).await {
+        let (pipe, greeting, validity) = match connect(config, broker, work).await {
             Ok(greeted) => greeted,
             Err(ended) => return ended,
         };
         work.report.connected();
-        let mut session = Session::begin(config, ways, work, (backoff, trials), pipe);
-        session.window = Window::of(most);
+        let mut session = Session::begin((config, broker), ways, work, lasting, pipe);
+        session.window = Window::of(greeting.at_once);
+        (session.greeting, session.validity) = (greeting, validity);
+        session.warn();
         match session.deliver().await {
             Ok(()) => Ended::AsAsked,
             Err(Ended::Trouble(why)) => {
@@ -91,7 +100,7 @@ impl<'a> Session<'a> {
     }
 
     fn begin(
-        config: &'a Config,
+        (config, broker): (&'a Config, &'a Endpoint),
         ways: Ways,
         work: &'a mut Work,
         (backoff, trials): (&'a mut Backoff, &'a mut Trials),
@@ -103,7 +112,10 @@ impl<'a> Session<'a> {
             Order::Strict => (None, u64::MAX),
         };
         Session {
+            broker,
             pipe,
+            greeting: Greeting::default(),
+            validity: Validity::default(),
             window: Window::default(),
             pace: Pace::new(ways.history_rate),
             history: Lane::start(work.reader.another(), cursor, bound),
@@ -242,9 +254,16 @@ impl<'a> Session<'a> {
         retain: bool,
         payload: String,
     ) -> Result<(), Ended> {
-        self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
-        self.window.handed(what, Instant::now());
+        let retain = retain && self.greeting.retains;
+        let packet = self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
+        self.window.handed(what, packet, Instant::now());
         Ok(())
+    }
+
+    /// Says what does not stop anything and should not stay so.
+    pub(super) fn warn(&self) {
+        let plain = self.config.tls.is_none().then_some(self.broker);
+        self.work.report.warn(warnings::standing(plain, self.validity, self.work.clock.utc()));
     }
 
     /// All that has happened by now: acknowledgements come in bunches, and each settling wakes the spool.
@@ -263,11 +282,6 @@ impl<'a> Session<'a> {
     fn take(&mut self, happened: Happened) -> Result<bool, Ended> {
         let confused = |what: &str| Ended::Trouble(format!("the broker {what}; the connection is made anew"));
         match happened {
-            Happened::Sent(packet) => {
-                if !self.window.sent(packet) {
-                    return Err(confused("was sent more than was handed over"));
-                }
-            }
             Happened::Acknowledged(packet) => {
                 if !self.window.acknowledged(packet) {
                     return Err(confused("acknowledges what was not sent"));
@@ -283,7 +297,7 @@ impl<'a> Session<'a> {
                 return Ok(true);
             }
             Happened::Trouble(why) => return Err(Ended::Trouble(why)),
-            Happened::Connected(_) => return Err(confused("greets twice")),
+            Happened::Connected(..) => return Err(confused("greets twice")),
         }
         Ok(false)
     }
@@ -337,20 +351,24 @@ impl<'a> Session<'a> {
 }
 
 /// Connects and is greeted.
-async fn connect(config: &Config, work: &Work) -> Result<(Pipe, usize), Ended> {
+async fn connect(
+    config: &Config,
+    broker: &Endpoint,
+    work: &Work,
+) -> Result<(Pipe, Greeting, Validity), Ended> {
     let topic = format!("{}/status", config.topic);
     let will = Will { topic, payload: json::offline(None) };
     let gateway = work.site.borrow().gateway.clone();
     let client_id = config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
-    let mut pipe = Pipe::connect(config, &client_id, will).map_err(Ended::Trouble)?;
+    let mut pipe = Pipe::connect(config, broker, &client_id, will).map_err(Ended::Trouble)?;
     let first = tokio::select! {
         first = pipe.next() => first,
         () = work.stop.cancelled() => return Err(Ended::AsAsked),
     };
     match first {
-        Happened::Connected(most) => Ok((pipe, most)),
+        Happened::Connected(greeting, validity) => Ok((pipe, greeting, validity)),
         Happened::Trouble(why) => Err(Ended::Trouble(why)),
-        Happened::Sent(_) | Happened::Acknowledged(_) | Happened::Refused(..) | Happened::Closed => {
+        Happened::Acknowledged(_) | Happened::Refused(..) | Happened::Closed => {
             Err(Ended::Trouble("the broker speaks before it has greeted".to_owned()))
         }
     }
