@@ -108,7 +108,7 @@ fn mqtt_config(
 fn brokers(node: &Node, report: &mut Report<'_>) -> Option<(Vec<Endpoint>, bool)> {
     let several = node.get("urls").map(Node::items).unwrap_or_default();
     let given: Vec<&Node> = node.get("url").into_iter().chain(several).collect();
-    let parsed = |node: &&Node| Some(endpoints::broker(&node.scalar()?.text).ok()?);
+    let parsed = |node: &&Node| endpoints::broker(&node.scalar()?.text).ok();
     let brokers: Vec<endpoints::Broker> = given.iter().map(parsed).collect::<Option<_>>()?;
     let secure = brokers.first()?.secure;
     let insecure = node.get("insecure").and_then(Node::scalar).and_then(scalar::flag).unwrap_or(false);

@@ -116,6 +116,7 @@ async fn open(to: &Endpoint, tls: Option<&Tls>) -> Result<Connection, DialError>
     Ok(Connection { stream: Stream::Secure(Box::new(stream)), validity })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "an open set; its own words do for the others")]
 fn no_tcp(to: &Endpoint, error: io::Error) -> DialError {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => DialError::Refused(to.clone()),

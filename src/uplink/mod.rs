@@ -19,4 +19,4 @@ mod dial;
 mod tls;
 
 pub use dial::{Connection, DialError, Endpoint, Validity, dial};
-pub use tls::{Identity, Problem, Tls, TlsError};
+pub use tls::{Identity, Problem, Tls, TlsError, said_by_tls};

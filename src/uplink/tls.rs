@@ -110,12 +110,12 @@ impl Tls {
         };
         let chain = certificates(cert_file)?;
         let ours_until = chain.first().and_then(valid_until);
-        let config = builder.with_client_auth_cert(chain, key(key_file)?).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => TlsError::File {
-                path: key_file.clone(),
-                what: format!("the key does not belong to the certificate in {}", cert_file.display()),
-            },
-            error => TlsError::File { path: cert_file.clone(), what: error.to_string() },
+        let config = builder.with_client_auth_cert(chain, key(key_file)?).map_err(|error| {
+            if matches!(error, rustls::Error::InconsistentKeys(_)) {
+                let what = format!("the key does not belong to the certificate in {}", cert_file.display());
+                return TlsError::File { path: key_file.clone(), what };
+            }
+            TlsError::File { path: cert_file.clone(), what: error.to_string() }
         })?;
         Ok(Client { config, ours_until })
     }
@@ -172,11 +172,15 @@ fn file_error(path: &Path, error: pem::Error, wanted: &str) -> TlsError {
     }
 }
 
+/// What ended a connection that was secured: a far end that asks for a certificate may say so after the handshake.
+pub fn said_by_tls(error: &io::Error) -> Option<TlsError> {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(of_rustls)
+}
+
 /// What a handshake that failed means.
 fn in_words(error: &io::Error) -> TlsError {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(error) => of_rustls(error),
+    match said_by_tls(error) {
+        Some(said) => said,
         None if error.kind() == io::ErrorKind::UnexpectedEof
             || error.kind() == io::ErrorKind::ConnectionReset =>
         {
@@ -236,7 +240,10 @@ fn certificate(error: &CertificateError) -> TlsError {
     TlsError::Certificate { problem, what }
 }
 
+/// rustls says `DnsName("host")`.
 fn names(presented: &[String]) -> String {
+    let bare = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+    let presented: Vec<String> = presented.iter().map(bare).collect();
     if presented.is_empty() {
         "it has none (a common name alone does not count)".to_owned()
     } else {

@@ -28,6 +28,19 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The password, from its file, or nothing.
+    ///
+    /// # Errors
+    /// In words, with the file.
+    pub(super) fn password(&self) -> Result<String, String> {
+        let Some(path) = &self.password_file else { return Ok(String::new()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read the password from {}: {error}", path.display()))?;
+        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
 /// Which MQTT is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Version {

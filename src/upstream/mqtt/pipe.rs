@@ -4,8 +4,8 @@
 //! use, so none is met again while it is.
 
 use super::config::Config;
-use super::wire::{Greeting, Heard, Hello, Letter, Will};
-use crate::uplink::{self, Connection, Endpoint, Validity};
+use super::wire::{Greeting, Heard, Hello, Letter};
+use crate::uplink::{self, Connection, DialError, Endpoint, Problem, TlsError, Validity};
 use bytes::BytesMut;
 use std::io;
 use std::time::Duration;
@@ -52,19 +52,7 @@ pub(super) struct Pipe {
 
 impl Pipe {
     /// Begins to connect; the first event says what came of it.
-    pub(super) fn connect(
-        config: &Config,
-        to: &Endpoint,
-        client_id: &str,
-        will: Will,
-    ) -> Result<Pipe, String> {
-        let login = config.username.as_ref().map(|user| Ok::<_, String>((user.clone(), password(config)?)));
-        let hello = Hello {
-            client_id: client_id.to_owned(),
-            keep_alive: config.keep_alive,
-            will,
-            login: login.transpose()?,
-        };
+    pub(super) fn connect(config: &Config, to: &Endpoint, hello: Hello) -> Pipe {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (told, events) = mpsc::channel(EVENTS);
         let (config, to) = (config.clone(), to.clone());
@@ -72,7 +60,7 @@ impl Pipe {
             let ended = converse(&config, &to, &hello, asked, &told).await;
             let _ = told.send(ended.map_or_else(Happened::Trouble, |()| Happened::Closed)).await;
         });
-        Ok(Pipe { requests, events, driver, last: 0 })
+        Pipe { requests, events, driver, last: 0 }
     }
 
     /// Hands over a publish with QoS 1, and says under which identifier it goes.
@@ -112,13 +100,6 @@ impl Drop for Pipe {
     }
 }
 
-fn password(config: &Config) -> Result<String, String> {
-    let Some(path) = &config.password_file else { return Ok(String::new()) };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read the password from {}: {error}", path.display()))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
 /// The whole connection; `Ok` when our good-bye is out.
 async fn converse(
     config: &Config,
@@ -127,7 +108,8 @@ async fn converse(
     mut requests: mpsc::Receiver<Request>,
     events: &mpsc::Sender<Happened>,
 ) -> Result<(), String> {
-    let connection = uplink::dial(to, config.tls.as_ref()).await.map_err(|error| error.to_string())?;
+    let dialled = uplink::dial(to, config.tls.as_ref()).await;
+    let connection = dialled.map_err(|error| undialled(&error, hello.clock_unsure))?;
     let validity = connection.validity();
     let mut talk = Talk::new(config, to, connection);
     talk.config.version.connect(hello, &mut talk.output)?;
@@ -156,6 +138,20 @@ async fn converse(
             return Ok(());
         }
     }
+}
+
+/// A wrong clock makes good certificates look bad.
+fn undialled(error: &DialError, clock_unsure: bool) -> String {
+    let by_date = matches!(
+        error,
+        DialError::Tls(_, TlsError::Certificate { problem: Problem::Expired | Problem::NotYetValid, .. })
+    );
+    let doubt = if by_date && clock_unsure {
+        " (or this machine's clock is wrong: it is not known to be right yet)"
+    } else {
+        ""
+    };
+    format!("{error}{doubt}")
 }
 
 struct Talk<'a> {
@@ -284,6 +280,9 @@ async fn push(writer: &mut WriteHalf<Connection>, output: &mut BytesMut) -> io::
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "an open set; its own words do for the others")]
 fn io_sentence(error: &io::Error, to: &Endpoint) -> String {
+    if let Some(said) = uplink::said_by_tls(error) {
+        return format!("{to}: {said}");
+    }
     match error.kind() {
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted

@@ -7,7 +7,7 @@ use super::pipe::{Happened, Pipe};
 use super::trials::Trials;
 use super::warnings;
 use super::window::{Fate, What, Window};
-use super::wire::{Greeting, Will};
+use super::wire::{Greeting, Hello, Will};
 use super::{Config, Ways};
 use crate::encode::json;
 use crate::model::{Name, Timestamp};
@@ -350,17 +350,29 @@ impl<'a> Session<'a> {
     }
 }
 
+fn hello(config: &Config, work: &Work) -> Result<Hello, String> {
+    let gateway = work.site.borrow().gateway.clone();
+    let client_id = config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
+    let login = match &config.username {
+        Some(user) => Some((user.clone(), config.password()?)),
+        None => None,
+    };
+    Ok(Hello {
+        client_id,
+        keep_alive: config.keep_alive,
+        will: Will { topic: format!("{}/status", config.topic), payload: json::offline(None) },
+        login,
+        clock_unsure: work.dating.borrow().is_waiting(),
+    })
+}
+
 /// Connects and is greeted.
 async fn connect(
     config: &Config,
     broker: &Endpoint,
     work: &Work,
 ) -> Result<(Pipe, Greeting, Validity), Ended> {
-    let topic = format!("{}/status", config.topic);
-    let will = Will { topic, payload: json::offline(None) };
-    let gateway = work.site.borrow().gateway.clone();
-    let client_id = config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
-    let mut pipe = Pipe::connect(config, broker, &client_id, will).map_err(Ended::Trouble)?;
+    let mut pipe = Pipe::connect(config, broker, hello(config, work).map_err(Ended::Trouble)?);
     let first = tokio::select! {
         first = pipe.next() => first,
         () = work.stop.cancelled() => return Err(Ended::AsAsked),
