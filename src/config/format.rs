@@ -306,6 +306,11 @@ static MQTT: Table = Table {
         Key::new("username", Kind::Scalar(&TEXT), "who logs in"),
         Key::new("password_file", Kind::Scalar(&TEXT), "a file that holds the password and nothing else"),
         Key::new(
+            "password_credential",
+            Kind::Scalar(&TEXT),
+            "the same from systemd: the name of a LoadCredential= in the unit",
+        ),
+        Key::new(
             "client_id",
             Kind::Scalar(&TEXT),
             "MQTT client identifier; linesman-{gateway}-{upstream} unless given",

@@ -73,19 +73,7 @@ fn mqtt_config(
     let plain = mqtt::Config::default();
     let (brokers, secure) = brokers(node, report)?;
     let tls = tls(node, secure, ground, report);
-    let password_file = text(node, "password_file").map(|path| ground.base.join(path));
-    if let (Some(path), Some(at)) = (&password_file, node.get("password_file")) {
-        if !path.is_file() {
-            let message = format!("there is no password file {} yet", path.display());
-            ground.warnings.push(report.problem(&at.place, message, None));
-        }
-        if node.get("username").is_none() {
-            report.at(
-                &at.place,
-                "`password_file` without `username`: MQTT has no password without a user name",
-            );
-        }
-    }
+    let password = password(node, ground, report);
     if let (Some(keep_alive), Some(at)) = (duration(node, "keep_alive"), node.get("keep_alive"))
         && !KEEP_ALIVES.contains(&keep_alive)
     {
@@ -97,11 +85,40 @@ fn mqtt_config(
         tls,
         topic: topic.replace("{gateway}", gateway.as_str()),
         username: text(node, "username").map(str::to_owned),
-        password_file,
+        password,
         client_id: text(node, "client_id").map(str::to_owned),
         keep_alive: duration(node, "keep_alive").unwrap_or(plain.keep_alive),
         version: if text(node, "version") == Some("5") { mqtt::Version::V5 } else { plain.version },
     })
+}
+
+fn password(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<mqtt::Secret> {
+    let (file, credential) = (node.get("password_file"), node.get("password_credential"));
+    let at = file.or(credential)?;
+    if node.get("username").is_none() {
+        let key = if file.is_some() { "password_file" } else { "password_credential" };
+        let message = format!("`{key}` without `username`: MQTT has no password without a user name");
+        report.at(&at.place, message);
+    }
+    if let (Some(_), Some(credential)) = (file, credential) {
+        report
+            .at(&credential.place, "both `password_file` and `password_credential`: one password is enough");
+    }
+    if let Some(name) = text(node, "password_credential") {
+        if name.contains('/') || name.is_empty() {
+            report.at(
+                &at.place,
+                "`password_credential` is a name, as in LoadCredential=NAME:PATH, and no path",
+            );
+        }
+        return Some(mqtt::Secret::Credential(name.to_owned()));
+    }
+    let path = ground.base.join(text(node, "password_file")?);
+    if !path.is_file() {
+        let message = format!("there is no password file {} yet", path.display());
+        ground.warnings.push(report.problem(&at.place, message, None));
+    }
+    Some(mqtt::Secret::File(path))
 }
 
 /// Where to, in order, and whether by TLS.

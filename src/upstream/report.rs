@@ -42,6 +42,10 @@ impl Report {
         self.change(UpstreamState::Connected, None);
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.status.borrow().state == UpstreamState::Connected
+    }
+
     pub(super) fn reconnecting(&self) {
         self.status.send_modify(|status| {
             status.reconnects += 1;

@@ -14,7 +14,7 @@ pub struct Config {
     pub topic: String,
     pub username: Option<String>,
     /// Read at every connection, so that a changed password needs no restart.
-    pub password_file: Option<PathBuf>,
+    pub password: Option<Secret>,
     /// `linesman-{gateway}-{upstream}` when not given.
     pub client_id: Option<String>,
     pub keep_alive: Duration,
@@ -34,11 +34,31 @@ impl Config {
     /// # Errors
     /// In words, with the file.
     pub(super) fn password(&self) -> Result<String, String> {
-        let Some(path) = &self.password_file else { return Ok(String::new()) };
-        let text = std::fs::read_to_string(path)
+        let path = match &self.password {
+            None => return Ok(String::new()),
+            Some(Secret::File(path)) => path.clone(),
+            Some(Secret::Credential(name)) => credentials()?.join(name),
+        };
+        let text = std::fs::read_to_string(&path)
             .map_err(|error| format!("cannot read the password from {}: {error}", path.display()))?;
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
     }
+}
+
+/// Where systemd puts what `LoadCredential=` names (systemd.exec(5)).
+fn credentials() -> Result<PathBuf, String> {
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    folder.ok_or_else(|| {
+        "no credentials here: `password_credential` needs LoadCredential= in the unit".to_owned()
+    })
+}
+
+/// Where a password stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    File(PathBuf),
+    /// One of systemd's credentials, by its name.
+    Credential(String),
 }
 
 /// Which MQTT is spoken.
@@ -58,7 +78,7 @@ impl Default for Config {
             tls: None,
             topic: "linesman/{gateway}".to_owned(),
             username: None,
-            password_file: None,
+            password: None,
             client_id: None,
             keep_alive: Duration::from_secs(30),
             version: Version::default(),

@@ -122,7 +122,7 @@ async fn converse(
         return Ok(());
     }
     loop {
-        let over = talk.turn(&mut requests).await?;
+        let over = talk.turn(Some(&mut requests)).await?;
         while let Some(heard) = talk.hear()? {
             let happened = match heard {
                 Heard::Acknowledged(packet) => Happened::Acknowledged(packet),
@@ -159,6 +159,7 @@ struct Talk<'a> {
     to: &'a Endpoint,
     reader: ReadHalf<Connection>,
     writer: WriteHalf<Connection>,
+    asked: Vec<Request>,
     input: BytesMut,
     output: BytesMut,
     /// Something was written and not flushed: TLS may hold it back.
@@ -180,6 +181,7 @@ impl<'a> Talk<'a> {
             to,
             reader,
             writer,
+            asked: Vec::new(),
             input: BytesMut::new(),
             output: BytesMut::new(),
             unflushed: false,
@@ -192,9 +194,8 @@ impl<'a> Talk<'a> {
     }
 
     async fn greeting(&mut self) -> Result<Greeting, String> {
-        let (_keep, mut nothing) = mpsc::channel(1);
         loop {
-            self.turn(&mut nothing).await?;
+            self.turn(None).await?;
             match self.hear()? {
                 Some(Heard::Greeted(greeting)) => return Ok(greeting),
                 Some(_) => {
@@ -214,7 +215,7 @@ impl<'a> Talk<'a> {
     }
 
     /// One step in whichever direction is ready; `true` when the good-bye is out.
-    async fn turn(&mut self, requests: &mut mpsc::Receiver<Request>) -> Result<bool, String> {
+    async fn turn(&mut self, requests: Option<&mut mpsc::Receiver<Request>>) -> Result<bool, String> {
         let to = self.to;
         let due = self.due();
         let is_pushing = self.unflushed || !self.output.is_empty();
@@ -238,17 +239,29 @@ impl<'a> Talk<'a> {
                     return Ok(true);
                 }
             }
-            request = requests.recv(), if has_room => match request {
-                Some(Request::Publish(letter)) => self.config.version.publish(letter, &mut self.output)?,
-                Some(Request::Close) => {
-                    self.closing = true;
-                    self.config.version.disconnect(&mut self.output)?;
+            some = asked(requests, &mut self.asked), if has_room => {
+                if !some {
+                    return Ok(true);
                 }
-                None => return Ok(true),
-            },
+                self.write_out()?;
+            }
             () = sleep_until(due) => self.ping()?,
         }
         Ok(false)
+    }
+
+    fn write_out(&mut self) -> Result<(), String> {
+        let version = self.config.version;
+        for request in self.asked.drain(..) {
+            match request {
+                Request::Publish(letter) => version.publish(letter, &mut self.output)?,
+                Request::Close => {
+                    self.closing = true;
+                    version.disconnect(&mut self.output)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// When a ping has to go out, or its answer to be there.
@@ -265,6 +278,15 @@ impl<'a> Talk<'a> {
         }
         self.pinged = Some(Instant::now());
         self.config.version.ping(&mut self.output)
+    }
+}
+
+/// All that waits, so that it goes out in one write; `false` where nobody asks any more. Before the greeting nothing is
+/// asked.
+async fn asked(requests: Option<&mut mpsc::Receiver<Request>>, into: &mut Vec<Request>) -> bool {
+    match requests {
+        Some(requests) => requests.recv_many(into, REQUESTS).await > 0,
+        None => std::future::pending().await,
     }
 }
 
