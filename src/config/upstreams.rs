@@ -5,7 +5,7 @@ use super::endpoints;
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
 use crate::uplink::{Endpoint, Identity, Tls, TlsError};
-use crate::upstream::{Config, Kind, Order, file, mqtt};
+use crate::upstream::{Config, Kind, Order, Secret, file, mqtt};
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -92,7 +92,7 @@ fn mqtt_config(
     })
 }
 
-fn password(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<mqtt::Secret> {
+fn password(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Secret> {
     let (file, credential) = (node.get("password_file"), node.get("password_credential"));
     let at = file.or(credential)?;
     if node.get("username").is_none() {
@@ -111,14 +111,14 @@ fn password(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Op
                 "`password_credential` is a name, as in LoadCredential=NAME:PATH, and no path",
             );
         }
-        return Some(mqtt::Secret::Credential(name.to_owned()));
+        return Some(Secret::Credential(name.to_owned()));
     }
     let path = ground.base.join(text(node, "password_file")?);
     if !path.is_file() {
         let message = format!("there is no password file {} yet", path.display());
         ground.warnings.push(report.problem(&at.place, message, None));
     }
-    Some(mqtt::Secret::File(path))
+    Some(Secret::File(path))
 }
 
 /// Where to, in order, and whether by TLS.

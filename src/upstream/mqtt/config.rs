@@ -1,7 +1,7 @@
 //! Upstream `mqtt`: how it is configured.
 
 use crate::uplink::{Endpoint, Tls};
-use std::path::PathBuf;
+use crate::upstream::Secret;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,39 +26,6 @@ impl Config {
     pub fn here(port: u16) -> Vec<Endpoint> {
         vec![Endpoint { host: "127.0.0.1".to_owned(), port }]
     }
-}
-
-impl Config {
-    /// The password, from its file, or nothing.
-    ///
-    /// # Errors
-    /// In words, with the file.
-    pub(super) fn password(&self) -> Result<String, String> {
-        let path = match &self.password {
-            None => return Ok(String::new()),
-            Some(Secret::File(path)) => path.clone(),
-            Some(Secret::Credential(name)) => credentials()?.join(name),
-        };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| format!("cannot read the password from {}: {error}", path.display()))?;
-        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-    }
-}
-
-/// Where systemd puts what `LoadCredential=` names (systemd.exec(5)).
-fn credentials() -> Result<PathBuf, String> {
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    folder.ok_or_else(|| {
-        "no credentials here: `password_credential` needs LoadCredential= in the unit".to_owned()
-    })
-}
-
-/// Where a password stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Secret {
-    File(PathBuf),
-    /// One of systemd's credentials, by its name.
-    Credential(String),
 }
 
 /// Which MQTT is spoken.

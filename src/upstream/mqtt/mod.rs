@@ -33,7 +33,7 @@ mod warnings;
 mod window;
 mod wire;
 
-pub use config::{Config, Secret, Version};
+pub use config::{Config, Version};
 pub use window::WINDOW;
 
 use super::Work;

@@ -14,7 +14,7 @@ use crate::model::{Name, Timestamp};
 use crate::spool::{Closed, Outcome, Stored};
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
-use crate::upstream::{Order, Work};
+use crate::upstream::{Order, Secret, Work};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -354,7 +354,10 @@ fn hello(config: &Config, work: &Work) -> Result<Hello, String> {
     let gateway = work.site.borrow().gateway.clone();
     let client_id = config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
     let login = match &config.username {
-        Some(user) => Some((user.clone(), config.password()?)),
+        Some(user) => {
+            let password = config.password.as_ref().map(Secret::read).transpose()?;
+            Some((user.clone(), password.unwrap_or_default()))
+        }
         None => None,
     };
     Ok(Hello {
