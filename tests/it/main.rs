@@ -49,3 +49,4 @@ mod spool_folder;
 mod spool_golden;
 mod unit_file;
 mod upstream_delivery;
+mod upstream_refusals;

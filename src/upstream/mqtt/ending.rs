@@ -83,7 +83,8 @@ impl Session<'_> {
         let in_flight = self.window.records();
         match self.alone.take() {
             Some((stored, true)) if !in_flight.is_empty() => {
-                if self.trials.failed_alone() {
+                let device = record::decode(&stored.octets).ok().map(|reading| reading.device);
+                if self.trials.failed_alone(device.as_ref(), Instant::now()) {
                     self.set_aside(&stored, why).await;
                 }
             }
@@ -96,14 +97,17 @@ impl Session<'_> {
 
     /// The broker has refused this record for good and said so.
     pub(super) async fn refuse(&mut self, position: u64, why: &'static str) -> Result<(), Ended> {
-        if !self.trials.may_refuse() {
-            return Err(Ended::Trouble(format!("the broker refuses one record after the other: {why}")));
-        }
         let before = position.saturating_sub(1);
         let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
-        if let Some(stored) = found.into_iter().next() {
-            self.set_aside(&stored, why).await;
+        let Some(stored) = found.into_iter().next() else { return Ok(()) };
+        let device = record::decode(&stored.octets).ok().map(|reading| reading.device);
+        if !self.trials.may_refuse(device.as_ref(), Instant::now()) {
+            let device = device.map_or_else(String::new, |device| format!(" of {device}"));
+            return Err(Ended::Trouble(format!(
+                "the broker refuses records{device}, {why}, and has taken none of another device: all wait"
+            )));
         }
+        self.set_aside(&stored, why).await;
         Ok(())
     }
 

@@ -60,6 +60,7 @@ impl Session<'_> {
             self.window.given_up(stored.position, "too-large", Instant::now());
             return Ok(());
         }
+        self.under_way.insert(stored.position, reading.device);
         self.publish(What::Record(stored.position), &topic, false, payload)
     }
 

@@ -20,6 +20,7 @@
 //! See `trials.rs`: a record that breaks three sessions in a row, the last of them alone, goes to `refused/` and the
 //! rest goes on.
 
+mod alone;
 mod config;
 mod ending;
 mod hand;
@@ -28,6 +29,7 @@ mod pace;
 mod pipe;
 mod said;
 mod session;
+mod settling;
 mod trials;
 mod warnings;
 mod window;

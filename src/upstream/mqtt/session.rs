@@ -11,7 +11,7 @@ use super::wire::{Greeting, Hello, Will};
 use super::{Config, Ways};
 use crate::encode::json;
 use crate::model::{Name, Timestamp};
-use crate::spool::{Closed, Outcome, Stored};
+use crate::spool::{Closed, Stored};
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::{Order, Secret, Work};
@@ -39,7 +39,7 @@ impl From<Closed> for Ended {
 pub(super) struct Session<'a> {
     pub(super) config: &'a Config,
     pub(super) work: &'a mut Work,
-    backoff: &'a mut Backoff,
+    pub(super) backoff: &'a mut Backoff,
     pub(super) trials: &'a mut Trials,
     pub(super) broker: &'a Endpoint,
     pub(super) pipe: Pipe,
@@ -64,6 +64,10 @@ pub(super) struct Session<'a> {
     /// The number of the last event that was handed to the client, and of the last gap.
     pub(super) told: u64,
     pub(super) gap_told: Option<u64>,
+    /// The broker has refused an event in this session: none behind it counts as told.
+    pub(super) event_refused: bool,
+    /// Whose the records are that were handed over.
+    pub(super) under_way: BTreeMap<u64, Name>,
     /// How often each device is read, of the site that meta was last said of.
     pub(super) every: BTreeMap<Name, Duration>,
     pub(super) status_due: Instant,
@@ -128,6 +132,8 @@ impl<'a> Session<'a> {
             alone: None,
             told: work.told,
             gap_told: None,
+            event_refused: false,
+            under_way: BTreeMap::new(),
             every: BTreeMap::new(),
             status_due: now,
             had_backlog: false,
@@ -142,6 +148,7 @@ impl<'a> Session<'a> {
     async fn deliver(&mut self) -> Result<(), Ended> {
         self.say_status()?;
         self.say_meta()?;
+        self.find_witness().await?;
         self.summon().await?;
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -181,44 +188,6 @@ impl<'a> Session<'a> {
         self.history = Lane::start(reader.another(), reader.cursor(), bound);
         self.live = bound.map(|bound| Lane::start(reader.another(), bound, None));
         self.live_from = bound.map_or(u64::MAX, |bound| bound + 1);
-    }
-
-    /// Fetches the next record that is suspected, to send it alone.
-    async fn summon(&mut self) -> Result<(), Ended> {
-        self.alone = None;
-        while let Some(position) = self.trials.suspect() {
-            let before = position.saturating_sub(1);
-            let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
-            if let Some(stored) = found.into_iter().next() {
-                self.alone = Some((stored, false));
-                break;
-            }
-            self.trials.gone();
-        }
-        Ok(())
-    }
-
-    /// Goes on with the records that are sent alone; `true` when there are none left.
-    async fn try_alone(&mut self) -> Result<bool, Ended> {
-        loop {
-            let empty = self.window.is_empty();
-            let Some((stored, sent)) = &mut self.alone else {
-                // What was read ahead may have them again.
-                self.start_lanes(self.live.is_some().then_some(self.backlog_upto));
-                return Ok(true);
-            };
-            if !empty {
-                return Ok(false);
-            }
-            if std::mem::replace(sent, true) {
-                self.summon().await?;
-            } else {
-                let stored = stored.clone();
-                self.hand_over(&stored)?;
-                // One that cannot even be sent has ended already.
-                self.settle().await?;
-            }
-        }
     }
 
     /// Hands records to the client while the window has room. When history has to wait: until when.
@@ -300,53 +269,6 @@ impl<'a> Session<'a> {
             Happened::Connected(..) => return Err(confused("greets twice")),
         }
         Ok(false)
-    }
-
-    /// Settles what has ended, in the order in which it was handed over: of each lane everything up to there.
-    async fn settle(&mut self) -> Result<(), Ended> {
-        let mut delivered: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut any = false;
-        let (live_from, alone) = (self.live_from, self.alone.is_some());
-        // The first position of the lane that a record travels in; one that goes alone is a lane of its own.
-        let lane_of = move |position: u64| match position {
-            position if alone => position,
-            position if position >= live_from => live_from,
-            _ => 0,
-        };
-        for (what, fate) in self.window.take_run(lane_of) {
-            match (what, fate) {
-                (What::Record(position), Fate::Delivered) => {
-                    delivered.insert(lane_of(position), position);
-                    self.trials.delivered(position);
-                    any = true;
-                }
-                (What::Record(position), Fate::Refused(why)) => {
-                    let from = lane_of(position);
-                    if let Some(upto) = delivered.remove(&from) {
-                        self.work.reader.settle([from..=upto], Outcome::Delivered).await?;
-                    }
-                    self.refuse(position, why).await?;
-                }
-                (What::Event(number), _) => self.work.told = self.work.told.max(number),
-                (What::Gap(id), _) => self.work.reader.announced(id).await?,
-                (What::Word, _) => {}
-                (What::Record(position), Fate::GivenUp(reason)) => {
-                    let from = lane_of(position);
-                    if let Some(upto) = delivered.remove(&from) {
-                        self.work.reader.settle([from..=upto], Outcome::Delivered).await?;
-                    }
-                    // Only this one: everything before it in its lane has been settled.
-                    self.work.reader.settle([from..=position], Outcome::Dropped(reason.to_owned())).await?;
-                }
-            }
-        }
-        if any {
-            let ranges = delivered.into_iter().map(|(from, upto)| from..=upto);
-            self.work.reader.settle(ranges, Outcome::Delivered).await?;
-            self.work.report.delivered(self.work.clock.utc());
-            self.backoff.worked();
-        }
-        Ok(())
     }
 }
 

@@ -4,13 +4,25 @@
 //! Records that were in flight when two sessions in a row failed are suspected. The next session sends each of
 //! them alone, after its status and meta have been acknowledged, so that nothing else can be the reason; one that fails
 //! alone too, its third time, is refused. A line that comes and goes suspects nobody as long as records get
-//! through. And a far end that has refused [`IN_A_ROW`] records and delivered none in between refuses everything: that is
-//! an outage with another name, and the backlog waits.
+//! through.
+//!
+//! # One device, or everything
+//! A broker may refuse one device's topic for good while it takes the others': those records are set aside one by one, and
+//! nobody else notices. It may also refuse everything, because somebody has made a mistake with its rights: that is an outage
+//! with another name, and the backlog waits. What tells them apart is that somebody else is taken: a refusal is believed
+//! while there is a device of which a record was taken within the last [`PROOF`] and none was refused since. Without
+//! such a device [`IN_A_ROW`] refusals are believed and no more. Then the session ends, and the next one sends a *witness*
+//! first, alone: the next record of a device that has not been refused.
 
-use std::collections::{BTreeSet, VecDeque};
+use crate::model::Name;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// More records in a row are not the records' fault.
+/// More records in a row are not the records' fault, if nobody proves that they are.
 const IN_A_ROW: u32 = 3;
+/// How long it proves something that a device's record was taken.
+const PROOF: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
 pub(super) struct Trials {
@@ -18,7 +30,14 @@ pub(super) struct Trials {
     last: BTreeSet<u64>,
     /// In flight when the one before failed too, in the order in which they went.
     suspects: VecDeque<u64>,
-    refused: u32,
+    /// Believed since the last record that was taken.
+    in_a_row: u32,
+    /// Of which a record was taken, and when last.
+    taken: BTreeMap<Name, Instant>,
+    /// Of which a record was refused since one was taken.
+    refused: BTreeSet<Name>,
+    /// A refusal was not believed: somebody has to be asked.
+    wants_witness: bool,
 }
 
 impl Trials {
@@ -34,26 +53,45 @@ impl Trials {
     }
 
     /// A session failed while nothing but the suspect was in flight: whether that convicts it.
-    pub(super) fn failed_alone(&mut self) -> bool {
-        let convicted = self.may_refuse();
+    pub(super) fn failed_alone(&mut self, device: Option<&Name>, now: Instant) -> bool {
+        let convicted = self.may_refuse(device, now);
         if convicted {
             self.gone();
         }
         convicted
     }
 
-    /// The broker refuses one and says so: whether that is the record's fault.
-    pub(super) fn may_refuse(&mut self) -> bool {
-        let may = self.refused < IN_A_ROW;
-        self.refused += u32::from(may);
+    /// The broker refuses a record and says so: whether that is the record's fault. Who cannot be read is nobody's device.
+    pub(super) fn may_refuse(&mut self, device: Option<&Name>, now: Instant) -> bool {
+        self.refused.extend(device.cloned());
+        self.taken.retain(|_, at| now.duration_since(*at) < PROOF);
+        let somebody_else = self.taken.keys().any(|device| !self.refused.contains(device));
+        let may = somebody_else || self.in_a_row < IN_A_ROW;
+        self.in_a_row += u32::from(may);
+        self.wants_witness |= !may;
         may
     }
 
     /// A record was delivered: this far end takes some.
-    pub(super) fn delivered(&mut self, position: u64) {
-        self.refused = 0;
+    pub(super) fn delivered(&mut self, position: u64, device: Option<&Name>, now: Instant) {
+        self.in_a_row = 0;
+        self.wants_witness = false;
+        if let Some(device) = device {
+            self.refused.remove(device);
+            self.taken.insert(device.clone(), now);
+        }
         self.last.remove(&position);
         self.suspects.retain(|suspect| *suspect != position);
+    }
+
+    /// Whether somebody has to be found who may be taken, and whom it is no use to ask.
+    pub(super) fn witness_wanted(&self) -> Option<&BTreeSet<Name>> {
+        self.wants_witness.then_some(&self.refused)
+    }
+
+    /// Sends this one alone, before those that are suspected.
+    pub(super) fn call(&mut self, witness: u64) {
+        self.suspects.push_front(witness);
     }
 
     /// The suspect is settled, or not in the spool any more.
@@ -68,6 +106,34 @@ impl Trials {
 mod tests {
     use super::*;
 
+    fn device(name: &str) -> Option<Name> {
+        Some(name.parse().unwrap())
+    }
+
+    #[test]
+    fn one_device_that_is_refused_is_believed_while_another_is_taken() {
+        let (mut trials, start) = (Trials::default(), Instant::now());
+        trials.delivered(1, device("b").as_ref(), start);
+        for n in 0..100 {
+            assert!(trials.may_refuse(device("a").as_ref(), start + Duration::from_secs(n)));
+        }
+        assert!(!trials.may_refuse(device("a").as_ref(), start + PROOF), "too long ago");
+        assert_eq!(trials.witness_wanted().unwrap().len(), 1);
+        trials.delivered(2, device("b").as_ref(), start + PROOF);
+        assert!(trials.may_refuse(device("a").as_ref(), start + PROOF) && trials.witness_wanted().is_none());
+    }
+
+    #[test]
+    fn rights_that_were_taken_away_from_all_cost_a_record_a_device_and_no_more() {
+        let (mut trials, now) = (Trials::default(), Instant::now());
+        let devices: Vec<_> = ["a", "b", "c", "d", "e"].into_iter().map(device).collect();
+        for device in &devices {
+            trials.delivered(1, device.as_ref(), now);
+        }
+        let believed = (0..100).filter(|n| trials.may_refuse(devices[n % 5].as_ref(), now)).count();
+        assert_eq!(believed, 4, "the fifth has nobody left to prove it");
+    }
+
     #[test]
     fn a_record_is_refused_at_its_third_failure_of_which_the_last_was_alone() {
         let mut trials = Trials::default();
@@ -75,9 +141,9 @@ mod tests {
         assert_eq!(trials.suspect(), None, "any line breaks once");
         trials.failed(&[7, 8, 9]);
         assert_eq!(trials.suspect(), Some(7));
-        assert!(trials.failed_alone());
+        assert!(trials.failed_alone(device("a").as_ref(), Instant::now()));
         assert_eq!(trials.suspect(), Some(8), "the next is tried alone before it is believed");
-        trials.delivered(8);
+        trials.delivered(8, None, Instant::now());
         assert_eq!(trials.suspect(), None);
     }
 
@@ -86,7 +152,7 @@ mod tests {
         let mut trials = Trials::default();
         for first in 1..100 {
             let in_flight: Vec<u64> = (first * 32..first * 32 + 32).collect();
-            in_flight.iter().take(5).for_each(|position| trials.delivered(*position));
+            in_flight.iter().take(5).for_each(|position| trials.delivered(*position, None, Instant::now()));
             trials.failed(&in_flight);
             assert_eq!(trials.suspect(), None);
         }
@@ -99,12 +165,12 @@ mod tests {
         for position in 1..50 {
             trials.failed(&[position]);
             trials.failed(&[position]);
-            set_aside += u32::from(trials.failed_alone());
+            set_aside += u32::from(trials.failed_alone(device("a").as_ref(), Instant::now()));
         }
         assert_eq!(set_aside, IN_A_ROW);
-        trials.delivered(49);
+        trials.delivered(49, None, Instant::now());
         trials.failed(&[50]);
         trials.failed(&[50]);
-        assert!(trials.failed_alone());
+        assert!(trials.failed_alone(device("a").as_ref(), Instant::now()));
     }
 }
