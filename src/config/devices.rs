@@ -176,6 +176,7 @@ pub(super) static UNIT_ID: ScalarRule = ScalarRule {
     pattern: None,
     words: None,
     limits: Some((1, 255)),
+    example: r#"1"#,
 };
 
 /// Modbus over Serial Line V1.02, 2.2.

@@ -13,6 +13,7 @@ pub(super) static TYPE: ScalarRule = ScalarRule {
     ),
     words: None,
     limits: None,
+    example: r#""f32""#,
 };
 
 /// The types of design 5.3.
