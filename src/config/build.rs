@@ -46,6 +46,9 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         .get("http")
         .and_then(|http| text(http, "listen"))
         .and_then(|listen| endpoints::listen(listen).ok());
+    let hash = hash(root, profiles.used());
+    let (wire, doubts) = profiles.told();
+    ground.warnings.extend(doubts);
     Config {
         gateway,
         lines,
@@ -53,8 +56,8 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         upstreams,
         http: http.map(|listen| serve::Config { listen }),
         clock: clock(root.get("clock"), base, report),
-        hash: hash(root, profiles.used()),
-        wire: profiles.wire(),
+        hash,
+        wire,
         warnings: ground.warnings,
     }
 }
