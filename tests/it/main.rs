@@ -37,6 +37,7 @@ mod port_held;
 mod port_settings;
 mod profile_library;
 mod profiles;
+mod profiles_new;
 mod read_orders;
 mod readme;
 mod replay_golden;

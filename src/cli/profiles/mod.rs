@@ -2,6 +2,7 @@
 //! cases say, and a first profile from a vendor's table.
 
 mod cases;
+mod guess;
 mod new;
 mod show;
 mod table;
