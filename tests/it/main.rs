@@ -29,6 +29,7 @@ mod config_mutations;
 mod config_readme;
 mod config_schema;
 mod dependencies;
+mod extremes;
 mod fuzzed;
 mod normalize_golden;
 mod port_found;
