@@ -97,10 +97,11 @@ fn half_wide(entry: &Entry, point: &Point, report: &mut Report<'_>) {
 
 /// A counter begins again at the end of its type, if not before.
 fn end_beyond_type(entry: &Entry, point: &Point, report: &mut Report<'_>) {
-    let codes = match point.format {
-        Format::U16 | Format::S16 => 1u64 << 16,
-        Format::U32 | Format::S32 => 1 << 32,
-        _ => return,
+    let is = |formats: [Format; 2]| formats.contains(&point.format);
+    let codes = match (is([Format::U16, Format::S16]), is([Format::U32, Format::S32])) {
+        (true, _) => 1u64 << 16,
+        (_, true) => 1 << 32,
+        (false, false) => return,
     };
     let (Some(rollover), Some(at), true) =
         (point.rollover, entry.value.get("rollover"), point.scale_by.is_empty() && point.unit_by.is_none())

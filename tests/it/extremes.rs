@@ -26,14 +26,16 @@ fn on_the_wire(point: &Point, bits: u64) -> Vec<u8> {
 /// The ends of a whole-number type, its neighbours, and one whose octets all differ.
 fn raws(format: Format) -> Vec<i128> {
     let all_differ = 0x1122_3344_5566_7788_i128;
-    let (least, most, some) = match format {
-        Format::U16 => (0, i128::from(u16::MAX), all_differ >> 48),
-        Format::S16 => (i128::from(i16::MIN), i128::from(i16::MAX), all_differ >> 48),
-        Format::U32 => (0, i128::from(u32::MAX), all_differ >> 32),
-        Format::S32 => (i128::from(i32::MIN), i128::from(i32::MAX), all_differ >> 32),
-        Format::U64 => (0, i128::from(u64::MAX), all_differ),
-        Format::S64 => (i128::from(i64::MIN), i128::from(i64::MAX), all_differ),
-        _ => return Vec::new(),
+    let types: [(Format, i128, i128, i128); 6] = [
+        (Format::U16, 0, u16::MAX.into(), all_differ >> 48),
+        (Format::S16, i16::MIN.into(), i16::MAX.into(), all_differ >> 48),
+        (Format::U32, 0, u32::MAX.into(), all_differ >> 32),
+        (Format::S32, i32::MIN.into(), i32::MAX.into(), all_differ >> 32),
+        (Format::U64, 0, u64::MAX.into(), all_differ),
+        (Format::S64, i64::MIN.into(), i64::MAX.into(), all_differ),
+    ];
+    let Some((_, least, most, some)) = types.into_iter().find(|(known, ..)| *known == format) else {
+        return Vec::new();
     };
     let negative = if least < 0 { vec![least + 1, -1, -some] } else { vec![least + 1] };
     [&[least, 0, 1, some, most - 1, most], &negative[..]].concat()

@@ -204,21 +204,29 @@ fn columns(header: &[String]) -> Vec<Option<&'static str>> {
     let mut columns: Vec<Option<&'static str>> = vec![None; header.len()];
     let exact = |cell: &str, word: &str| cell == word;
     let within = |cell: &str, word: &str| word.len() > 3 && cell.contains(word);
-    let passes: [(fn(&Column) -> &'static [&'static str], &dyn Fn(&str, &str) -> bool); 3] =
-        [(|column| column.sure, &exact), (|column| column.sure, &within), (|column| column.weak, &exact)];
-    for (words, fits) in passes {
-        for column in COLUMNS {
-            if columns.contains(&Some(column.what)) {
-                continue;
-            }
-            let free = |at: &usize| columns[*at].is_none();
-            let at = |word: &&str| (0..header.len()).filter(free).find(|at| fits(&header[*at], word));
-            if let Some(at) = words(column).iter().find_map(at) {
-                columns[at] = Some(column.what);
-            }
+    look(&header, &mut columns, |column| column.sure, exact);
+    look(&header, &mut columns, |column| column.sure, within);
+    look(&header, &mut columns, |column| column.weak, exact);
+    columns
+}
+
+/// What columns are still to be found, by some of their words.
+fn look(
+    header: &[String],
+    columns: &mut [Option<&'static str>],
+    words: fn(&Column) -> &'static [&'static str],
+    fits: impl Fn(&str, &str) -> bool,
+) {
+    for column in COLUMNS {
+        if columns.contains(&Some(column.what)) {
+            continue;
+        }
+        let is_so = |at: &usize, word: &str| columns[*at].is_none() && fits(&header[*at], word);
+        let found = words(column).iter().find_map(|word| (0..header.len()).find(|at| is_so(at, word)));
+        if let Some(at) = found {
+            columns[at] = Some(column.what);
         }
     }
-    columns
 }
 
 fn is_header(cells: &[String]) -> bool {
