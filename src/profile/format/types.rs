@@ -29,6 +29,10 @@ pub(in crate::profile) fn format_of(scalar: &Scalar) -> Result<Format, String> {
             Ok(_) | Err(_) => Err("string:N has 1 to 125 registers of two characters".to_owned()),
         };
     }
+    if matches!(lower.as_str(), "u8" | "uint8" | "byte" | "s8" | "int8" | "i8") {
+        let half = "half a register is a field of it: `type: u16, bits: \"0-7\"` or `bits: \"8-15\"`";
+        return Err(half.to_owned());
+    }
     if let Some(right) = ordered(&lower) {
         return Err(right);
     }
@@ -103,6 +107,12 @@ static COMMON: &[(&str, &str)] = &[
     ("float", "f32"),
     ("float32", "f32"),
     ("real", "f32"),
+    ("32float", "f32"),
+    ("64float", "f64"),
+    ("16int", "s16"),
+    ("16uint", "u16"),
+    ("32int", "s32"),
+    ("32uint", "u32"),
     ("double", "f64"),
     ("float64", "f64"),
     ("boolean", "bool"),
