@@ -3,7 +3,7 @@
 use super::guess::{self, quantity_of};
 use super::table::{self, Row, Sheet};
 use super::{complain, say};
-use crate::cli::Exit;
+use crate::cli::{Exit, quoted};
 use crate::profile::{Problem, glossary, parse};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -54,7 +54,10 @@ fn written(arguments: &Arguments, file: &str, sheet: &Sheet) -> String {
     let mut text = format!(
         "# yaml-language-server: $schema=profile.schema.json\n\
          # Made from {file}. Each TODO is something that the table does not say; `linesman profiles check` helps.\n\
-         profile: 1\nvendor: {vendor:?}\nmodel: {model:?}\nkind: {kind}\nsources: [{file:?}]\n"
+         profile: 1\nvendor: {}\nmodel: {}\nkind: {kind}\nsources: [{}]\n",
+        quoted(vendor),
+        quoted(model),
+        quoted(file),
     );
     text.push_str(
         "# TODO serial: { baud: 9600, parity: none, stop_bits: 1 }, unit_id: 1, as it leaves the factory\n",
@@ -121,7 +124,7 @@ impl Made {
         if let Some(register) = guess::notation(&row.address).filter(|_| !how.one_based && !how.hexadecimal) {
             let is_bits = register.starts_with(['0', '1']);
             // Digits that begin with 0 are text in YAML, as they have to be.
-            let register = if register.starts_with('0') { format!("{register:?}") } else { register };
+            let register = if register.starts_with('0') { quoted(&register) } else { register };
             self.keys.push(format!("register: {register}"));
             return Some(is_bits);
         }
@@ -153,7 +156,7 @@ impl Made {
                 guess.to_owned()
             }
         };
-        let quoted = if format.contains(':') { format!("{format:?}") } else { format };
+        let quoted = if format.contains(':') { quoted(&format) } else { format };
         self.keys.push(format!("type: {quoted}"));
         is_little
     }
@@ -175,7 +178,7 @@ impl Made {
             }
             None if unit.is_empty() || unit == "-" => self.todos.push("quantity".to_owned()),
             None => {
-                self.keys.push(format!("quantity: other, unit: {unit:?}"));
+                self.keys.push(format!("quantity: other, unit: {}", quoted(unit)));
                 self.todos.push("quantity".to_owned());
             }
         }
@@ -259,6 +262,32 @@ mod tests {
         let text = made("address,name,type\n10,a,u16\n1A,b,u16\n1Ch,c,u16\n0x20,d,u16\n", false);
         for place in ["holding: 16", "holding: 26", "holding: 28", "holding: 32"] {
             assert!(text.contains(place), "{place} {text}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever octets a file has: never a panic, and what is made of a table is text of a profile.
+        #[test]
+        fn no_table_makes_it_panic(
+            octets in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            address in "[0-9]{1,5}",
+            cells in proptest::collection::vec(".{0,16}", 6),
+        ) {
+            for text in [table::decoded(&octets), format!("address;name;type;scale;unit;length;notes\n{address};{}", cells.join(";"))] {
+                if let Ok(sheet) = table::sheet(&text) {
+                    let arguments = Arguments {
+                        from: PathBuf::from("t.csv"),
+                        vendor: "Acme".to_owned(),
+                        model: "X1".to_owned(),
+                        kind: "other".to_owned(),
+                        one_based: octets.len() % 2 == 0,
+                    };
+                    let made = written(&arguments, "t.csv", &sheet);
+                    let said = parse("new", "new.yaml", &made).err().map(|problems| problems.to_string());
+                    let said = said.unwrap_or_default();
+                    proptest::prop_assert!(!said.contains("not valid YAML"), "{said}\n{made}");
+                }
+            }
         }
     }
 }

@@ -122,7 +122,7 @@ pub(super) fn sheet(text: &str) -> Result<Sheet, String> {
     let row = |(line, cells): &(usize, Vec<String>)| {
         let cell = |what: &str| {
             let at = columns.iter().position(|known| *known == Some(what));
-            at.and_then(|at| cells.get(at)).map(|cell| cell.trim().to_owned()).unwrap_or_default()
+            at.and_then(|at| cells.get(at)).map(|cell| clean(cell)).unwrap_or_default()
         };
         Row {
             line: *line,
@@ -149,6 +149,13 @@ pub(super) fn sheet(text: &str) -> Result<Sheet, String> {
             () => 1,
         },
     })
+}
+
+/// Without what no text of YAML may have.
+fn clean(cell: &str) -> String {
+    let printable =
+        |c: char| if c.is_control() || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}') { ' ' } else { c };
+    cell.chars().map(printable).collect::<String>().trim().to_owned()
 }
 
 /// The one that parts most lines into the same number of cells.
