@@ -4,6 +4,7 @@ mod check;
 mod compose;
 mod demo;
 mod init;
+mod network;
 mod plan;
 mod profiles;
 mod read;

@@ -46,6 +46,9 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         .get("http")
         .and_then(|http| text(http, "listen"))
         .and_then(|listen| endpoints::listen(listen).ok());
+    let hash = hash(root, profiles.used());
+    let (wire, doubts) = profiles.told();
+    ground.warnings.extend(doubts);
     Config {
         gateway,
         lines,
@@ -53,8 +56,8 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         upstreams,
         http: http.map(|listen| serve::Config { listen }),
         clock: clock(root.get("clock"), base, report),
-        hash: hash(root, profiles.used()),
-        wire: profiles.wire(),
+        hash,
+        wire,
         warnings: ground.warnings,
     }
 }
@@ -116,7 +119,7 @@ fn lines(
         if let (Some(name), Some(place)) = (&name, node.get("name").map(|n| &n.place)) {
             names.enter("the line", name.as_str(), place, report);
         }
-        let port = port(node, &mut ports, report);
+        let port = port(node, &mut ports, ground, report);
         let devices = devices::build(node, profiles, &mut device_names, ground, report);
         if let (Some(name), Some(port)) = (name, port) {
             let max_probe = max_probe(node, report);
@@ -126,7 +129,12 @@ fn lines(
     lines
 }
 
-fn port(line: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<PortConfig> {
+fn port(
+    line: &Node,
+    ports: &mut Once,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<PortConfig> {
     if let Some(tcp) = line.get("tcp") {
         let address = endpoints::address(text(tcp, "address")?).ok()?;
         ports.enter("the endpoint", &address, &tcp.get("address")?.place, report);
@@ -138,7 +146,7 @@ fn port(line: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<PortCo
         ports.enter("the endpoint", &address, &tcp.get("address")?.place, report);
         return Some(PortConfig::RtuOverTcp { address });
     }
-    super::serial::build(line.get("serial")?, ports, report).map(PortConfig::Serial)
+    super::serial::build(line.get("serial")?, ports, ground, report).map(PortConfig::Serial)
 }
 
 fn max_probe(line: &Node, report: &mut Report<'_>) -> Duration {

@@ -25,7 +25,7 @@ pub static CONFIG: Table = Table {
             "units",
             Kind::Named { what: "quantities", of: &Kind::Scalar(&TEXT) },
             "the unit that readings of a quantity leave in, where it is not the canonical one: { active-energy: Wh }",
-        ),
+        ).example(r#"{"active-energy":"Wh"}"#),
         Key::new("spool", Kind::Table(&SPOOL), "where readings wait until they are delivered"),
         Key::new(
             "upstreams",
@@ -46,7 +46,8 @@ static GATEWAY: Table = Table {
         "id",
         Kind::Scalar(&NAME),
         "its name in topics and payloads; the host's name unless given",
-    )],
+    )
+    .example(r#""plant-7""#)],
     exactly_one: &[],
 };
 
@@ -54,7 +55,7 @@ static LINE: Table = Table {
     what: "a line",
     doc: "One serial port or TCP endpoint: one conversation at a time.",
     keys: &[
-        Key::new("name", Kind::Scalar(&NAME), "the line's name").required(),
+        Key::new("name", Kind::Scalar(&NAME), "the line's name").example(r#""rs485-1""#).required(),
         Key::new("serial", Kind::Table(&SERIAL), "an RS-485 or RS-232 port"),
         Key::new("tcp", Kind::Table(&TCP), "a Modbus TCP endpoint"),
         Key::new("rtu_over_tcp", Kind::Table(&RTU_OVER_TCP), "RTU frames through a serial device server"),
@@ -67,7 +68,8 @@ static LINE: Table = Table {
             "max_probe",
             Kind::Scalar(&DURATION),
             "a silent device is looked for at least this often, 1s to 1h; 25s unless given",
-        ),
+        )
+        .example(r#""25s""#),
         Key::new(
             "devices",
             Kind::List { of: &Kind::Table(&DEVICE), least: 1, most: MOST },
@@ -87,13 +89,15 @@ static SERIAL: Table = Table {
             Kind::Scalar(&TEXT),
             "the device file, best by its stable name (/dev/serial/by-id/…)",
         )
+        .example(r#""/dev/serial/by-id/usb-FTDI_x-if00-port0""#)
         .required(),
-        Key::new("baud", BAUD, "bits per second; 9600 unless given"),
+        Key::new("baud", BAUD, "bits per second; 9600 unless given").example(r#"9600"#),
         Key::new(
             "data_bits",
             Kind::Whole { least: 7, most: 8 },
             "data bits; 8 unless given, 7 only with ASCII framing",
-        ),
+        )
+        .example(r#"8"#),
         Key::new("parity", Kind::Word(PARITIES), "parity; none unless given"),
         Key::new("stop_bits", Kind::Whole { least: 1, most: 2 }, "stop bits; 1 unless given"),
         Key::new("framing", Kind::Word(FRAMINGS), "how frames are told apart; rtu unless given"),
@@ -122,12 +126,14 @@ static RS485: Table = Table {
             "delay_before",
             Kind::Scalar(&DURATION),
             "from turning on to the first bit, up to 100ms; 0ms unless given",
-        ),
+        )
+        .example(r#""1ms""#),
         Key::new(
             "delay_after",
             Kind::Scalar(&DURATION),
             "from the last bit to turning off, up to 100ms; 0ms unless given",
-        ),
+        )
+        .example(r#""1ms""#),
         Key::new(
             "rx_during_tx",
             Kind::Flag,
@@ -160,7 +166,8 @@ static TCP: Table = Table {
             "in_flight",
             Kind::Whole { least: 1, most: 16 },
             "questions that may be under way at once; 1 unless given",
-        ),
+        )
+        .example(r#"4"#),
     ],
     exactly_one: &[],
 };
@@ -178,7 +185,7 @@ static DEVICE: Table = Table {
     keys: &[
         Key::new("name", Kind::Scalar(&NAME), "its name in topics and payloads; unique in this gateway")
             .required(),
-        Key::new("profile", Kind::Scalar(&TEXT), "a profile by name, or by path (with / or ending in .yaml)")
+        Key::new("profile", Kind::Scalar(&TEXT), "a profile by name, or by path (with / or ending in .yaml)").example(r#""eastron-sdm630""#)
             .required(),
         Key::new(
             "unit",
@@ -202,7 +209,7 @@ static DEVICE: Table = Table {
             "retries",
             Kind::Whole { least: 0, most: 10 },
             "how often a damaged answer is asked for again; 2 unless given",
-        ),
+        ).example(r#"2"#),
         Key::new(
             "min_gap",
             Kind::Scalar(&DURATION),
@@ -212,18 +219,18 @@ static DEVICE: Table = Table {
             "points",
             Kind::Named { what: "points of the profile", of: &Kind::Table(&DEVICE_POINT) },
             "what is different for single points",
-        ),
+        ).example(r#"{"energy_import":{"every":"60s"}}"#),
         Key::new(
             "identity",
             Kind::Scalar(&TEXT),
             "when another meter answers than the one that was known: `hold` its values (unless given), `accept` it, or \
              the serial number of the one that is meant",
-        ),
+        ).example(r#""hold""#),
         Key::new(
             "parameters",
             Kind::Named { what: "parameters of the profile", of: &Kind::Scalar(&DECIMAL) },
             "what the installation adds and the meter does not say: { ct_ratio: 40 }",
-        ),
+        ).example(r#"{"ct_ratio":40}"#),
     ],
     exactly_one: &[],
 };
@@ -231,7 +238,7 @@ static DEVICE: Table = Table {
 static DEVICE_POINT: Table = Table {
     what: "a device's point",
     doc: "What is different for one point of this device.",
-    keys: &[Key::new("every", Kind::Scalar(&EVERY), "how often it is read")],
+    keys: &[Key::new("every", Kind::Scalar(&EVERY), "how often it is read").example(r#""60s""#)],
     exactly_one: &[],
 };
 
@@ -239,14 +246,17 @@ static SPOOL: Table = Table {
     what: "`spool`",
     doc: "Where readings wait until they are delivered.",
     keys: &[
-        Key::new("dir", Kind::Scalar(&TEXT), "its folder; /var/lib/linesman/spool unless given"),
+        Key::new("dir", Kind::Scalar(&TEXT), "its folder; /var/lib/linesman/spool unless given")
+            .example(r#""/var/lib/linesman/spool""#),
         Key::new("max_size", Kind::Scalar(&SIZE), "most room on disk; 1GiB unless given"),
-        Key::new("max_age", Kind::Scalar(&DURATION), "older readings are dropped; 30d unless given"),
+        Key::new("max_age", Kind::Scalar(&DURATION), "older readings are dropped; 30d unless given")
+            .example(r#""30d""#),
         Key::new(
             "commit_every",
             Kind::Scalar(&DURATION),
             "how often it is made durable, 1s to 60s; 5s unless given",
-        ),
+        )
+        .example(r#""5s""#),
         Key::new("when_full", Kind::Word(WHEN_FULL), "what gives way; drop-oldest unless given"),
     ],
     exactly_one: &[],
@@ -254,14 +264,19 @@ static SPOOL: Table = Table {
 
 static WHEN_FULL: &[Word] = &[
     Word::new("drop-oldest", "the oldest readings are dropped, counted and announced"),
-    Word::new("refuse-new", "new readings are refused, counted and announced, until there is room again"),
+    Word::new(
+        "refuse-new",
+        "what an upstream still needs stays; new readings are dropped, counted and announced",
+    ),
 ];
 
 static UPSTREAM: Table = Table {
     what: "an upstream",
     doc: "A far system that readings are delivered to.",
     keys: &[
-        Key::new("name", Kind::Scalar(&NAME), "its name; the spool's cursor hangs on it").required(),
+        Key::new("name", Kind::Scalar(&NAME), "its name; the spool's cursor hangs on it")
+            .example(r#""scada""#)
+            .required(),
         Key::new("mqtt", Kind::Table(&MQTT), "an MQTT broker"),
         Key::new("file", Kind::Table(&FILE), "JSON lines in a file"),
         Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
@@ -270,7 +285,8 @@ static UPSTREAM: Table = Table {
             "history_rate",
             Kind::Whole { least: 1, most: 1_000_000 },
             "most readings a second of the backlog, beside the live ones; as many as go unless given",
-        ),
+        )
+        .example(r#"200"#),
     ],
     exactly_one: &[&["mqtt", "file", "stdout"]],
 };
@@ -303,32 +319,39 @@ static MQTT: Table = Table {
         ),
         Key::new("version", Kind::Word(VERSIONS), "which MQTT is spoken; 3.1.1 unless given"),
         Key::new("encoding", Kind::Word(ENCODINGS), "how readings are written; json unless given"),
-        Key::new("username", Kind::Scalar(&TEXT), "who logs in"),
-        Key::new("password_file", Kind::Scalar(&TEXT), "a file that holds the password and nothing else"),
+        Key::new("username", Kind::Scalar(&TEXT), "who logs in").example(r#""plant-7""#),
+        Key::new("password_file", Kind::Scalar(&TEXT), "a file that holds the password and nothing else")
+            .example(r#""secrets/mqtt""#),
         Key::new(
             "password_credential",
             Kind::Scalar(&TEXT),
             "the same from systemd: the name of a LoadCredential= in the unit",
-        ),
+        )
+        .example(r#""mqtt""#),
         Key::new(
             "client_id",
             Kind::Scalar(&TEXT),
             "MQTT client identifier; linesman-{gateway}-{upstream} unless given",
-        ),
+        )
+        .example(r#""plant-7-scada""#),
         Key::new(
             "keep_alive",
             Kind::Scalar(&DURATION),
             "longest silence on the connection; 30s unless given",
-        ),
+        )
+        .example(r#""30s""#),
         Key::new("password", Kind::Anything, "")
             .never("secrets never stand in the file; use `password_file`"),
         Key::new(
             "ca_file",
             Kind::Scalar(&TEXT),
             "with mqtts://: who may have signed the broker's certificate (PEM); the system's authorities unless given",
-        ),
-        Key::new("cert_file", Kind::Scalar(&TEXT), "our certificate (PEM), for a broker that asks for one"),
-        Key::new("key_file", Kind::Scalar(&TEXT), "the key of `cert_file` (PEM, without a password)"),
+        )
+        .example(r#""secrets/ca.pem""#),
+        Key::new("cert_file", Kind::Scalar(&TEXT), "our certificate (PEM), for a broker that asks for one")
+            .example(r#""secrets/gateway.pem""#),
+        Key::new("key_file", Kind::Scalar(&TEXT), "the key of `cert_file` (PEM, without a password)")
+            .example(r#""secrets/gateway.key""#),
         Key::new(
             "insecure",
             Kind::Flag,
@@ -352,9 +375,13 @@ static FILE: Table = Table {
     what: "`file`",
     doc: "JSON lines in a file, rotated by size.",
     keys: &[
-        Key::new("path", Kind::Scalar(&TEXT), "the file").required(),
-        Key::new("max_size", Kind::Scalar(&SIZE), "rotate beyond this size; 64MiB unless given"),
-        Key::new("keep", Kind::Whole { least: 0, most: 1000 }, "rotated files that are kept; 4 unless given"),
+        Key::new("path", Kind::Scalar(&TEXT), "the file")
+            .example(r#""/var/lib/linesman/readings.jsonl""#)
+            .required(),
+        Key::new("max_size", Kind::Scalar(&SIZE), "rotate beyond this size; 64MiB unless given")
+            .example(r#""64MiB""#),
+        Key::new("keep", Kind::Whole { least: 0, most: 1000 }, "rotated files that are kept; 4 unless given")
+            .example(r#"4"#),
     ],
     exactly_one: &[],
 };
@@ -382,7 +409,8 @@ static CLOCK: Table = Table {
             "sync_file",
             Kind::Scalar(&TEXT),
             "a file that is there once the clock is right; the system is asked unless given",
-        ),
+        )
+        .example(r#""/run/gps/fix""#),
     ],
     exactly_one: &[],
 };
