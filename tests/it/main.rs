@@ -25,6 +25,7 @@ mod config_mutations;
 mod config_readme;
 mod config_schema;
 mod dependencies;
+mod encode_golden;
 mod fuzzed;
 mod normalize_golden;
 mod port_found;

@@ -4,6 +4,7 @@ pub mod broker;
 pub mod hours;
 pub mod port;
 pub mod running;
+pub mod specimen;
 pub mod wire;
 
 /// Whether tests take their time: `tests/run --long`.
