@@ -19,7 +19,7 @@ mod site;
 mod upstreams;
 
 pub use crate::profile::{Problem, Problems};
-pub use endpoints::address;
+pub use endpoints::{address, broker};
 pub use format::CONFIG;
 pub use overlay::Overlays;
 

@@ -15,7 +15,8 @@ fn text(name: &str) -> String {
 }
 
 fn bounded() -> Options {
-    let mut tolerances = Tolerances { all: Some(Tolerance::Percent("0.25".parse().unwrap())), ..Tolerances::default() };
+    let mut tolerances =
+        Tolerances { all: Some(Tolerance::Percent("0.25".parse().unwrap())), ..Tolerances::default() };
     tolerances.named.insert("current".into(), Tolerance::Absolute("0.005".parse().unwrap()));
     Options { tolerances }
 }
@@ -76,10 +77,12 @@ fn json_of_every_kind_is_json() {
 fn batches_are_written_as_they_always_were() {
     let readings = specimen::readings();
     for (name, schema) in batches() {
-        let payload = batch::encode(&specimen::numbered(&readings), &schema, name == "batch-bounded", 1 << 20).unwrap();
+        let payload =
+            batch::encode(&specimen::numbered(&readings), &schema, name == "batch-bounded", 1 << 20).unwrap();
         assert_eq!(payload.taken, readings.len());
         let raw = |octets: &[u8]| zstd::bulk::decompress(octets, 1 << 20).unwrap();
-        let stored = fs::read(golden(&format!("{name}.bin"))).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let stored =
+            fs::read(golden(&format!("{name}.bin"))).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(raw(&payload.octets) == raw(&stored), "{name} is written otherwise");
     }
 }
@@ -93,7 +96,7 @@ fn batches_are_read_as_they_always_were() {
         assert_eq!((decoded.bounded, decoded.backlog), (name == "batch-bounded", name == "batch-bounded"));
         let mut lines = String::new();
         for (reading, number) in &decoded.readings {
-            lines += &json::reading(reading, *number, Some(&names.gateway));
+            lines += &json::reading(reading, *number, Some(names.site.gateway.as_str()));
             lines.push('\n');
         }
         let expected = if name == "batch-bounded" { "batch-bounded.txt" } else { "json.txt" };

@@ -68,6 +68,13 @@ pub fn frames(octets: &[u8]) -> impl Iterator<Item = Result<&[u8], Unreadable>> 
     })
 }
 
+/// The schema that a payload was made by; 0 where it brings its names.
+pub fn schema_of(payload: &[u8]) -> Result<u32, Unreadable> {
+    let raw = decompressed(payload)?;
+    let batch = Batch::decode(raw.as_slice()).map_err(|error| Unreadable::Message(error.to_string()))?;
+    Ok(batch.schema)
+}
+
 /// Decodes one payload. `names` must be those of its schema; a batch that brings its names needs none.
 pub fn decode(payload: &[u8], names: Option<&Names>) -> Result<Decoded, Unreadable> {
     let raw = decompressed(payload)?;
@@ -118,9 +125,8 @@ impl Block {
         let bad = |what| Unreadable::Device { device: device.name.clone(), what };
         let (name, known) = if device.name.is_empty() {
             let names = names.ok_or(Unreadable::Schema { schema: batch.schema })?;
-            let entry = usize::try_from(device.id).ok().and_then(|id| names.devices.get(id));
-            let (name, points) = entry.ok_or(Unreadable::NoDevice(device.id))?;
-            (name.clone(), points.as_slice())
+            let info = names.device(device.id).ok_or(Unreadable::NoDevice(device.id))?;
+            (info.name.clone(), &*info.points)
         } else {
             // A device that the schema knows is told by its place, so this one has no points there.
             (device.name.parse().map_err(|_| bad("its name is none"))?, [].as_slice())
@@ -132,10 +138,8 @@ impl Block {
         }
         let point = |place: &u32| -> Option<Name> {
             let place = usize::try_from(*place).ok()?;
-            known
-                .get(place)
-                .cloned()
-                .or_else(|| device.extra.get(place.checked_sub(known.len())?)?.parse().ok())
+            let own = || device.extra.get(place.checked_sub(known.len())?)?.parse().ok();
+            known.get(place).map(|point| point.name.clone()).or_else(own)
         };
         let points = places.iter().map(point).collect::<Option<Vec<Name>>>();
         let points = points.ok_or_else(|| bad("a column has no point"))?;

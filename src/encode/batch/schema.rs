@@ -3,7 +3,7 @@
 use super::Options;
 use super::column::Fineness;
 use crate::encode::json;
-use crate::model::{Name, Site};
+use crate::model::{DeviceInfo, Name, PointInfo, Site};
 use std::collections::BTreeMap;
 
 /// What the writer knows of the site.
@@ -28,7 +28,7 @@ impl Schema {
 
     /// For a site whose meta is not published: each batch brings its names.
     pub fn unpublished(site: &Site, options: &Options) -> Schema {
-        let described = |device: &crate::model::DeviceInfo| Described {
+        let described = |device: &DeviceInfo| Described {
             points: device
                 .points
                 .iter()
@@ -51,9 +51,9 @@ impl Schema {
 /// What the reader knows of a site, from its `P/meta`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    pub gateway: String,
     pub schema: u32,
-    pub devices: Vec<(Name, Vec<Name>)>,
+    /// Gateway, devices and points with their units and quantities; of the rest only what meta tells.
+    pub site: Site,
 }
 
 #[derive(serde::Deserialize)]
@@ -72,6 +72,10 @@ struct Device {
 #[derive(serde::Deserialize)]
 struct Point {
     name: String,
+    #[serde(default)]
+    unit: String,
+    #[serde(default)]
+    quantity: String,
 }
 
 impl Names {
@@ -80,20 +84,50 @@ impl Names {
         let meta: Meta = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let schema = crc32fast::hash(meta.devices.get().as_bytes());
         if format!("{schema:08x}") != meta.schema {
-            return Err(format!(
-                "`schema` is {}, but `devices` have {schema:08x}: was it reformatted?",
-                meta.schema
-            ));
+            let found = meta.schema;
+            return Err(format!("`schema` is {found}, but `devices` have {schema:08x}: was it reformatted?"));
         }
         let devices: Vec<Device> =
             serde_json::from_str(meta.devices.get()).map_err(|error| error.to_string())?;
-        let name = |name: &str| name.parse::<Name>().map_err(|error| format!("`{name}`: {error}"));
-        let device = |device: &Device| {
-            let points = device.points.iter().map(|point| name(&point.name)).collect::<Result<_, _>>()?;
-            Ok::<_, String>((name(&device.name)?, points))
+        let devices = devices.iter().map(Device::info).collect::<Result<_, _>>()?;
+        let site = Site { gateway: name(&meta.gateway)?, config_hash: String::new(), devices };
+        Ok(Names { schema, site })
+    }
+
+    pub(super) fn device(&self, id: u32) -> Option<&DeviceInfo> {
+        self.site.devices.get(usize::try_from(id).ok()?)
+    }
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    text.parse::<Name>().map_err(|error| format!("`{}`: {error}", text.escape_debug()))
+}
+
+impl Device {
+    fn info(&self) -> Result<DeviceInfo, String> {
+        let point = |point: &Point| {
+            Ok::<_, String>(PointInfo {
+                name: name(&point.name)?,
+                unit: point.unit.clone(),
+                quantity: point.quantity.clone(),
+                phase: None,
+                direction: None,
+                resolution: None,
+                range: None,
+                index: false,
+            })
         };
-        let devices = devices.iter().map(device).collect::<Result<_, _>>()?;
-        Ok(Names { gateway: meta.gateway, schema, devices })
+        let name = name(&self.name)?;
+        Ok(DeviceInfo {
+            line: name.clone(),
+            name,
+            unit: 0,
+            profile: String::new(),
+            vendor: String::new(),
+            model: String::new(),
+            every: std::time::Duration::ZERO,
+            points: self.points.iter().map(point).collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -107,9 +141,12 @@ mod tests {
         let site = site();
         let meta = json::meta(&site, usize::MAX).unwrap().unwrap();
         let names = Names::from_meta(&meta).unwrap();
-        assert_eq!((names.gateway.as_str(), names.schema), ("g", Schema::of(&site, &Options::default()).id));
-        assert_eq!(names.devices[1].0.as_str(), "b");
-        assert_eq!(names.devices[0].1.len(), 3);
+        assert_eq!(
+            (names.site.gateway.as_str(), names.schema),
+            ("g", Schema::of(&site, &Options::default()).id)
+        );
+        assert_eq!(names.site.devices[1].name.as_str(), "b");
+        assert_eq!(names.site.devices[0].points[1].unit, "bar");
         let changed = meta.replace("\"voltage\"", "\"current\"");
         assert!(Names::from_meta(&changed).unwrap_err().contains("reformatted"));
         assert!(Names::from_meta("{}").is_err());

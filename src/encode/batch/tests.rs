@@ -157,7 +157,7 @@ fn a_schema_that_is_not_at_hand_is_said_and_never_guessed() {
         assert_eq!(decode(&payload, names), Err(Unreadable::Schema { schema: schema.id }));
     }
     let mut fewer = names();
-    fewer.devices.truncate(1);
+    fewer.site.devices.truncate(1);
     assert_eq!(decode(&payload, Some(&fewer)), Err(Unreadable::NoDevice(1)));
 }
 

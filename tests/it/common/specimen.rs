@@ -6,16 +6,17 @@ use std::time::Duration;
 
 /// An energy meter and a tank; `odd` stands in readings below and in no device.
 pub fn site() -> Site {
-    let point = |(name, quantity, unit, resolution, index): (&str, &str, &str, Option<&str>, bool)| PointInfo {
-        name: name.parse().unwrap(),
-        unit: unit.into(),
-        quantity: quantity.into(),
-        phase: None,
-        direction: None,
-        resolution: resolution.map(|step| step.parse().unwrap()),
-        range: (quantity == "voltage").then(|| ("0".parse().unwrap(), "400".parse().unwrap())),
-        index,
-    };
+    let point =
+        |(name, quantity, unit, resolution, index): (&str, &str, &str, Option<&str>, bool)| PointInfo {
+            name: name.parse().unwrap(),
+            unit: unit.into(),
+            quantity: quantity.into(),
+            phase: None,
+            direction: None,
+            resolution: resolution.map(|step| step.parse().unwrap()),
+            range: (quantity == "voltage").then(|| ("0".parse().unwrap(), "400".parse().unwrap())),
+            index,
+        };
     let device = |name: &str, points: &[(&str, &str, &str, Option<&str>, bool)]| DeviceInfo {
         name: name.parse().unwrap(),
         line: "rs485-1".parse().unwrap(),
@@ -74,7 +75,10 @@ pub fn readings() -> Vec<(Reading, Number)> {
         }
         list.push(reading("incomer", start + n * 10_000 + n % 2, meter));
         let tank = vec![
-            ("pressure", number(["1.01325", "1.0132", "-0.00001", "0", "1e-9", "2"][usize::try_from(n).unwrap()])),
+            (
+                "pressure",
+                number(["1.01325", "1.0132", "-0.00001", "0", "1e-9", "2"][usize::try_from(n).unwrap()]),
+            ),
             ("humidity", if n > 3 { Err(Bad::Exception(2)) } else { number("45.5") }),
             ("state", if n < 4 { text("idle") } else { text("pumping, \"fast\"") }),
             ("valve_open", Ok(Value::Bool(n == 3))),
@@ -83,7 +87,8 @@ pub fn readings() -> Vec<(Reading, Number)> {
         list.push(reading("tank", start + n * 10_000 + 600, tank));
     }
     list.push(reading("odd", start + 61_000, vec![("level", number("3.25")), ("serial", text("007"))]));
-    let mut slow = reading("incomer", start + 62_000, vec![("voltage_l1", Err(Bad::Garbled)), ("odd", number("-7"))]);
+    let mut slow =
+        reading("incomer", start + 62_000, vec![("voltage_l1", Err(Bad::Garbled)), ("odd", number("-7"))]);
     slow.took = Duration::from_millis(1500);
     list.push(slow);
     list.push(reading("incomer", start + 63_000, vec![]));
