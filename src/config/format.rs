@@ -1,6 +1,7 @@
 //! The table of the configuration's keys: what the reader checks and what the JSON Schema says.
 
 use super::devices::UNIT_ID;
+use super::encodings::{SHARE, TOLERANCE};
 use super::endpoints::{ADDRESS, LISTEN, TOPIC, URL};
 use crate::profile::format::{BAUD, EVERY, PARITIES};
 use crate::profile::yaml::scalar::{DURATION, NAME, SIZE, TEXT};
@@ -248,7 +249,7 @@ static UPSTREAM: Table = Table {
     keys: &[
         Key::new("name", Kind::Scalar(&NAME), "its name; the spool's cursor hangs on it").required(),
         Key::new("mqtt", Kind::Table(&MQTT), "an MQTT broker"),
-        Key::new("file", Kind::Table(&FILE), "JSON lines in a file"),
+        Key::new("file", Kind::Table(&FILE), "lines in a file, JSON or others"),
         Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
         Key::new("order", Kind::Word(ORDERS), "in which order readings leave; strict unless given"),
     ],
@@ -271,6 +272,8 @@ static MQTT: Table = Table {
             "the levels above all topics; linesman/{gateway} unless given",
         ),
         Key::new("encoding", Kind::Word(ENCODINGS), "how readings are written; json unless given"),
+        Key::new("template", Kind::Scalar(&TEXT), "Jinja, of one reading; with `encoding: template`"),
+        Key::new("batch", Kind::Table(&BATCH), "with `encoding: batch`: how often, and tolerances"),
         Key::new("username", Kind::Scalar(&TEXT), "who logs in"),
         Key::new("password_file", Kind::Scalar(&TEXT), "a file that holds the password and nothing else"),
         Key::new(
@@ -294,14 +297,50 @@ static MQTT: Table = Table {
 
 static ENCODINGS: &[Word] = &[
     Word::new("json", "one JSON object a reading"),
-    Word::new("batch", "compact batches").later("readings leave as JSON"),
+    Word::new("line", "InfluxDB line protocol"),
+    Word::new("senml", "SenML (RFC 8428) as JSON"),
+    Word::new("template", "what `template` says"),
+    Word::new("batch", "compact batches, on the topic b"),
+    Word::new("json-array", "").later("a message is one reading; `json` does"),
+    Word::new("csv", "").later("a message has no header; the upstream `file` writes CSV"),
 ];
+
+static FILE_ENCODINGS: &[Word] = &[
+    Word::new("json", "one JSON object a reading"),
+    Word::new("json-array", "one JSON array each time something is written"),
+    Word::new("line", "InfluxDB line protocol"),
+    Word::new("senml", "SenML (RFC 8428) as JSON, a pack each time something is written"),
+    Word::new("csv", "a row a value, each file with its header"),
+    Word::new("template", "what `template` says"),
+    Word::new("batch", "").later("a file is text; the upstream `mqtt` sends batches"),
+];
+
+static BATCH: Table = Table {
+    what: "`batch`",
+    doc: "Compact batches: how often, and how much may be lost to save octets.",
+    keys: &[
+        Key::new("every", Kind::Scalar(&DURATION), "a batch in this time, 10s to 1h; 5m unless given"),
+        Key::new(
+            "tolerance",
+            Kind::Scalar(&SHARE),
+            "values may be off by so much of the profile's range (0.25%); nothing unless given, counters never",
+        ),
+        Key::new(
+            "tolerances",
+            Kind::Named { what: "points or quantities", of: &Kind::Scalar(&TOLERANCE) },
+            "the same for single points or quantities: in the unit in which they leave (0.5), or a share of the range",
+        ),
+    ],
+    exactly_one: &[],
+};
 
 static FILE: Table = Table {
     what: "`file`",
-    doc: "JSON lines in a file, rotated by size.",
+    doc: "Lines in a file, rotated by size.",
     keys: &[
         Key::new("path", Kind::Scalar(&TEXT), "the file").required(),
+        Key::new("encoding", Kind::Word(FILE_ENCODINGS), "how readings are written; json unless given"),
+        Key::new("template", Kind::Scalar(&TEXT), "Jinja, of one reading; with `encoding: template`"),
         Key::new("max_size", Kind::Scalar(&SIZE), "rotate beyond this size; 64MiB unless given"),
         Key::new("keep", Kind::Whole { least: 0, most: 1000 }, "rotated files that are kept; 4 unless given"),
     ],

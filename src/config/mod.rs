@@ -11,6 +11,7 @@
 
 mod build;
 mod devices;
+mod encodings;
 mod endpoints;
 mod format;
 mod overlay;

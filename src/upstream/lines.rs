@@ -1,8 +1,9 @@
-//! Upstreams that take lines of JSON one batch after the other: read, encode, write, acknowledge.
+//! Upstreams that take lines of text one batch after the other: read, encode, write, acknowledge.
 
 use super::Work;
 use super::backoff::Backoff;
-use crate::encode::json::{self, Number};
+use crate::encode::{Encoding, Number, Numbered};
+use crate::model::Reading;
 use crate::spool::{Closed, Stored};
 use crate::{record, spool};
 use std::io;
@@ -34,14 +35,14 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// Records with what each became: a line, or nothing that could be read.
+/// Records with what each became: a line, or nothing.
 struct Batch {
     text: String,
-    /// Up to which position, and whether those have a line.
-    settle: Vec<(u64, bool)>,
+    /// Up to which position, and why those have no line.
+    settle: Vec<(u64, Option<&'static str>)>,
 }
 
-pub(super) async fn run<S: Sink>(sink: S, mut work: Work) {
+pub(super) async fn run<S: Sink>(sink: S, encoding: Encoding, mut work: Work) {
     let mut sink = Some(sink);
     let (mut at, mut backoff) = (work.reader.cursor(), Backoff::default());
     let mut stop_at: Option<(u64, Instant)> = None;
@@ -62,7 +63,7 @@ pub(super) async fn run<S: Sink>(sink: S, mut work: Work) {
             }
             continue;
         }
-        let batch = encode(&work, &records);
+        let batch = encode(&work, &encoding, &records);
         let Some((taken, returned)) = write(sink.take(), batch.text).await else { return };
         sink = Some(returned);
         match taken {
@@ -88,36 +89,65 @@ pub(super) async fn run<S: Sink>(sink: S, mut work: Work) {
     }
 }
 
-fn encode(work: &Work, records: &[Stored]) -> Batch {
-    let gateway = work.site.borrow().gateway.clone();
+fn encode(work: &Work, encoding: &Encoding, records: &[Stored]) -> Batch {
     let mut batch = Batch { text: String::new(), settle: Vec::new() };
+    let mut run: Vec<(u64, Reading, Number)> = Vec::new();
     for stored in records {
-        let readable = match record::decode(&stored.octets) {
+        match record::decode(&stored.octets) {
             Ok(reading) => {
-                let number = Number { epoch: stored.epoch, seq: stored.seq };
-                batch.text.push_str(&json::reading(&reading, number, Some(gateway.as_str())));
-                batch.text.push('\n');
-                true
+                run.push((stored.position, reading, Number { epoch: stored.epoch, seq: stored.seq }));
             }
             Err(error) => {
+                batch.put(work, encoding, std::mem::take(&mut run));
                 tracing::warn!(upstream = %work.name, position = stored.position, %error, "record given up");
-                false
+                batch.settled(stored.position, Some("undecodable"));
             }
-        };
-        match batch.settle.last_mut() {
-            Some((upto, same)) if *same == readable => *upto = stored.position,
-            Some(_) | None => batch.settle.push((stored.position, readable)),
         }
     }
+    batch.put(work, encoding, run);
     batch
 }
 
-async fn settle(reader: &spool::Reader, runs: &[(u64, bool)]) -> Result<(), Closed> {
-    for (upto, readable) in runs {
-        if *readable {
-            reader.ack(*upto).await?;
-        } else {
-            reader.give_up(*upto, "undecodable").await?;
+impl Batch {
+    /// Writes readings behind what there is; what cannot be written is given up by name.
+    fn put(&mut self, work: &Work, encoding: &Encoding, run: Vec<(u64, Reading, Number)>) {
+        let site = std::sync::Arc::clone(&work.site.borrow());
+        let readings: Vec<Numbered<'_>> =
+            run.iter().map(|(_, reading, number)| Numbered { reading, number: *number }).collect();
+        let mut at = 0;
+        while let Some((position, _, _)) = run.get(at) {
+            match encoding.encode(readings.get(at..).unwrap_or_default(), &site, usize::MAX) {
+                Ok(payload) if payload.taken > 0 => {
+                    self.text.push_str(&String::from_utf8_lossy(&payload.octets));
+                    at += payload.taken;
+                    let upto = run.get(at - 1).map_or(*position, |(position, _, _)| *position);
+                    self.settled(upto, None);
+                }
+                refused => {
+                    let word = refused.err().map_or("unwritten", |why| {
+                        tracing::warn!(upstream = %work.name, position, %why, "record given up");
+                        why.word()
+                    });
+                    self.settled(*position, Some(word));
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    fn settled(&mut self, upto: u64, lost: Option<&'static str>) {
+        match self.settle.last_mut() {
+            Some((before, same)) if *same == lost => *before = upto,
+            Some(_) | None => self.settle.push((upto, lost)),
+        }
+    }
+}
+
+async fn settle(reader: &spool::Reader, runs: &[(u64, Option<&'static str>)]) -> Result<(), Closed> {
+    for (upto, lost) in runs {
+        match lost {
+            None => reader.ack(*upto).await?,
+            Some(reason) => reader.give_up(*upto, reason).await?,
         }
     }
     Ok(())

@@ -29,6 +29,7 @@ mod stdout;
 
 pub use config::{Config, Kind};
 
+use crate::encode::Encoding;
 use crate::model::status::UpstreamStatus;
 use crate::model::{Chronicle, Clock, Name, Site};
 use crate::spool;
@@ -87,8 +88,11 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         let _ended = ended_tx;
         match kind {
             Kind::Mqtt(config) => mqtt::run(config, work).await,
-            Kind::File(config) => lines::run(file::FileSink::new(config), work).await,
-            Kind::Stdout => lines::run(stdout::StdoutSink, work).await,
+            Kind::File(config) => {
+                let encoding = config.encoding.clone();
+                lines::run(file::FileSink::new(config), encoding, work).await;
+            }
+            Kind::Stdout => lines::run(stdout::StdoutSink, Encoding::Json, work).await,
         }
     });
     Running { name, status, ended }

@@ -40,4 +40,5 @@ mod sim_truth;
 mod sim_wire;
 mod spool_folder;
 mod unit_file;
+mod upstream_batches;
 mod upstream_delivery;

@@ -235,7 +235,7 @@ mod tests {
             numbers in proptest::collection::vec(any::<i64>(), 0..20), order in 0u32..3,
         ) {
             let mut differences = differences(&numbers, order);
-            super::super::wire::trim(&mut differences);
+            crate::encode::batch::wire::trim(&mut differences);
             prop_assert_eq!(restored(&differences, order, numbers.len()), numbers);
         }
 

@@ -32,8 +32,8 @@ use super::{Numbered, Payload, Refused};
 use prost::Message;
 
 /// Readings in a batch at most, and values: a batch is made in memory, and more of it compresses no better.
-const MOST_READINGS: usize = 4096;
-const MOST_VALUES: usize = 32_768;
+pub const MOST_READINGS: usize = 4096;
+pub const MOST_VALUES: usize = 32_768;
 /// What a batch may have before compression.
 pub const LARGEST_RAW: usize = 2 << 20;
 /// Samples that one batch may decode to.

@@ -1,5 +1,6 @@
 //! Upstream `mqtt`: how it is configured.
 
+use crate::encode::Encoding;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ pub struct Config {
     /// `linesman-{gateway}-{upstream}` when not given.
     pub client_id: Option<String>,
     pub keep_alive: Duration,
+    /// `json`, `line`, `senml`, `template`: a message a reading; `batch`: one in `batch_every`.
+    pub encoding: Encoding,
+    pub batch_every: Duration,
 }
 
 impl Default for Config {
@@ -27,6 +31,8 @@ impl Default for Config {
             password_file: None,
             client_id: None,
             keep_alive: Duration::from_secs(30),
+            encoding: Encoding::Json,
+            batch_every: Duration::from_secs(300),
         }
     }
 }

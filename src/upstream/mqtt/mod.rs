@@ -2,9 +2,11 @@
 //!
 //! `P/status` (retained, with a Will), `P/meta` (retained), then records in order: `P/d/{device}` for what is
 //! live, `P/h/{device}` for what was sampled before this connection or has aged; `P/event` for what happened on
-//! the lines. All with QoS 1.
+//! the lines. All with QoS 1. With `encoding: batch`, `P/b` takes the place of both lanes; what it holds says which it is.
 
+mod batches;
 mod config;
+mod flying;
 mod pipe;
 mod session;
 mod window;
@@ -14,6 +16,7 @@ pub use window::WINDOW;
 
 use super::Work;
 use super::backoff::Backoff;
+use crate::encode::Encoding;
 use session::{Ended, Session};
 
 /// Connects, delivers, backs off, until told to stop.
@@ -25,7 +28,10 @@ pub(super) async fn run(config: Config, mut work: Work) {
             work.report.reconnecting();
         }
         first = false;
-        let ended = Session::run(&config, &mut work, &mut backoff).await;
+        let ended = match &config.encoding {
+            Encoding::Batch(options) => batches::run(&config, options, &mut work, &mut backoff).await,
+            _ => Session::run(&config, &mut work, &mut backoff).await,
+        };
         match ended {
             Ended::AsAsked => break,
             Ended::SpoolClosed => return,

@@ -70,7 +70,12 @@ impl Pipe {
     }
 
     /// Hands a publish with QoS 1 to the client.
-    pub(super) fn publish(&self, topic: &str, retain: bool, payload: String) -> Result<(), String> {
+    pub(super) fn publish(
+        &self,
+        topic: &str,
+        retain: bool,
+        payload: impl Into<Vec<u8>>,
+    ) -> Result<(), String> {
         self.client
             .try_publish(topic, QoS::AtLeastOnce, retain, payload)
             .map_err(|error| format!("the MQTT client does not take a publish: {error}"))

@@ -4,6 +4,7 @@ use super::Config;
 use super::pipe::{Happened, LARGEST_PAYLOAD, Pipe};
 use super::window::{Fate, What, Window};
 use crate::encode::json::{self, Number};
+use crate::encode::{Encoding, Numbered, Refused};
 use crate::model::{Name, Reading, Timestamp};
 use crate::record;
 use crate::spool::{Closed, Stored};
@@ -200,15 +201,32 @@ impl<'a> Session<'a> {
             }
         };
         let number = Number { epoch: stored.epoch, seq: stored.seq };
-        let payload = json::reading(&reading, number, None);
-        if payload.len() > LARGEST_PAYLOAD {
-            tracing::warn!(upstream = %self.work.name, device = %reading.device, octets = payload.len(), "record too large to send");
-            self.window.given_up(stored.position, "too-large", Instant::now());
-            return Ok(());
-        }
+        let payload = match self.payload(Numbered { reading: &reading, number }) {
+            Ok(payload) => payload,
+            Err(why) => {
+                tracing::warn!(upstream = %self.work.name, device = %reading.device, %why, "record given up");
+                self.window.given_up(stored.position, why.word(), Instant::now());
+                return Ok(());
+            }
+        };
         let lane = if self.is_live(&reading) { "d" } else { "h" };
         let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
         self.publish(What::Record(stored.position), &topic, false, payload)
+    }
+
+    /// One reading, one message; the topic says whose it is. Its line end stays behind.
+    fn payload(&self, one: Numbered<'_>) -> Result<Vec<u8>, Refused> {
+        if matches!(self.config.encoding, Encoding::Json) {
+            let octets = json::reading(one.reading, one.number, None).into_bytes();
+            let too_large = Refused::TooLarge { octets: octets.len(), at_most: LARGEST_PAYLOAD };
+            return if octets.len() > LARGEST_PAYLOAD { Err(too_large) } else { Ok(octets) };
+        }
+        let site = Arc::clone(&self.work.site.borrow());
+        let mut payload = self.config.encoding.encode(&[one], &site, LARGEST_PAYLOAD)?.octets;
+        while payload.last() == Some(&b'\n') {
+            payload.pop();
+        }
+        Ok(payload)
     }
 
     /// Live is what was sampled since the connection stands and has not aged since.
@@ -219,7 +237,13 @@ impl<'a> Session<'a> {
         reading.ts >= self.connected && age <= longest
     }
 
-    fn publish(&mut self, what: What, topic: &str, retain: bool, payload: String) -> Result<(), Ended> {
+    fn publish(
+        &mut self,
+        what: What,
+        topic: &str,
+        retain: bool,
+        payload: impl Into<Vec<u8>>,
+    ) -> Result<(), Ended> {
         self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
         self.window.handed(what, Instant::now());
         Ok(())

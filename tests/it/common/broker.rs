@@ -126,7 +126,10 @@ fn packet(head: u8, body: &[u8]) -> Packet {
             let topic = text(&mut rest);
             let packet = u16::from_be_bytes([rest[0], rest[1]]);
             assert_eq!((head >> 1) & 3, 1, "a publish that is not QoS 1");
-            let payload = String::from_utf8(rest[2..].to_vec()).unwrap();
+            // What is no text comes as its octets, a character each.
+            let octets = rest[2..].to_vec();
+            let payload = String::from_utf8(octets)
+                .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
             Packet::Publish { topic, retain: head & 1 == 1, packet, payload }
         }
         14 => Packet::Disconnect,
