@@ -2,6 +2,7 @@
 //! `tests/run` installs what these tests need.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
 
+mod batches;
 mod broker;
 mod capture;
 mod demo;

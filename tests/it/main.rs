@@ -18,6 +18,7 @@ mod bus_refusals;
 mod bus_wire;
 mod capture;
 mod cli_check;
+mod cli_decode;
 mod cli_plan;
 mod common;
 mod config_golden;
