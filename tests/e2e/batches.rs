@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-#[derive(Debug, PartialEq, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 struct Line {
     device: String,
     ts: i64,
