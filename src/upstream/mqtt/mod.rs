@@ -28,9 +28,10 @@ pub(super) async fn run(config: Config, mut work: Work) {
             work.report.reconnecting();
         }
         first = false;
-        let ended = match &config.encoding {
-            Encoding::Batch(options) => batches::run(&config, options, &mut work, &mut backoff).await,
-            _ => Session::run(&config, &mut work, &mut backoff).await,
+        let ended = if let Encoding::Batch(options) = &config.encoding {
+            batches::run(&config, options, &mut work, &mut backoff).await
+        } else {
+            Session::run(&config, &mut work, &mut backoff).await
         };
         match ended {
             Ended::AsAsked => break,
