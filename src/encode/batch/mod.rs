@@ -24,7 +24,7 @@ mod tolerance;
 mod wire;
 mod write;
 
-pub use read::{Decoded, Unreadable, decode, frames, schema_of};
+pub use read::{Decoded, Unreadable, decode, decode_message, frames, schema_of};
 pub use schema::{Names, Schema};
 pub use tolerance::{Tolerance, Tolerances};
 

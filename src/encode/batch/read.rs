@@ -2,11 +2,12 @@
 
 use super::column::{self, EXPONENTS};
 use super::schema::Names;
-use super::wire::{self, Batch, Device};
+use super::wire::{self, Batch, Device, Words};
 use super::{LARGEST_RAW, MOST_DECODED, reason};
 use crate::encode::Number;
 use crate::model::{Decimal, Name, Reading, Sample, Timestamp, Value};
 use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::time::Duration;
 
@@ -77,15 +78,22 @@ pub fn schema_of(payload: &[u8]) -> Result<u32, Unreadable> {
 
 /// Decodes one payload. `names` must be those of its schema; a batch that brings its names needs none.
 pub fn decode(payload: &[u8], names: Option<&Names>) -> Result<Decoded, Unreadable> {
-    let raw = decompressed(payload)?;
-    let batch = Batch::decode(raw.as_slice()).map_err(|error| Unreadable::Message(error.to_string()))?;
+    decode_message(&decompressed(payload)?, names)
+}
+
+/// The same of what the frame holds.
+pub fn decode_message(raw: &[u8], names: Option<&Names>) -> Result<Decoded, Unreadable> {
+    if raw.len() > LARGEST_RAW {
+        return Err(Unreadable::TooMuch);
+    }
+    let batch = Batch::decode(raw).map_err(|error| Unreadable::Message(error.to_string()))?;
     let names = names.filter(|names| batch.schema != 0 && names.schema == batch.schema);
     let (mut readings, mut room) = (Vec::new(), MOST_DECODED);
     for octets in &batch.dev {
         let device =
             Device::decode(octets.as_slice()).map_err(|error| Unreadable::Message(error.to_string()))?;
-        // An empty row costs as much as a sample.
-        let cells = u64::from(device.rows).saturating_mul(device.col.len() as u64 + 1);
+        // An empty row costs as much as a sample, and so does an empty column.
+        let cells = (u64::from(device.rows) + 1).saturating_mul(device.col.len() as u64 + 1);
         room = usize::try_from(cells)
             .ok()
             .and_then(|cells| room.checked_sub(cells))
@@ -156,9 +164,11 @@ impl Block {
         let stamps = summed(&self.device.dt, batch.t0_ms, dt_ms, self.rows);
         let seqs = summed(&self.device.seq, batch.seq.cast_signed(), self.device.dseq, self.rows);
         let codes = self.codes()?;
+        let words: BTreeMap<u32, &Words> = self.device.words.iter().map(|words| (words.col, words)).collect();
         let mut columns = Vec::with_capacity(self.points.len());
         for (index, codes) in codes.iter().enumerate() {
-            columns.push(self.samples(index, codes)?.into_iter());
+            let words = u32::try_from(index).ok().and_then(|index| words.get(&index).copied());
+            columns.push(self.samples(index, codes, words)?.into_iter());
         }
         for (row, (stamp, seq)) in stamps.into_iter().zip(seqs).enumerate() {
             let took = self.device.took.get(row).copied().unwrap_or_default();
@@ -180,7 +190,12 @@ impl Block {
     /// A code a row for each column.
     fn codes(&self) -> Result<Vec<Vec<u32>>, Unreadable> {
         let mut codes = vec![vec![reason::GOOD; self.rows]; self.points.len()];
+        let mut given = BTreeSet::new();
         for quality in &self.device.q {
+            // Else a few octets could ask for any amount of work.
+            if quality.col.is_empty() || !quality.col.iter().all(|col| given.insert(*col)) {
+                return Err(self.bad("reasons for no column, or twice for one"));
+            }
             let mut pattern = Vec::with_capacity(self.rows);
             for pair in quality.run.chunks(2) {
                 let (&[code, length] | &[code, length, ..]) = pair else {
@@ -202,7 +217,12 @@ impl Block {
     }
 
     /// A sample a row; `None` where the point was not due.
-    fn samples(&self, index: usize, codes: &[u32]) -> Result<Vec<Option<Sample>>, Unreadable> {
+    fn samples(
+        &self,
+        index: usize,
+        codes: &[u32],
+        words: Option<&Words>,
+    ) -> Result<Vec<Option<Sample>>, Unreadable> {
         let count = codes.iter().filter(|code| **code == reason::GOOD).count();
         let octets = self.device.col.get(index).map(Vec::as_slice).unwrap_or_default();
         let differences = wire::unpack(octets).ok_or_else(|| self.bad("a column is cut off"))?;
@@ -214,7 +234,7 @@ impl Block {
             return Err(self.bad("an order that is not known"));
         }
         let mut numbers = column::restored(&differences, order, count).into_iter();
-        let values = self.values(index)?;
+        let values = self.values(index, words)?;
         let mut samples = Vec::with_capacity(codes.len());
         for code in codes {
             samples.push(match *code {
@@ -228,9 +248,8 @@ impl Block {
         Ok(samples)
     }
 
-    fn values(&self, index: usize) -> Result<Values, Unreadable> {
-        let wanted = u32::try_from(index).unwrap_or(u32::MAX);
-        if let Some(words) = self.device.words.iter().find(|words| words.col == wanted) {
+    fn values(&self, index: usize, words: Option<&Words>) -> Result<Values, Unreadable> {
+        if let Some(words) = words {
             let words = words.json.iter().map(|word| literal(word)).collect::<Option<_>>();
             return Ok(Values::Words(words.ok_or_else(|| self.bad("a word that is no JSON literal"))?));
         }

@@ -176,6 +176,20 @@ fn what_claims_to_be_huge_is_refused_before_it_is_made() {
     let columns = vec![Vec::new(); 1000];
     let wide = wire::Device { rows: 1000, col: columns, ..device.clone() };
     assert_eq!(huge(wide), Err(Unreadable::TooMany));
+    let empty = wire::Device { rows: 0, col: vec![Vec::new(); MOST_DECODED], ..device.clone() };
+    assert_eq!(huge(empty), Err(Unreadable::TooMany));
+    let again = wire::Quality { col: vec![0, 0], run: vec![16, 2] };
+    let twice = wire::Device {
+        rows: 2,
+        col: vec![vec![]],
+        extra: vec!["u".into()],
+        q: vec![again],
+        ..device.clone()
+    };
+    assert!(matches!(
+        huge(twice),
+        Err(Unreadable::Device { what: "reasons for no column, or twice for one", .. })
+    ));
     let run = wire::Quality { col: vec![0], run: vec![16, u32::MAX] };
     let long = wire::Device { rows: 2, col: vec![vec![]], extra: vec!["u".into()], q: vec![run], ..device };
     assert!(matches!(
