@@ -1,12 +1,14 @@
-//! Compact batches by MQTT: a publish for many records, the cursor over all of them, the same promises as ever.
+//! Upstreams in other encodings than JSON. Compact batches by MQTT: a publish for many records, the cursor over all of
+//! them, the same promises as ever.
 
 use crate::common::broker::{Client, Packet, StubBroker};
 use crate::common::specimen;
 use linesman::encode::batch::{self, Decoded, Names};
-use linesman::encode::{Encoding, json};
+use linesman::encode::{Encoding, Template, json};
 use linesman::model::{Chronicle, Clock, Reading, SystemClock, Timestamp};
-use linesman::upstream::{self, Kind, mqtt};
+use linesman::upstream::{self, Kind, file, mqtt};
 use linesman::{record, spool};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -20,11 +22,11 @@ struct Gateway {
     running: upstream::Running,
     stop: CancellationToken,
     _events: watch::Sender<Chronicle>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// An upstream with these records waiting.
-async fn gateway(broker: &StubBroker, batch_every: Duration, records: Vec<Vec<u8>>) -> Gateway {
+async fn started(kind: impl FnOnce(&Path) -> Kind, records: Vec<Vec<u8>>) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     let config = spool::Config { dir: dir.path().join("spool"), ..spool::Config::default() };
     let spool = spool::start(config, &["u".to_owned()]).unwrap();
@@ -32,15 +34,7 @@ async fn gateway(broker: &StubBroker, batch_every: Duration, records: Vec<Vec<u8
         spool.writer().append(0, octets).await.unwrap();
     }
     spool.commit().await.unwrap();
-    let encoding = Encoding::Batch(batch::Options::default());
-    let config = mqtt::Config {
-        port: broker.port(),
-        topic: "P".into(),
-        encoding,
-        batch_every,
-        ..mqtt::Config::default()
-    };
-    let config = upstream::Config { name: "u".parse().unwrap(), kind: Kind::Mqtt(config) };
+    let config = upstream::Config { name: "u".parse().unwrap(), kind: kind(dir.path()) };
     let (events_tx, events) = watch::channel(Chronicle::default());
     let stop = CancellationToken::new();
     let around = upstream::Surroundings {
@@ -51,7 +45,22 @@ async fn gateway(broker: &StubBroker, batch_every: Duration, records: Vec<Vec<u8
         stop: stop.clone(),
     };
     let running = upstream::start(config, spool.reader("u").unwrap(), around);
-    Gateway { spool, running, stop, _events: events_tx, _dir: dir }
+    Gateway { spool, running, stop, _events: events_tx, dir }
+}
+
+fn mqtt(broker: &StubBroker, encoding: Encoding) -> Kind {
+    let batch_every = Duration::from_secs(3600);
+    Kind::Mqtt(mqtt::Config {
+        port: broker.port(),
+        topic: "P".into(),
+        encoding,
+        batch_every,
+        ..mqtt::Config::default()
+    })
+}
+
+async fn gateway(broker: &StubBroker, records: Vec<Vec<u8>>) -> Gateway {
+    started(|_| mqtt(broker, Encoding::Batch(batch::Options::default())), records).await
 }
 
 impl Gateway {
@@ -101,8 +110,7 @@ async fn next_batch(client: &mut Client, names: &mut Option<Names>) -> (u16, Dec
 async fn what_waits_leaves_in_one_batch_and_its_acknowledgement_settles_all_of_it() {
     let broker = StubBroker::start().await;
     let readings = specimen::readings();
-    let gateway =
-        gateway(&broker, Duration::from_secs(3600), readings.iter().map(|(one, _)| old(one)).collect()).await;
+    let gateway = gateway(&broker, readings.iter().map(|(one, _)| old(one)).collect()).await;
     let (mut client, _) = broker.welcome().await;
     let mut names = None;
     let (packet, decoded) = next_batch(&mut client, &mut names).await;
@@ -125,7 +133,7 @@ async fn what_waits_leaves_in_one_batch_and_its_acknowledgement_settles_all_of_i
 #[tokio::test]
 async fn what_was_not_acknowledged_comes_again_with_its_numbers() {
     let broker = StubBroker::start().await;
-    let gateway = gateway(&broker, Duration::from_secs(3600), (0..40).map(steady).collect()).await;
+    let gateway = gateway(&broker, (0..40).map(steady).collect()).await;
     let (mut client, _) = broker.welcome().await;
     let mut names = None;
     let (_, first) = next_batch(&mut client, &mut names).await;
@@ -145,7 +153,7 @@ async fn a_record_that_cannot_be_read_parts_two_batches_and_is_counted_by_name()
     let broker = StubBroker::start().await;
     let mut records: Vec<Vec<u8>> = (0..5).map(steady).collect();
     records[2] = vec![0xFF; 9];
-    let gateway = gateway(&broker, Duration::from_secs(3600), records).await;
+    let gateway = gateway(&broker, records).await;
     let (mut client, _) = broker.welcome().await;
     let mut names = None;
     for expected in [[1, 2], [4, 5]] {
@@ -160,7 +168,7 @@ async fn a_record_that_cannot_be_read_parts_two_batches_and_is_counted_by_name()
 #[tokio::test]
 async fn live_records_wait_for_their_batch_and_a_stop_sends_what_is_there() {
     let broker = StubBroker::start().await;
-    let gateway = gateway(&broker, Duration::from_secs(3600), vec![]).await;
+    let gateway = gateway(&broker, vec![]).await;
     let (mut client, _) = broker.welcome().await;
     for topic in ["status", "meta"] {
         let (packet, _) = client.publish_to(topic).await;
@@ -182,4 +190,59 @@ async fn live_records_wait_for_their_batch_and_a_stop_sends_what_is_there() {
     assert_eq!(client.next().await, Packet::Disconnect);
     timeout(PATIENCE, gateway.running.ended).await.unwrap().unwrap_err();
     assert_eq!(gateway.spool.reader("u").unwrap().cursor(), 3);
+}
+
+#[tokio::test]
+async fn a_file_of_csv_has_its_header_and_the_rows_that_are_golden() {
+    let records = specimen::readings().iter().map(|(reading, _)| old(reading)).collect();
+    let csv = |dir: &Path| {
+        Kind::File(file::Config {
+            path: dir.join("r.csv"),
+            encoding: Encoding::Csv,
+            ..file::Config::default()
+        })
+    };
+    let gateway = started(csv, records).await;
+    gateway.account(|account| account.pending == 0 && account.delivered == 15).await;
+    let text = std::fs::read_to_string(gateway.dir.path().join("r.csv")).unwrap();
+    let golden = include_str!("golden/encode/csv.txt");
+    // Numbers and epoch are this spool's.
+    let before_numbers = |line: &str| line.rsplitn(3, ',').nth(2).unwrap().to_owned();
+    let all = |text: &str| text.lines().map(before_numbers).collect::<Vec<_>>();
+    assert_eq!(all(&text), all(golden));
+}
+
+#[tokio::test]
+async fn a_reading_that_a_template_refuses_is_counted_by_name_and_the_others_go_on() {
+    let records: Vec<Vec<u8>> = specimen::readings().iter().map(|(reading, _)| old(reading)).collect();
+    let template = Template::new("{{ device }}={{ values.voltage_l1 }}").unwrap();
+    let written = |dir: &Path| {
+        let encoding = Encoding::Template(template.clone());
+        Kind::File(file::Config { path: dir.join("r.txt"), encoding, ..file::Config::default() })
+    };
+    let gateway = started(written, records).await;
+    let account = gateway.account(|account| account.cursor == 15).await;
+    let text = std::fs::read_to_string(gateway.dir.path().join("r.txt")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines,
+        ["incomer=230", "incomer=231.1", "incomer=230.2", "incomer=231.3", "incomer=230.4", "incomer=231.5"]
+    );
+    assert_eq!((account.delivered, account.dropped.get("template")), (6, Some(&9)));
+}
+
+#[tokio::test]
+async fn by_mqtt_a_line_is_a_message_without_its_end_and_too_large_a_one_is_counted() {
+    let broker = StubBroker::start().await;
+    let readings = specimen::readings();
+    let mut large = readings[0].0.clone();
+    large.samples[0].1 = Ok(linesman::model::Value::Text("x".repeat(200_000).into()));
+    let records = vec![old(&large), old(&readings[0].0)];
+    let gateway = started(|_| mqtt(&broker, Encoding::Line), records).await;
+    let (mut client, _) = broker.welcome().await;
+    let (packet, line) = client.publish_to("P/h/incomer").await;
+    assert_eq!(Some(line.as_str()), include_str!("golden/encode/line.txt").lines().next());
+    client.acknowledge(packet).await;
+    let account = gateway.account(|account| account.cursor == 2).await;
+    assert_eq!((account.delivered, account.dropped.get("too-large")), (1, Some(&1)));
 }
