@@ -42,10 +42,12 @@ fn links(page: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_configuration_in_the_readme_loads() {
-    let blocks = blocks(&page("README.md"), "yaml");
-    assert!(blocks.len() >= 2, "the blocks were not found");
-    for block in blocks {
+fn every_configuration_in_the_readme_and_of_payloads_loads() {
+    let mut found = blocks(&page("README.md"), "yaml");
+    assert!(found.len() >= 2, "the blocks were not found");
+    found.extend(blocks(&page("docs/payloads.md"), "yaml"));
+    assert!(found.len() >= 3, "docs/payloads.md shows no configuration");
+    for block in found {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("linesman.yaml");
         fs::write(&file, &block).unwrap();
@@ -70,6 +72,7 @@ fn every_link_leads_to_a_file_and_every_promise_to_its_test() {
         ("tests/", "tests/README.md"),
         ("profiles/", "profiles/README.md"),
         ("docs/", "docs/capture.md"),
+        ("docs/", "docs/payloads.md"),
     ] {
         for (text, target) in links(&page(name)) {
             let path = root().join(folder).join(&target);
