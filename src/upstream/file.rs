@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn each_new_file_of_csv_begins_with_its_header() {
         let dir = tempfile::tempdir().unwrap();
-        let plain = sink(dir.path(), 80).config;
+        let plain = sink(dir.path(), 70).config;
         let mut sink = FileSink::new(Config { encoding: Encoding::Csv, ..plain.clone() });
         sink.write("1\r\n").unwrap();
         drop(sink);
