@@ -5,7 +5,8 @@ import json, struct, sys, zlib, zstandard
 from decimal import Decimal
 
 REASONS = {16: "no-reply", 18: "garbled", 19: "invalid", 20: "out-of-range", 21: "device-lost", 22: "line-down",
-           23: "line-stuck", 24: "identity", 25: "stale", 26: "not-yet", 27: "two-answers"}
+           23: "line-stuck", 24: "identity", 25: "stale", 26: "not-yet", 27: "two-answers", 28: "factor",
+           29: "sensor-fault", 30: "counter-fell"}
 
 def varints(octets):
     number = shift = 0

@@ -25,7 +25,7 @@
 //! # Rooms and arrows
 //! Each room may name only the rooms below, and a test (`tests/it/architecture.rs`) holds them to it:
 //! [`model`] (nothing), [`profile`] (model), [`modbus`] (nothing), [`bus`] (model, profile, modbus),
-//! [`normalize`] (model, profile, the types of bus), [`record`] (model), [`spool`] (nothing: it keeps octets),
+//! [`normalize`] (model, profile, the types of bus), [`record`] (model), [`spool`] (record, to pack: it keeps octets),
 //! [`encode`] (model), [`upstream`] (model, record, encode, spool, uplink), [`uplink`] (model),
 //! [`serve`] (model, modbus, record, spool), [`sim`] (model, profile, modbus),
 //! [`config`] (each room's configuration), [`app`] and [`cli`] (everything).

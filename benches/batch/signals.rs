@@ -72,6 +72,7 @@ pub fn site() -> Result<Site, Box<dyn Error>> {
             profile: "reference".to_owned(),
             vendor: "none".to_owned(),
             model: "reference".to_owned(),
+            identity: None,
             every: EVERY,
             points: Arc::clone(&points),
         });
@@ -135,6 +136,7 @@ impl Plant {
                 ts: Timestamp(ts),
                 took: Duration::from_millis(350),
                 clock_unsure: false,
+                boot: None,
                 samples: samples.collect(),
             });
         }

@@ -69,7 +69,7 @@ fn show_loss(rig: &Rig, seen: &Seen, bars: &mut Bars) {
 }
 
 /// Samples of a meter that came, of those that were due. A point is due once a period, and a sample that comes
-/// twice in one counts once. When a period begins is the engine's choice: the kindest of some beginnings counts.
+/// twice in one counts once. When a period begins is the engine's choice: of all beginnings the kindest counts.
 fn samples(seen: &Seen, meter: usize, period: Duration) -> (usize, usize) {
     let heard: Vec<_> = seen.heard.iter().filter(|heard| heard.meter == meter).collect();
     let Some(first) = heard.first() else { return (0, POINTS * periods(seen.took, period)) };
@@ -80,8 +80,14 @@ fn samples(seen: &Seen, meter: usize, period: Duration) -> (usize, usize) {
         let got = in_time.flat_map(|heard| heard.good.iter().map(|point| (index(heard.at), *point)));
         got.collect::<BTreeSet<(usize, usize)>>().len()
     };
-    let begins = (0..8_u32).map(|eighths| first.at.saturating_sub(period * eighths / 8));
+    // The count changes only where a scan falls into the next period.
+    let phase = |at: Duration| Duration::from_nanos(nanos(at - first.at) % nanos(period).max(1));
+    let begins = heard.iter().map(|heard| (first.at + phase(heard.at)).saturating_sub(period));
     (begins.map(got).max().unwrap_or_default(), whole * POINTS)
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn periods(span: Duration, period: Duration) -> usize {

@@ -5,16 +5,18 @@ use super::choices::Choices;
 use linesman::spool::{Stored, inspect};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// As the page of the room `spool` describes them.
-const SEGMENT_HEADER: usize = 32;
-const RECORD_HEADER: usize = 36;
-/// How far a position may be ahead and still be believed.
-const LEAP: u64 = 1 << 40;
-const FIRST: u64 = 1;
+const HEADER: usize = 64;
+const LONGEST_BODY: usize = 131_088;
+const POSITIONS: u64 = 60_000;
+const FIRST: u64 = 65_000;
+const EPOCH: u32 = 0xA1B2_C3D4;
 /// Octets of a cursor's slot.
-const SLOT: usize = 2048;
+const SLOT: usize = 4096;
+/// A packed record of kind 1, and an anchor.
+const AS_IT_IS: u8 = 1;
+const ANCHOR: u8 = 255;
 
 pub fn run(octets: &[u8]) {
     let mut choices = Choices::new(octets);
@@ -46,35 +48,44 @@ fn shared() -> PathBuf {
     if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
 }
 
-/// Every record that stands whole behind those before it.
+/// Every frame that stands whole behind those before it, as a record where it is one.
 fn by_the_letter(segment: &[u8]) -> Vec<Stored> {
-    let (mut found, mut at, mut next) = (Vec::new(), SEGMENT_HEADER, FIRST);
+    let (mut found, mut at, mut next) = (Vec::new(), HEADER, FIRST);
     while at < segment.len() {
-        match decode(&segment[at..]).filter(|record| (next..=next + LEAP).contains(&record.position)) {
-            Some(record) => {
-                at += RECORD_HEADER + record.octets.len();
-                next = record.position + 1;
-                found.push(record);
-            }
-            None => at += 1,
+        let Some((position, body)) = frame(&segment[at..]).filter(|(position, _)| *position >= next) else {
+            at += 1;
+            continue;
+        };
+        at += body.len() + if body.len() > 127 { 8 } else { 7 };
+        if body[0] == ANCHOR {
+            continue;
         }
+        next = position + 1;
+        found.push(Stored {
+            position,
+            epoch: EPOCH,
+            seq: position - FIRST + 1,
+            ts_ms: -1,
+            octets: body[2..].into(),
+        });
     }
     found
 }
 
-fn decode(octets: &[u8]) -> Option<Stored> {
-    let header = octets.get(..RECORD_HEADER)?;
-    let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|n| header[at + n]));
-    let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|n| header[at + n]));
-    let payload = octets.get(RECORD_HEADER..)?.get(..usize::try_from(word(0)).ok()?)?;
-    let record = Stored {
-        position: number(8),
-        epoch: word(16),
-        seq: number(20),
-        ts_ms: number(28).cast_signed(),
-        octets: payload.into(),
+/// The frame that begins here: its position and body.
+fn frame(octets: &[u8]) -> Option<(u64, &[u8])> {
+    let length = match octets {
+        [low @ 1..=127, ..] => usize::from(*low),
+        [low, high @ 1..=127, ..] if *low > 127 => usize::from(low & 127) | usize::from(*high) << 7,
+        _ => return None,
     };
-    (!payload.is_empty() && octets.starts_with(&encode(&record))).then_some(record)
+    let digits = if length > 127 || octets[0] > 127 { 2 } else { 1 };
+    let low = u16::from_le_bytes([*octets.get(digits)?, *octets.get(digits + 1)?]);
+    let position = FIRST + u64::from(low.wrapping_sub(u16::try_from(FIRST).expect("two octets")));
+    let body = octets.get(digits + 6..digits + 6 + length)?;
+    let whole = octets.starts_with(&encode(position, body)) && length <= LONGEST_BODY;
+    let known = body[0] == ANCHOR && body.len() == 29 || body.len() > 1 && body[..2] == [AS_IT_IS, 1];
+    (whole && known && position - FIRST < POSITIONS).then_some((position, body))
 }
 
 /// A cursor's file: two slots whose checksums are right, whatever they hold.
@@ -82,7 +93,7 @@ fn slots(choices: &mut Choices<'_>) -> Vec<u8> {
     let mut file = Vec::new();
     for _ in 0..2 {
         let mut slot = b"LMCURSR1".to_vec();
-        for _ in 0..5 {
+        for _ in 0..6 {
             slot.extend(
                 if choices.flag() { choices.number() } else { u64::from(choices.octet()) }.to_le_bytes(),
             );
@@ -101,6 +112,15 @@ fn slots(choices: &mut Choices<'_>) -> Vec<u8> {
             slot.extend(
                 if choices.flag() { choices.number() } else { u64::from(choices.octet()) }.to_le_bytes(),
             );
+        }
+        let gaps = choices.up_to(2);
+        slot.extend(u16::try_from(gaps).expect("two").to_le_bytes());
+        for _ in 0..gaps {
+            (0..4).for_each(|_| slot.extend(u64::from(choices.octet()).to_le_bytes()));
+            slot.push(choices.octet() & 1);
+            let reason = choices.some(4);
+            slot.push(u8::try_from(reason.len()).expect("four"));
+            slot.extend(reason);
         }
         slot.extend(choices.some(8));
         slot.resize(SLOT - 4, 0);
@@ -122,15 +142,15 @@ fn castagnoli(octets: &[u8]) -> u32 {
     })
 }
 
-/// A whole header, mostly.
+/// A whole header: without one the numbers of records would be those of any anchor.
 fn header(choices: &mut Choices<'_>) -> Vec<u8> {
-    if choices.octet() == 1 {
-        return choices.some(40).to_vec();
-    }
     let mut octets = b"LMSPOOL1".to_vec();
     octets.extend(FIRST.to_le_bytes());
-    octets.extend(choices.number().to_le_bytes());
+    octets.extend(EPOCH.to_le_bytes());
     octets.extend([0; 4]);
+    octets.extend(1u64.to_le_bytes());
+    octets.extend(choices.number().to_le_bytes());
+    octets.extend([0; 20]);
     let crc = castagnoli(&octets);
     octets.extend(crc.to_le_bytes());
     octets
@@ -143,31 +163,39 @@ fn put_piece(choices: &mut Choices<'_>, segment: &mut Vec<u8>) {
         2 => {
             let at = usize::from(choices.word()) % segment.len().max(1);
             let other = choices.octet();
-            if let Some(octet) = segment.get_mut(at).filter(|_| at >= SEGMENT_HEADER) {
+            if let Some(octet) = segment.get_mut(at).filter(|_| at >= HEADER) {
                 *octet ^= other;
             }
         }
-        3 => segment.truncate(segment.len().saturating_sub(usize::from(choices.octet())).max(SEGMENT_HEADER)),
+        3 => segment.truncate(segment.len().saturating_sub(usize::from(choices.octet())).max(HEADER)),
         _ => {
             let position = match choices.up_to(3) {
-                3 => choices.number(),
-                _ => u64::from(choices.octet()),
+                3 => choices.number() % (1 << 20),
+                _ => FIRST + u64::from(choices.octet()),
             };
-            let octets: Arc<[u8]> = choices.some(60).into();
-            let octets = if octets.is_empty() { Arc::from([0].as_slice()) } else { octets };
-            let (epoch, seq) = (u32::from(choices.octet()), choices.number());
-            segment.extend(encode(&Stored { position, epoch, seq, ts_ms: -1, octets }));
+            let mut body = vec![AS_IT_IS, 1];
+            if choices.octet() == 7 {
+                // An anchor that says what is true already.
+                body = vec![ANCHOR];
+                body.extend(EPOCH.to_le_bytes());
+                body.extend((position.wrapping_sub(FIRST).wrapping_add(1)).to_le_bytes());
+                body.extend(position.to_le_bytes());
+                body.extend(0u64.to_le_bytes());
+            } else {
+                body.extend(choices.some(200));
+            }
+            segment.extend(encode(position, &body));
         }
     }
 }
 
-fn encode(record: &Stored) -> Vec<u8> {
-    let mut body = record.position.to_le_bytes().to_vec();
-    body.extend(record.epoch.to_le_bytes());
-    body.extend(record.seq.to_le_bytes());
-    body.extend(record.ts_ms.to_le_bytes());
-    body.extend_from_slice(&record.octets);
-    let length = u32::try_from(record.octets.len()).expect("a short record").to_le_bytes();
-    let crc = castagnoli(&[&length[..], &body].concat());
-    [&length[..], &crc.to_le_bytes(), &body].concat()
+fn encode(position: u64, body: &[u8]) -> Vec<u8> {
+    let length = body.len().to_le_bytes()[0];
+    let mut octets =
+        if body.len() > 127 { vec![length | 128, (body.len() >> 7).to_le_bytes()[0]] } else { vec![length] };
+    octets.extend(&position.to_le_bytes()[..2]);
+    let crc = castagnoli(&[&FIRST.to_le_bytes()[..], &octets, body].concat());
+    octets.extend(crc.to_le_bytes());
+    octets.extend(body);
+    octets
 }

@@ -4,10 +4,10 @@
 //! replaced whole, and only when something new was learned. It saves a search and no more: one that can't be
 //! read is no reason not to start, and one that can't be written is tried again with the next lesson.
 
+use super::{Gateway, document};
 use crate::bus;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use tokio::task::JoinHandle;
 
@@ -35,8 +35,8 @@ impl Keeper {
     /// Reads what was kept.
     pub(super) fn open(folder: &Path) -> Keeper {
         let path = folder.join(FILE);
-        let kept = match read(&path) {
-            Ok(kept) => kept,
+        let kept = match document::read(&path, FORMAT, LARGEST) {
+            Ok(Document { devices, .. }) => devices,
             Err(error) if error.kind() == io::ErrorKind::NotFound => bus::Memory::new(),
             Err(error) => {
                 let file = path.display();
@@ -68,32 +68,29 @@ impl Keeper {
     }
 }
 
-fn read(path: &Path) -> io::Result<bus::Memory> {
-    let size = fs::metadata(path)?.len();
-    if size > LARGEST {
-        return Err(io::Error::other(format!("{size} octets are too many")));
-    }
-    let document: Document = serde_json::from_slice(&fs::read(path)?)?;
-    if document.format == FORMAT {
-        Ok(document.devices)
-    } else {
-        Err(io::Error::other(format!("format {} is not known here", document.format)))
+impl Gateway {
+    /// What the devices of the configuration have taught. Written here, where a slow card holds up nobody
+    /// but the supervisor, and only when there is news: some times in a meter's life.
+    pub(super) fn keep_memory(&mut self) {
+        let mut known = bus::Memory::new();
+        for line in self.parts.memories() {
+            let line = line.borrow();
+            known.extend(line.iter().map(|(name, memory)| (name.clone(), memory.clone())));
+        }
+        self.memory.keep(known);
     }
 }
 
 fn write(path: &Path, known: &bus::Memory) -> io::Result<()> {
     let document = Document { format: FORMAT, devices: known.clone() };
-    let beside = path.with_extension("json.new");
-    let mut file = File::create(&beside)?;
-    file.write_all(&serde_json::to_vec_pretty(&document)?)?;
-    file.sync_data()?;
-    fs::rename(&beside, path)
+    document::replace(path, &serde_json::to_vec_pretty(&document)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bus::{DeviceMemory, HoleMemory};
+    use std::fs;
 
     fn known() -> bus::Memory {
         let hole = HoleMemory { table: "input".into(), from: 3, to: 9, since: 5 };

@@ -14,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PartId {
+    Clock,
+    Chronicle,
+    Spool,
     Pump,
     Http,
     Line(Name),
@@ -23,6 +26,9 @@ pub enum PartId {
 impl fmt::Display for PartId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            PartId::Clock => f.write_str("the keeper of the time"),
+            PartId::Chronicle => f.write_str("the chronicle of events"),
+            PartId::Spool => f.write_str("the spool"),
             PartId::Pump => f.write_str("the pump"),
             PartId::Http => f.write_str("the HTTP server"),
             PartId::Line(name) => write!(f, "line {name}"),

@@ -1,10 +1,12 @@
 //! From scan to record: normalises, packs, hands to the spool. Owns nothing.
 
+use super::meters::Meters;
+use super::time::Timeline;
 use crate::bus::Scan;
 use crate::model::Reading;
-use crate::{normalize, record, spool};
+use crate::{record, spool};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -16,11 +18,15 @@ const BATCH: usize = 64;
 const BETWEEN: Duration = Duration::from_millis(10);
 
 /// Runs until the lines are gone. `stop` is for the end only, when a line that hangs in its driver
-/// still holds a sender: then what is queued is handed on and the pump ends all the same.
+/// still holds a sender: then what is queued is handed on and the pump ends all the same. `batches` shows the
+/// watchdog that it turns.
 pub(super) async fn run(
     mut scans: mpsc::Receiver<Scan>,
     spool: spool::Writer,
+    time: Timeline,
     onlooker: Option<mpsc::Sender<Reading>>,
+    batches: watch::Sender<u64>,
+    mut meters: Meters,
     stop: CancellationToken,
 ) {
     let (mut batch, mut not_before) = (Vec::with_capacity(BATCH), Instant::now());
@@ -31,7 +37,7 @@ pub(super) async fn run(
             () = stop.cancelled() => 0,
         };
         if taken == 0 {
-            return;
+            return meters.close().await;
         }
         if taken < BATCH && Instant::now() < not_before {
             sleep_until(not_before).await;
@@ -42,11 +48,18 @@ pub(super) async fn run(
             }
         }
         not_before = Instant::now() + BETWEEN;
-        let readings: Vec<Reading> = batch.drain(..).map(|scan| normalize::reading(&scan, false)).collect();
+        let stamped = |scan: Scan| {
+            let mut reading = meters.reading(&scan);
+            time.stamp(&mut reading);
+            reading
+        };
+        let readings: Vec<Reading> = batch.drain(..).map(stamped).collect();
+        meters.look();
         let records = readings.iter().map(|reading| (reading.ts.0, record::encode(reading)));
         if spool.append_all(records.collect()).await.is_err() {
-            return;
+            return meters.close().await;
         }
+        batches.send_modify(|batches| *batches += 1);
         if let Some(onlooker) = &onlooker {
             for reading in readings {
                 // The onlooker only looks on: what it has no room for passes it by.
@@ -59,6 +72,7 @@ pub(super) async fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::meters::tests::meters;
     use crate::model::Timestamp;
     use crate::profile;
     use std::path::Path;
@@ -76,7 +90,16 @@ mod tests {
         let spool = spool::start(config, &["u".to_owned()]).unwrap();
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
-        let pump = tokio::spawn(run(scans_in, spool.writer(), None, CancellationToken::new()));
+        let (meters, ..) = meters(dir.path());
+        let pump = tokio::spawn(run(
+            scans_in,
+            spool.writer(),
+            Timeline::still(),
+            None,
+            watch::Sender::new(0),
+            meters,
+            CancellationToken::new(),
+        ));
         // One alone, some that come while the pump waits, more than a batch, and what is left at the end.
         let mut sent = 0;
         for burst in [1, 5, 200, 3] {
@@ -107,7 +130,16 @@ mod tests {
         let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
         let (scans, scans_in) = mpsc::channel(1024);
         let (shown, mut seen) = mpsc::channel(1024);
-        tokio::spawn(run(scans_in, spool.writer(), Some(shown), CancellationToken::new()));
+        let (meters, ..) = meters(dir.path());
+        tokio::spawn(run(
+            scans_in,
+            spool.writer(),
+            Timeline::still(),
+            Some(shown),
+            watch::Sender::new(0),
+            meters,
+            CancellationToken::new(),
+        ));
         let start = Instant::now();
         let mut arrived = Vec::new();
         for n in 1..=3 {

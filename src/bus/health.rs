@@ -140,7 +140,7 @@ impl Health {
     /// more as nobody else waits for; its full time where there are no neighbours to go by, where the owner
     /// said that it is a slow one, and now and then. (Should its answer come after that, it is known from
     /// then on: see [`Health::late`].)
-    pub(super) fn patience(&self, config: &DeviceConfig, line: &Line) -> Duration {
+    pub(super) fn patience(&self, config: &DeviceConfig, line: &Line, now: Try) -> Duration {
         let shortest = config.min_timeout.min(config.timeout);
         let probed = self.silent > 0;
         let in_turn = self.silent % PATIENT_PROBE == PATIENT_PROBE - 1;
@@ -152,11 +152,22 @@ impl Health {
             (Some(own), _) if patient => own.max(shortest).saturating_mul(2).max(line.idle),
             (None, Some(neighbours)) if patient => neighbours.max(shortest).saturating_mul(2).max(line.idle),
             (Some(own), _) => own,
-            (None, Some(neighbours)) if !slow_newcomer => neighbours.max(idle),
+            (None, Some(neighbours)) if !slow_newcomer => match now {
+                Try::Before(tries) if !probed => neighbours.max(shortest).saturating_mul(1 << tries.min(8)),
+                Try::Before(_) | Try::Last => neighbours.max(idle),
+            },
             (None, _) => config.timeout,
         };
         adapted.clamp(shortest, config.timeout)
     }
+}
+
+/// Which of the tries of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Try {
+    /// After so many others; more may follow, and should the answer to this one come meanwhile, it is heard.
+    Before(u8),
+    Last,
 }
 
 /// What matters of the line for how long one of its devices is waited for.
@@ -168,6 +179,8 @@ pub(super) struct Line {
     pub idle: Duration,
     /// A probe may take its time.
     pub patient: bool,
+    /// Answers after their time are heard.
+    pub hears_late: bool,
 }
 
 /// The share of the line that may be spent on devices that do not answer.
@@ -271,19 +284,31 @@ mod tests {
     #[test]
     fn patience_follows_the_device_within_its_bounds() {
         let (config, mut health) = (config(), Health::new(Mono(0), Duration::from_secs(25)));
-        let line =
-            |neighbours, idle| Line { neighbours: Some(ms(neighbours)), idle: ms(idle), patient: false };
+        let line = |neighbours, idle| Line {
+            neighbours: Some(ms(neighbours)),
+            idle: ms(idle),
+            patient: false,
+            hears_late: true,
+        };
         let nobody = Line::default();
-        assert_eq!(health.patience(&config, &nobody), config.timeout, "nobody is known");
-        assert_eq!(health.patience(&config, &line(5, 0)), config.min_timeout, "neighbours are quick");
-        assert_eq!(health.patience(&config, &line(300, 0)), ms(300));
-        assert_eq!(health.patience(&config, &line(5, 700)), ms(700), "nobody else waits");
+        assert_eq!(health.patience(&config, &nobody, Try::Last), config.timeout, "nobody is known");
+        assert_eq!(
+            health.patience(&config, &line(5, 0), Try::Last),
+            config.min_timeout,
+            "neighbours are quick"
+        );
+        assert_eq!(health.patience(&config, &line(300, 0), Try::Last), ms(300));
+        assert_eq!(health.patience(&config, &line(5, 700), Try::Last), ms(700), "nobody else waits");
         for _ in 0..50 {
             health.latency.add(ms(60));
         }
-        assert_eq!(health.patience(&config, &nobody), ms(140), "twice the slowest, and some slack");
+        assert_eq!(
+            health.patience(&config, &nobody, Try::Last),
+            ms(140),
+            "twice the slowest, and some slack"
+        );
         health.late(ms(700), Mono(0));
-        assert_eq!(health.patience(&config, &nobody), config.timeout);
+        assert_eq!(health.patience(&config, &nobody, Try::Last), config.timeout);
     }
 
     #[test]
@@ -294,8 +319,8 @@ mod tests {
                 health.latency.add(ms(5));
             }
             let patience = |health: &Health, idle, patient| {
-                let line = Line { neighbours: Some(ms(5)), idle: ms(idle), patient };
-                health.patience(&config, &line)
+                let line = Line { neighbours: Some(ms(5)), idle: ms(idle), patient, hears_late: true };
+                health.patience(&config, &line, Try::Last)
             };
             let patient = |health: &Health, patient| patience(health, 0, patient) > config.min_timeout;
             let mut probes = Vec::new();

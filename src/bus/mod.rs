@@ -31,6 +31,7 @@
 //! A runtime's timers have a millisecond; 3.5 characters at 19 200 baud are 1.8. `ppoll` on a thread of its
 //! own is later by some hundredths. A TCP line has no such times and is a task, of which there may be many.
 
+mod along;
 pub mod capture;
 mod device;
 mod diagnose;
@@ -48,6 +49,7 @@ mod owner;
 mod plan;
 mod plans;
 mod port;
+pub mod scan;
 mod schedule;
 mod search;
 mod serial;
@@ -71,7 +73,7 @@ pub use session::{Failure, Session};
 
 use crate::modbus::Framing;
 use crate::model::status::LineStatus;
-use crate::model::{Bad, Clock, Event, Name, Timestamp};
+use crate::model::{Bad, Clock, Event, IdentityRule, Name, Timestamp};
 use crate::profile::{Every, Parity, Profile};
 use capture::Tap;
 use std::collections::BTreeMap;
@@ -180,6 +182,8 @@ pub struct DeviceConfig {
     pub retries: u8,
     /// At least the profile's.
     pub min_gap: Duration,
+    /// Whether another meter may take its place.
+    pub identity: IdentityRule,
 }
 
 impl DeviceConfig {
@@ -194,6 +198,7 @@ impl DeviceConfig {
             min_timeout: MIN_TIMEOUT,
             retries: RETRIES,
             min_gap: profile.habits.min_gap,
+            identity: IdentityRule::default(),
             profile,
         }
     }

@@ -12,7 +12,7 @@ use crate::model::{Clock, Mono, SystemClock};
 use crate::profile::Parity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::termios::{QueueSelector, ioctl_tiocnxcl, tcflush};
+use rustix::termios::{ControlModes, QueueSelector, ioctl_tiocnxcl, tcflush, tcgetattr};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -122,6 +122,12 @@ impl SerialLink {
     /// The driver's name, such as `ftdi_sio`; pseudo-terminals and UARTs of the board have none to tell.
     pub fn driver(&self) -> Option<String> {
         self.place.driver()
+    }
+
+    /// What the driver has made of the settings: the rate, and whether there is a parity bit. A pseudo-terminal has none.
+    pub(super) fn reads_back(&self) -> io::Result<(u32, bool)> {
+        let settings = tcgetattr(&self.fd)?;
+        Ok((settings.output_speed(), settings.control_modes.contains(ControlModes::PARENB)))
     }
 
     pub(super) fn place(&self) -> &Place {

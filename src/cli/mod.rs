@@ -1,14 +1,17 @@
 //! The command line: one file per subcommand; this one only names them.
 
 mod check;
+mod compose;
 mod decode;
 mod demo;
+mod init;
 mod plan;
 mod profiles;
 mod read;
 mod replay;
 mod republish;
 mod run;
+mod scan;
 mod schema;
 mod simulate;
 mod spool;
@@ -64,10 +67,14 @@ enum Command {
     Run(run::Arguments),
     /// Simulated meters on real ttys and the whole gateway; needs no setup at all.
     Demo(demo::Arguments),
+    /// Five questions, or a flag for each, and a commented configuration.
+    Init(init::Arguments),
     /// Say all that is wrong with a configuration; opens no port and no socket.
     Check(check::Arguments),
     /// Every request of every line, its wire time, the line's load, and periods that can't be kept; opens nothing.
     Plan(plan::Arguments),
+    /// Find the devices of a line or a host, say what they are, write the configuration; reads only.
+    Scan(scan::Arguments),
     /// Ask one device once.
     Read(read::Arguments),
     /// Be a meter (or several), made from profiles and paced like a wire.
@@ -104,8 +111,10 @@ pub fn main() -> ExitCode {
     let exit = match arguments.command {
         Command::Run(arguments) => run::main(arguments),
         Command::Demo(arguments) => demo::main(arguments),
+        Command::Init(arguments) => init::main(arguments),
         Command::Check(arguments) => check::main(arguments),
         Command::Plan(arguments) => plan::main(arguments),
+        Command::Scan(arguments) => scan::main(arguments),
         Command::Read(arguments) => read::main(arguments),
         Command::Simulate(arguments) => simulate::main(arguments),
         Command::Replay(arguments) => replay::main(arguments),

@@ -19,6 +19,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// A broker that acknowledges nothing for so long will not on this connection.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Acknowledgements that were not looked at yet: more than the client holds publishes.
 const EVENTS: usize = 512;
 
 #[derive(Debug, clap::Args)]

@@ -21,7 +21,7 @@ const TURNAROUND: Duration = Duration::from_millis(15);
 #[command(group(clap::ArgGroup::new("where").required(true).args(["pty", "tcp"])))]
 pub(super) struct Arguments {
     /// The meter's profile, with its unit id if it is not 1, as in `eastron-sdm120@5`; once for each meter.
-    #[arg(long = "profile", value_name = "PROFILE[@UNIT]", required = true)]
+    #[arg(long = "profile", value_name = "PROFILE[@UNIT[/BAUD]]", required = true)]
     profiles: Vec<String>,
     /// Serve on a pseudo-terminal, and put a link to it here.
     #[arg(long, value_name = "PATH")]
@@ -152,7 +152,8 @@ pub(super) fn main(arguments: Arguments) -> Exit {
 fn meters(arguments: &Arguments) -> Result<Vec<Meter>, Box<dyn Error>> {
     let mut meters: Vec<Meter> = Vec::new();
     for given in &arguments.profiles {
-        let (name, unit) = given.rsplit_once('@').unwrap_or((given, "1"));
+        let (name, at) = given.rsplit_once('@').unwrap_or((given, "1"));
+        let (unit, baud) = at.split_once('/').map_or((at, None), |(unit, baud)| (unit, Some(baud)));
         let unit: u8 = unit
             .parse()
             .ok()
@@ -162,9 +163,21 @@ fn meters(arguments: &Arguments) -> Result<Vec<Meter>, Box<dyn Error>> {
             return Err(format!("{given}: two meters have unit id {unit}").into());
         }
         let profile = profile::find(name, Path::new("."), &[PathBuf::from(profile::OWN_FOLDER)])?;
-        meters.push(Meter::new(profile, unit, arguments.seed));
+        let meter = Meter::new(profile, unit, arguments.seed);
+        meters.push(match baud {
+            None => meter,
+            Some(_) if arguments.tcp.is_some() => {
+                return Err(format!("{given}: a baud rate needs a line (--pty)").into());
+            }
+            Some(baud) => meter.at_baud(rate(given, baud)?),
+        });
     }
     Ok(meters)
+}
+
+fn rate(given: &str, baud: &str) -> Result<u32, String> {
+    let rate = baud.parse().ok().filter(|baud| (50..=4_000_000).contains(baud));
+    rate.ok_or_else(|| format!("{given}: the baud rate is 50 to 4000000, not {baud:?}"))
 }
 
 async fn on_a_terminal(

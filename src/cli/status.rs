@@ -102,6 +102,9 @@ async fn fetch(address: &str, path: &str) -> Result<String, Box<dyn Error>> {
     Ok(String::from_utf8(body.to_bytes().to_vec())?)
 }
 
+const CLOCK_UNSURE: &str =
+    "\nthe wall clock is not known to be right yet: readings are marked, and dated when it is";
+
 /// The document for people.
 fn tables(status: &Value) -> String {
     let text = |value: &Value, key: &str| plain(&value[key]);
@@ -138,11 +141,12 @@ fn tables(status: &Value) -> String {
     }
     let spool = &status["spool"];
     format!(
-        "gateway {}, linesman {}, configuration {}, epoch {}\nspool: {} records, {} octets{}\n\n{lines}\n\n{devices}\n{found}\n{upstreams}",
+        "gateway {}, linesman {}, configuration {}, epoch {}{}\nspool: {} records, {} octets{}\n\n{lines}\n\n{devices}\n{found}\n{upstreams}",
         text(status, "gateway"),
         text(status, "version"),
         text(status, "config"),
         text(status, "epoch"),
+        if status["clock"] == "unsure" { CLOCK_UNSURE } else { "" },
         text(spool, "records"),
         text(spool, "octets"),
         spool["detail"].as_str().map(|detail| format!(" ({detail})")).unwrap_or_default(),

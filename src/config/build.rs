@@ -1,12 +1,12 @@
 //! From the checked tree to the configuration: what the table alone cannot say.
 
 use super::devices::Profiles;
-use super::{Config, devices, endpoints, upstreams};
+use super::{Config, adapt, devices, endpoints, upstreams};
 use crate::bus::{self, LineConfig, PortConfig};
 use crate::model::Name;
 use crate::profile::Profile;
 use crate::profile::yaml::{Content, Node, Place, Problem, Report, scalar};
-use crate::{serve, spool};
+use crate::{app, serve, spool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +29,8 @@ pub(super) struct Ground<'a> {
 /// What the walk has refused is left out here without another word.
 pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Report<'_>) -> Config {
     let mut ground = Ground { base, warnings: Vec::new(), points: BTreeSet::new() };
-    let mut profiles = Profiles::new(base, dirs);
+    let units = adapt::units(root.get("units"), report);
+    let mut profiles = Profiles::new(base, dirs, units);
     let gateway = gateway(root);
     let lines = lines(root.get("lines"), &mut profiles, &mut ground, report);
     let devices = lines.iter().flat_map(|line| &line.devices);
@@ -56,6 +57,7 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         spool,
         upstreams,
         http: http.map(|listen| serve::Config { listen }),
+        clock: clock(root.get("clock"), base, report),
         hash: hash(root, profiles.used()),
         wire: profiles.wire(),
         warnings: ground.warnings,
@@ -80,7 +82,12 @@ pub(super) fn name(node: &Node) -> Option<Name> {
 
 fn gateway(root: &Node) -> Name {
     let given = root.get("gateway").and_then(|gateway| text(gateway, "id")).and_then(|id| id.parse().ok());
-    given.unwrap_or_else(|| Name::from_host(&rustix::system::uname().nodename().to_string_lossy()))
+    given.unwrap_or_else(host_name)
+}
+
+/// What a gateway is called that nobody has given a name.
+pub fn host_name() -> Name {
+    Name::from_host(&rustix::system::uname().nodename().to_string_lossy())
 }
 
 /// Tells of names and other things that may stand only once.
@@ -164,6 +171,16 @@ fn spool(node: Option<&Node>, base: &Path, report: &mut Report<'_>) -> spool::Co
         commit_every: duration(node, "commit_every").unwrap_or(plain.commit_every),
         when_full: plain.when_full,
     }
+}
+
+fn clock(node: Option<&Node>, base: &Path, report: &mut Report<'_>) -> app::time::Config {
+    let Some(node) = node else { return app::time::Config::default() };
+    let trust_always = text(node, "trust") == Some("always");
+    if let Some(file) = node.get("sync_file").filter(|_| trust_always) {
+        report.at(&file.place, "`sync_file` has nothing to say with `trust: always`: leave one of them out");
+    }
+    let sync_file = text(node, "sync_file").map(|path| base.join(path));
+    app::time::Config { trust_always, sync_file }
 }
 
 /// Over the tree with its keys in order, and over what the profiles mean.

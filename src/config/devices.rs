@@ -1,30 +1,48 @@
 //! The devices of a line: their profiles, their unit ids, and how often each point is read.
 
-use super::DEFAULT_EVERY;
 use super::build::{Ground, Once, duration, name, whole};
+use super::{DEFAULT_EVERY, adapt};
 use crate::bus::{self, DeviceConfig};
+use crate::model::{Decimal, Name};
 use crate::profile::format::{TIMEOUTS, every};
 use crate::profile::yaml::table::ScalarRule;
 use crate::profile::yaml::{Node, Report, Scalar, nearest, scalar};
-use crate::profile::{self, Every, Problems, Profile};
+use crate::profile::{self, Every, Problem, Problems, Profile, Units};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Parameters and their values.
+type Values = Vec<(Name, Decimal)>;
 
 /// The profiles that devices name, each read once.
 #[derive(Debug)]
 pub(super) struct Profiles<'a> {
     base: &'a Path,
     dirs: &'a [PathBuf],
+    units: Units,
     known: BTreeMap<String, Option<Arc<Profile>>>,
+    /// With parameters: devices that have the same share one.
+    adapted: Vec<(Arc<Profile>, Values, Arc<Profile>)>,
     /// What goes on the wire for registers in the notation of manuals.
     wire: Vec<String>,
 }
 
 impl<'a> Profiles<'a> {
-    pub(super) fn new(base: &'a Path, dirs: &'a [PathBuf]) -> Profiles<'a> {
-        Profiles { base, dirs, known: BTreeMap::new(), wire: Vec::new() }
+    /// In the owner's units.
+    pub(super) fn new(base: &'a Path, dirs: &'a [PathBuf], units: Units) -> Profiles<'a> {
+        Profiles { base, dirs, units, known: BTreeMap::new(), adapted: Vec::new(), wire: Vec::new() }
+    }
+
+    fn with_parameters(&mut self, profile: &Arc<Profile>, values: Values) -> Arc<Profile> {
+        let same = |(of, with, _): &&(Arc<Profile>, Values, _)| Arc::ptr_eq(of, profile) && *with == values;
+        if let Some((_, _, adapted)) = self.adapted.iter().find(same) {
+            return Arc::clone(adapted);
+        }
+        let adapted = profile.with_parameters(&values);
+        self.adapted.push((Arc::clone(profile), values, Arc::clone(&adapted)));
+        adapted
     }
 
     pub(super) fn used(&self) -> impl Iterator<Item = &Arc<Profile>> {
@@ -42,7 +60,9 @@ impl<'a> Profiles<'a> {
             let table = table.word();
             self.wire.push(format!("{}: {point}: register {notation} is {table} {address}", source.file));
         }
-        Ok(Arc::new(profile))
+        let profile = Arc::new(profile);
+        let digits = "a unit of `units` would take more digits than can be kept exactly";
+        profile.in_units(&self.units).ok_or_else(|| Problem::whole(&source.file, digits).into())
     }
 
     /// A profile's own problems are told once; that there is none is told at every device.
@@ -88,7 +108,7 @@ pub(super) fn build(
         }
         let unit = unit(node, is_tcp, &mut units, report);
         let profile = node.get("profile").and_then(|at| profiles.get(at, report));
-        let device = profile.and_then(|profile| device(node, profile, line_every, ground, report));
+        let device = profile.and_then(|profile| device(node, &profile, line_every, profiles, ground, report));
         if let (Some(unit), Some(device)) = (unit, device) {
             devices.push(DeviceConfig { unit, ..device });
         }
@@ -99,11 +119,13 @@ pub(super) fn build(
 /// Everything but the unit id.
 fn device(
     node: &Node,
-    profile: Arc<Profile>,
+    profile: &Arc<Profile>,
     line_every: Option<Every>,
+    profiles: &mut Profiles<'_>,
     ground: &mut Ground<'_>,
     report: &mut Report<'_>,
 ) -> Option<DeviceConfig> {
+    let profile = profiles.with_parameters(profile, adapt::parameters(node, profile, report));
     let every = periods(node, &profile, line_every, report);
     let min_gap = duration(node, "min_gap").unwrap_or(profile.habits.min_gap);
     if let (true, Some(at)) = (min_gap < profile.habits.min_gap, node.get("min_gap")) {
@@ -120,6 +142,7 @@ fn device(
         min_timeout,
         retries: whole(node, "retries").unwrap_or(bus::RETRIES),
         min_gap: min_gap.max(profile.habits.min_gap),
+        identity: adapt::identity(node, &profile, report),
         every,
         profile,
     })
@@ -199,9 +222,11 @@ fn periods(node: &Node, profile: &Profile, line: Option<Every>, report: &mut Rep
     }
     let own =
         |name: &str| own.iter().find(|entry| entry.key == name).and_then(|entry| text_every(&entry.value));
+    let own = |point: &profile::Point| own(point.name.as_str());
     let period = |point: &profile::Point| {
-        let given = own(point.name.as_str()).or(device).or(point.every).or(line);
-        given.unwrap_or(Every::Period(DEFAULT_EVERY))
+        own(point).or(device).or(point.every).or(line).unwrap_or(Every::Period(DEFAULT_EVERY))
     };
-    profile.points.iter().map(period).collect()
+    let mut periods: Vec<Every> = profile.points.iter().map(period).collect();
+    adapt::follow(profile, &mut periods, &|point| own(point).is_some() || point.every.is_some());
+    periods
 }

@@ -1,10 +1,10 @@
 //! The table of the configuration's keys: what the reader checks and what the JSON Schema says.
 
 use super::devices::UNIT_ID;
-use super::encodings::{SHARE, TOLERANCE};
+use super::encodings::BATCH;
 use super::endpoints::{ADDRESS, LISTEN, TOPIC, URL};
 use crate::profile::format::{BAUD, EVERY, PARITIES};
-use crate::profile::yaml::scalar::{DURATION, NAME, SIZE, TEXT};
+use crate::profile::yaml::scalar::{DECIMAL, DURATION, NAME, SIZE, TEXT};
 use crate::profile::yaml::table::{Key, Kind, Table, Word};
 
 /// A thousand lines of a thousand devices: beyond that something else is wrong.
@@ -22,6 +22,11 @@ pub static CONFIG: Table = Table {
             "serial ports and TCP endpoints with the devices on them",
         )
         .required(),
+        Key::new(
+            "units",
+            Kind::Named { what: "quantities", of: &Kind::Scalar(&TEXT) },
+            "the unit that readings of a quantity leave in, where it is not the canonical one: { active-energy: Wh }",
+        ),
         Key::new("spool", Kind::Table(&SPOOL), "where readings wait until they are delivered"),
         Key::new(
             "upstreams",
@@ -30,6 +35,7 @@ pub static CONFIG: Table = Table {
         ),
         Key::new("uplinks", Kind::Anything, "network paths").later("the system's own routing is used"),
         Key::new("http", Kind::Table(&HTTP), "health, metrics and status over HTTP; no key, no listener"),
+        Key::new("clock", Kind::Table(&CLOCK), "when the wall clock is taken for right"),
     ],
     exactly_one: &[],
 };
@@ -208,8 +214,17 @@ static DEVICE: Table = Table {
             Kind::Named { what: "points of the profile", of: &Kind::Table(&DEVICE_POINT) },
             "what is different for single points",
         ),
-        Key::new("parameters", Kind::Anything, "values that the profile refers to, such as a CT ratio")
-            .later("profiles have no parameters yet"),
+        Key::new(
+            "identity",
+            Kind::Scalar(&TEXT),
+            "when another meter answers than the one that was known: `hold` its values (unless given), `accept` it, or \
+             the serial number of the one that is meant",
+        ),
+        Key::new(
+            "parameters",
+            Kind::Named { what: "parameters of the profile", of: &Kind::Scalar(&DECIMAL) },
+            "what the installation adds and the meter does not say: { ct_ratio: 40 }",
+        ),
     ],
     exactly_one: &[],
 };
@@ -251,19 +266,24 @@ static UPSTREAM: Table = Table {
         Key::new("mqtt", Kind::Table(&MQTT), "an MQTT broker"),
         Key::new("file", Kind::Table(&FILE), "lines in a file, JSON or others"),
         Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
-        Key::new("order", Kind::Word(ORDERS), "in which order readings leave; strict unless given"),
+        Key::new("order", Kind::Word(ORDERS), "in which order readings leave; live-first unless given"),
+        Key::new(
+            "history_rate",
+            Kind::Whole { least: 1, most: 1_000_000 },
+            "most readings a second of the backlog, beside the live ones; as many as go unless given",
+        ),
     ],
     exactly_one: &[&["mqtt", "file", "stdout"]],
 };
 
 static ORDERS: &[Word] = &[
-    Word::new("strict", "oldest first"),
-    Word::new("live-first", "live readings before the backlog").later("readings leave oldest first"),
+    Word::new("live-first", "live readings at once, the backlog beside them"),
+    Word::new("strict", "oldest first; the way of files and standard output"),
 ];
 
 static MQTT: Table = Table {
     what: "`mqtt`",
-    doc: "An MQTT 3.1.1 broker.",
+    doc: "An MQTT broker.",
     keys: &[
         Key::new("url", Kind::Scalar(&URL), "mqtt://HOST[:PORT]; port 1883 unless given").required(),
         Key::new(
@@ -271,6 +291,7 @@ static MQTT: Table = Table {
             Kind::Scalar(&TOPIC),
             "the levels above all topics; linesman/{gateway} unless given",
         ),
+        Key::new("version", Kind::Word(VERSIONS), "which MQTT is spoken; 3.1.1 unless given"),
         Key::new("encoding", Kind::Word(ENCODINGS), "how readings are written; json unless given"),
         Key::new("template", Kind::Scalar(&TEXT), "Jinja, of one reading; with `encoding: template`"),
         Key::new("batch", Kind::Table(&BATCH), "with `encoding: batch`: how often, and tolerances"),
@@ -295,6 +316,11 @@ static MQTT: Table = Table {
     exactly_one: &[],
 };
 
+static VERSIONS: &[Word] = &[
+    Word::new("3.1.1", "every broker speaks it"),
+    Word::new("5", "the broker can refuse one reading and say why"),
+];
+
 static ENCODINGS: &[Word] = &[
     Word::new("json", "one JSON object a reading"),
     Word::new("line", "InfluxDB line protocol"),
@@ -314,25 +340,6 @@ static FILE_ENCODINGS: &[Word] = &[
     Word::new("template", "what `template` says"),
     Word::new("batch", "").later("a file is text; the upstream `mqtt` sends batches"),
 ];
-
-static BATCH: Table = Table {
-    what: "`batch`",
-    doc: "Compact batches: how often, and how much may be lost to save octets.",
-    keys: &[
-        Key::new("every", Kind::Scalar(&DURATION), "a batch in this time, 10s to 1h; 5m unless given"),
-        Key::new(
-            "tolerance",
-            Kind::Scalar(&SHARE),
-            "values may be off by so much of the profile's range (0.25%); nothing unless given, counters never",
-        ),
-        Key::new(
-            "tolerances",
-            Kind::Named { what: "points or quantities", of: &Kind::Scalar(&TOLERANCE) },
-            "the same for single points or quantities: in the unit in which they leave (0.5), or a share of the range",
-        ),
-    ],
-    exactly_one: &[],
-};
 
 static FILE: Table = Table {
     what: "`file`",
@@ -360,3 +367,22 @@ static HTTP: Table = Table {
     keys: &[Key::new("listen", Kind::Scalar(&LISTEN), "address and port, such as 127.0.0.1:8580").required()],
     exactly_one: &[],
 };
+
+static CLOCK: Table = Table {
+    what: "`clock`",
+    doc: "When the wall clock is taken for right. Until then readings are marked, and dated when it is.",
+    keys: &[
+        Key::new("trust", Kind::Word(TRUSTS), "synchronized unless given"),
+        Key::new(
+            "sync_file",
+            Kind::Scalar(&TEXT),
+            "a file that is there once the clock is right; the system is asked unless given",
+        ),
+    ],
+    exactly_one: &[],
+};
+
+static TRUSTS: &[Word] = &[
+    Word::new("synchronized", "when the system says that it was set by a time server"),
+    Word::new("always", "always: somebody sets it by hand, or a battery keeps it"),
+];

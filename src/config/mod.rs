@@ -9,6 +9,7 @@
 //! - An unknown key is an error; a key that does not act yet is an error that says so.
 //! - No port and no socket is opened here; of the disk only the configuration and profiles are read.
 
+mod adapt;
 mod build;
 mod devices;
 mod encodings;
@@ -20,13 +21,14 @@ mod site;
 mod upstreams;
 
 pub use crate::profile::{Problem, Problems};
+pub use build::host_name;
 pub use endpoints::{address, broker};
 pub use format::CONFIG;
 pub use overlay::Overlays;
 
 use crate::model::Name;
 use crate::profile::yaml::{Report, Scalar, node, scalar, walk};
-use crate::{bus, profile, serve, spool, upstream};
+use crate::{app, bus, profile, serve, spool, upstream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub upstreams: Vec<upstream::Config>,
     /// No key, no listener.
     pub http: Option<serve::Config>,
+    /// When the wall clock is taken for right.
+    pub clock: app::time::Config,
     /// Eight hexadecimal digits over what the files mean, not how they are written.
     pub hash: String,
     /// For registers in the 1-based notation of manuals: what goes on the wire.
@@ -109,6 +113,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
     use crate::profile::Every;
+    use std::num::NonZeroU32;
 
     const METER: &str = "\
 profile: 1
@@ -141,6 +146,7 @@ upstreams:
     mqtt: { url: \"mqtt://broker\", topic: \"site/{gateway}\", username: u, password_file: secret }
   - { name: out, stdout: {} }
 http: { listen: \"127.0.0.1:8580\" }
+clock: { sync_file: gps/fix }
 ";
 
     fn load_text(text: &str, overlays: &Overlays) -> Result<Config, String> {
@@ -176,12 +182,46 @@ http: { listen: \"127.0.0.1:8580\" }
         assert_eq!((config.spool.max_size, config.spool.commit_every), (512 << 20, Duration::from_secs(2)));
         let upstream::Kind::Mqtt(mqtt) = &config.upstreams[0].kind else { panic!() };
         assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.topic.as_str()), ("broker", 1883, "site/plant-7"));
+        let sync_file = config.clock.sync_file.as_deref();
+        assert!(sync_file.is_some_and(|file| file.is_absolute() && file.ends_with("gps/fix")));
+        assert!(!config.clock.trust_always);
         assert_eq!(config.warnings.len(), 1, "the password file is not there yet");
         let site = config.site();
         assert_eq!(site.devices.len(), 3);
         assert_eq!(site.device("b").unwrap().every, Duration::ZERO);
         let points = |index: usize| site.devices[index].points.as_ptr();
         assert_eq!(points(0), points(1), "devices of one profile share what is said of its points");
+    }
+
+    #[test]
+    fn a_broker_gets_live_readings_first_unless_told_otherwise_and_lines_never_do() {
+        let ways = |text: &str| {
+            load_text(text, &Overlays::default()).map(|config| {
+                config
+                    .upstreams
+                    .iter()
+                    .map(|u| (u.order, u.history_rate.map_or(0, NonZeroU32::get)))
+                    .collect::<Vec<_>>()
+            })
+        };
+        use upstream::Order::{LiveFirst, Strict};
+        assert_eq!(ways(GOOD), Ok(vec![(LiveFirst, 0), (Strict, 0)]));
+        let slow =
+            GOOD.replace("  - name: scada\n", "  - name: scada\n    order: strict\n    history_rate: 200\n");
+        assert_eq!(ways(&slow), Ok(vec![(Strict, 200), (Strict, 0)]));
+        let wrong = GOOD.replace("stdout: {} }", "stdout: {}, order: live-first, history_rate: 5 }");
+        let said = ways(&wrong).unwrap_err();
+        assert!(said.contains("`order: live-first`: `stdout` is written oldest first"), "{said}");
+        assert!(said.contains("`history_rate` says nothing to `stdout`"), "{said}");
+    }
+
+    #[test]
+    fn a_clock_is_trusted_always_or_by_a_file_and_not_both() {
+        let always = GOOD.replace("{ sync_file: gps/fix }", "{ trust: always }");
+        assert!(load_text(&always, &Overlays::default()).unwrap().clock.trust_always);
+        let both = GOOD.replace("{ sync_file: gps/fix }", "{ trust: always, sync_file: gps/fix }");
+        let said = load_text(&both, &Overlays::default()).unwrap_err();
+        assert!(said.contains("`sync_file` has nothing to say with `trust: always`"), "{said}");
     }
 
     #[test]

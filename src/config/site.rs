@@ -26,7 +26,8 @@ fn points(profile: &Arc<Profile>, known: &mut Known) -> Arc<[PointInfo]> {
     if let Some((_, points)) = known.iter().find(|(other, _)| Arc::ptr_eq(other, profile)) {
         return Arc::clone(points);
     }
-    let points: Arc<[PointInfo]> = profile.points.iter().map(point).collect();
+    let points: Arc<[PointInfo]> =
+        profile.points.iter().filter(|point| !point.internal).flat_map(with_total).collect();
     known.push((Arc::clone(profile), Arc::clone(&points)));
     points
 }
@@ -43,9 +44,16 @@ fn device(line: &LineConfig, device: &DeviceConfig, known: &mut Known) -> Device
         profile: device.profile.name.clone(),
         vendor: device.profile.vendor.clone(),
         model: device.profile.model.clone(),
+        identity: None,
         every: device.every.iter().map(period).min().unwrap_or_default(),
         points: points(&device.profile, known),
     }
+}
+
+/// A counter's total stands beside it in the readings.
+fn with_total(of: &Point) -> Vec<PointInfo> {
+    let total = of.total_name().filter(|_| of.total).map(|name| PointInfo { name, ..point(of) });
+    std::iter::once(point(of)).chain(total).collect()
 }
 
 fn point(point: &Point) -> PointInfo {

@@ -4,7 +4,8 @@ use super::build::{Ground, Once, duration, name, text, whole};
 use super::{encodings, endpoints};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
-use crate::upstream::{Config, Kind, file, mqtt};
+use crate::upstream::{Config, Kind, Order, file, mqtt};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,10 +33,33 @@ pub(super) fn build(
             node.get("stdout").map(|_| Kind::Stdout)
         };
         if let (Some(name), Some(kind)) = (name, kind) {
-            upstreams.push(Config { name, kind });
+            upstreams.push(ways(node, Config::new(name, kind), report));
         }
     }
     upstreams
+}
+
+/// In which order and how fast; only a broker has two lanes.
+fn ways(node: &Node, mut config: Config, report: &mut Report<'_>) -> Config {
+    if matches!(config.kind, Kind::Mqtt(_)) {
+        if text(node, "order") == Some("strict") {
+            config.order = Order::Strict;
+        }
+        config.history_rate = whole(node, "history_rate").and_then(NonZeroU32::new);
+        return config;
+    }
+    config.order = Order::Strict;
+    let lines = config.kind.word();
+    if let Some(order) = node.get("order").filter(|_| text(node, "order") == Some("live-first")) {
+        report.at(&order.place, format!("`order: live-first`: `{lines}` is written oldest first"));
+    }
+    if let Some(rate) = node.get("history_rate") {
+        report.at(
+            &rate.place,
+            format!("`history_rate` says nothing to `{lines}`, which is written as fast as it goes"),
+        );
+    }
+    config
 }
 
 fn mqtt_config(
@@ -75,6 +99,7 @@ fn mqtt_config(
         keep_alive: duration(node, "keep_alive").unwrap_or(plain.keep_alive),
         batch_every: encodings::batch_every(node, report).unwrap_or(plain.batch_every),
         encoding: encodings::of(node, ground, report),
+        version: if text(node, "version") == Some("5") { mqtt::Version::V5 } else { plain.version },
     })
 }
 

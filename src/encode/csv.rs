@@ -3,7 +3,7 @@
 //! A row has either `value` or `bad`. The unit stands beside each value, because a file outlives the configuration.
 
 use super::json::put;
-use super::{Numbered, Points};
+use super::{Loss, Numbered, Points};
 use crate::model::{Site, Value};
 
 /// The first line of a file.
@@ -29,6 +29,15 @@ pub(super) fn reading(out: &mut String, one: Numbered<'_>, site: &Site) {
         let clock = if reading.clock_unsure { "unsure" } else { "" };
         put(out, format_args!(",{clock},{},{:08x}\r\n", number.seq, number.epoch));
     }
+}
+
+/// When it began, with how many readings, and when it ended.
+pub(super) fn gap(loss: &Loss<'_>, site: &Site) -> String {
+    let mut reason = String::new();
+    put_field(&mut reason, loss.reason);
+    let count = loss.count.map_or_else(String::new, |count| count.to_string());
+    let (Loss { from, to, .. }, gateway) = (loss, &site.gateway);
+    format!("{from},{gateway},,gap,{count},,{reason},,,\r\n{to},{gateway},,gap_end,,,{reason},,,\r\n")
 }
 
 fn put_field(out: &mut String, text: &str) {

@@ -76,6 +76,9 @@ pub fn event(event: &Event) -> String {
     let (kind, finding) = match event.kind {
         EventKind::LineDown => ("line-down", None),
         EventKind::LineUp => ("line-up", None),
+        EventKind::OtherMeter => ("other-meter", None),
+        EventKind::MeterExchanged => ("meter-exchanged", None),
+        EventKind::CounterReset => ("counter-reset", None),
         EventKind::DeviceLost => ("device-lost", None),
         EventKind::DeviceFound => ("device-found", None),
         EventKind::Begins(finding) => ("finding", Some((finding, "begins"))),
@@ -90,6 +93,31 @@ pub fn event(event: &Event) -> String {
         put(&mut out, format_args!(",\"finding\":\"{finding}\",\"state\":\"{state}\""));
     }
     put(&mut out, format_args!(",\"text\":{}}}", quoted(&event.text)));
+    out
+}
+
+/// Records that an upstream will never see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss<'a> {
+    /// Sampled not before and not after, ms since 1970 UTC.
+    pub from: i64,
+    pub to: i64,
+    /// How many; `None` where a power cut took them.
+    pub count: Option<u64>,
+    pub reason: &'a str,
+}
+
+/// The announcement of a loss: `{"type":"gap","ts","from","to","count":N|null,"reason"}`. Where there is no topic,
+/// `gateway` makes it say whose it is.
+pub fn gap(ts: Timestamp, loss: &Loss<'_>, gateway: Option<&str>) -> String {
+    let mut out = String::from("{");
+    if let Some(gateway) = gateway {
+        put(&mut out, format_args!("\"gateway\":{},", quoted(gateway)));
+    }
+    let count = loss.count.map_or_else(|| "null".to_owned(), |count| count.to_string());
+    let Loss { from, to, reason, .. } = loss;
+    put(&mut out, format_args!("\"type\":\"gap\",\"ts\":{},\"from\":{from},\"to\":{to},", ts.0));
+    put(&mut out, format_args!("\"count\":{count},\"reason\":{}}}", quoted(reason)));
     out
 }
 
@@ -142,6 +170,9 @@ struct Device<'a> {
     profile: &'a str,
     vendor: &'a str,
     model: &'a str,
+    /// Its serial number, once it has said one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
     every_ms: u128,
     points: Vec<Point<'a>>,
 }
@@ -170,6 +201,7 @@ impl Device<'_> {
             profile: &device.profile,
             vendor: &device.vendor,
             model: &device.model,
+            identity: device.identity.as_deref(),
             every_ms: device.every.as_millis(),
             points: device.points.iter().map(Point::of).collect(),
         }
@@ -234,6 +266,7 @@ mod tests {
             ts: Timestamp(1_763_766_000_000),
             took: Duration::from_millis(300),
             clock_unsure: false,
+            boot: None,
             samples: vec![
                 ("voltage_l1".parse().unwrap(), Ok(Value::Number("231.7".parse().unwrap()))),
                 ("energy_import".parse().unwrap(), Ok(Value::Number("12368.72".parse().unwrap()))),
@@ -268,6 +301,20 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_says_from_when_to_when_how_many_and_why() {
+        let loss = Loss { from: 1, to: 2, count: Some(3), reason: "spool-full" };
+        assert_eq!(
+            gap(Timestamp(9), &loss, None),
+            r#"{"type":"gap","ts":9,"from":1,"to":2,"count":3,"reason":"spool-full"}"#
+        );
+        let cut = Loss { count: None, reason: "power-cut", ..loss };
+        assert_eq!(
+            gap(Timestamp(9), &cut, Some("g")),
+            r#"{"gateway":"g","type":"gap","ts":9,"from":1,"to":2,"count":null,"reason":"power-cut"}"#
+        );
+    }
+
+    #[test]
     fn a_reading_looks_as_the_contract_says() {
         let text = r#"{"ts":1763766000000,"values":{"voltage_l1":231.7,"energy_import":12368.72},"bad":{"current_l2":"no-reply"},"seq":81234,"epoch":"6f1c02ab"}"#;
         assert_eq!(reading(&sample(), NUMBER, None), text);
@@ -297,6 +344,7 @@ mod tests {
             profile: "p".into(),
             vendor: "v".into(),
             model: "m".into(),
+            identity: None,
             every: Duration::from_secs(1),
             points: [].into(),
         };

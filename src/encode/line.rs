@@ -6,6 +6,7 @@
 //! counts once. A reason is a field of text beside the point's (`current_l2.bad="no-reply"`), since the format knows
 //! no absence. Stamps are in nanoseconds, which is what `/write` takes unless told otherwise.
 
+use super::Loss;
 use super::json::put;
 use crate::model::{Decimal, Reading, Site, Value};
 
@@ -35,6 +36,18 @@ pub(super) fn reading(out: &mut String, reading: &Reading, site: &Site) {
         out.push_str(",clock.unsure=true");
     }
     put(out, format_args!(" {}", i128::from(reading.ts.0) * 1_000_000));
+}
+
+/// A measurement of its own, at the moment from which on readings are missing.
+pub(super) fn gap(loss: &Loss<'_>, site: &Site) -> String {
+    let mut out = format!("linesman_gap,gateway={} ", site.gateway);
+    if let Some(count) = loss.count {
+        put(&mut out, format_args!("count={count},"));
+    }
+    put(&mut out, format_args!("to={},reason=\"", loss.to));
+    put_text(&mut out, loss.reason);
+    put(&mut out, format_args!("\" {}\n", i128::from(loss.from) * 1_000_000));
+    out
 }
 
 fn fits(number: Decimal) -> bool {

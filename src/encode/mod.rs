@@ -22,6 +22,9 @@
 //! | `template` | what the owner's template says, a line a reading | if it asks | if it asks | if it asks | – |
 //! | `batch` | columns of differences, compressed ([`batch`]) | yes | yes | yes | (`epoch`, `seq`) |
 //!
+//! A loss ([`Loss`]) stands in a file as the encoding has room for it: an object, a line `linesman_gap`, a pack of names
+//! `gap.…`, two rows whose point is `gap` and `gap_end`. A template is asked for readings only. By MQTT it is an event.
+//!
 //! A point's name has no `.` in it, so `current_l2.bad` can't be another point.
 //!
 //! # To add one
@@ -34,10 +37,10 @@ mod line;
 mod senml;
 mod template;
 
-pub use json::Number;
+pub use json::{Loss, Number};
 pub use template::{Template, TemplateError};
 
-use crate::model::{DeviceInfo, PointInfo, Reading, Site};
+use crate::model::{DeviceInfo, PointInfo, Reading, Site, Timestamp};
 
 /// One reading and its number.
 #[derive(Debug, Clone, Copy)]
@@ -197,6 +200,19 @@ impl Encoding {
             }
         }
     }
+
+    /// The announcement of a loss in a file of this encoding, with its line end; `None` where nothing can say it.
+    pub fn gap(&self, now: Timestamp, loss: &Loss<'_>, site: &Site) -> Option<String> {
+        let object = || json::gap(now, loss, Some(site.gateway.as_str()));
+        match self {
+            Encoding::Json => Some(object() + "\n"),
+            Encoding::JsonArray => Some(format!("[{}]\n", object())),
+            Encoding::Line => Some(line::gap(loss, site)),
+            Encoding::Senml => Some(senml::gap(loss, site)),
+            Encoding::Csv => Some(csv::gap(loss, site)),
+            Encoding::Template(_) | Encoding::Batch(_) => None,
+        }
+    }
 }
 
 /// What stands before, between and behind the readings of a payload of text.
@@ -285,6 +301,7 @@ mod tests {
             ts: Timestamp(1_763_766_000_123),
             took: Duration::ZERO,
             clock_unsure: false,
+            boot: None,
             samples: samples.iter().map(sample).collect(),
         }
     }
@@ -308,6 +325,7 @@ mod tests {
             profile: "x".into(),
             vendor: "v".into(),
             model: "m".into(),
+            identity: None,
             every: Duration::from_secs(1),
             points: points.clone().into(),
         };
@@ -369,6 +387,38 @@ mod tests {
         }
         for encoding in all() {
             assert_eq!(encoding.encode(&[], &site, 1000).unwrap().taken, 0, "{}", encoding.row().word);
+        }
+    }
+
+    #[test]
+    fn a_loss_is_announced_in_the_shape_of_its_encoding() {
+        let known = Loss { from: 1000, to: 2500, count: Some(3), reason: "too old" };
+        let unknown = Loss { count: None, ..known };
+        let told = |encoding: &Encoding, loss| encoding.gap(Timestamp(9), loss, &site());
+        let object = json::gap(Timestamp(9), &known, Some("g"));
+        assert_eq!(told(&Encoding::Json, &known), Some(format!("{object}\n")));
+        assert_eq!(told(&Encoding::JsonArray, &known), Some(format!("[{object}]\n")));
+        assert_eq!(
+            told(&Encoding::Line, &known).unwrap(),
+            "linesman_gap,gateway=g count=3,to=2500,reason=\"too old\" 1000000000\n"
+        );
+        assert_eq!(
+            told(&Encoding::Line, &unknown).unwrap(),
+            "linesman_gap,gateway=g to=2500,reason=\"too old\" 1000000000\n"
+        );
+        assert_eq!(
+            told(&Encoding::Senml, &known).unwrap(),
+            "[{\"bn\":\"g/gap.\",\"bt\":1,\"n\":\"reason\",\"vs\":\"too old\"},{\"n\":\"lasted\",\"u\":\"s\",\"v\":1.5},\
+             {\"n\":\"count\",\"v\":3}]\n"
+        );
+        assert!(!told(&Encoding::Senml, &unknown).unwrap().contains("count"));
+        assert_eq!(
+            told(&Encoding::Csv, &known).unwrap(),
+            "1000,g,,gap,3,,too old,,,\r\n2500,g,,gap_end,,,too old,,,\r\n"
+        );
+        for encoding in all() {
+            let is_text = !matches!(encoding, Encoding::Template(_) | Encoding::Batch(_));
+            assert_eq!(told(&encoding, &unknown).is_some(), is_text, "{}", encoding.row().word);
         }
     }
 

@@ -4,8 +4,8 @@
 //! the registry does not know is converted to one that it does where a power of ten will do (bar → Pa), and else left
 //! out, which the format allows. The format knows no absence: a reason is a string value `point.bad` beside the others.
 
-use super::Points;
 use super::json::put;
+use super::{Loss, Points};
 use crate::model::{Decimal, PointInfo, Reading, Site, Value};
 
 /// Our unit, SenML's, and the power of ten between them.
@@ -74,12 +74,33 @@ pub(super) fn reading(out: &mut String, reading: &Reading, site: &Site) {
     }
 }
 
+/// A pack: why, for how long, and how many readings, if that is known. No device is named `gap.…`.
+pub(super) fn gap(loss: &Loss<'_>, site: &Site) -> String {
+    let (base, from) = (base(site), seconds(loss.from));
+    let (reason, lasted) = (serde_json::Value::from(loss.reason), seconds(loss.to.saturating_sub(loss.from)));
+    let mut out = format!("[{{\"bn\":\"{base}gap.\",\"bt\":{from},\"n\":\"reason\",\"vs\":{reason}}},");
+    put(&mut out, format_args!("{{\"n\":\"lasted\",\"u\":\"s\",\"v\":{lasted}}}"));
+    if let Some(count) = loss.count {
+        put(&mut out, format_args!(",{{\"n\":\"count\",\"v\":{count}}}"));
+    }
+    out + "]\n"
+}
+
 fn put_base(out: &mut String, reading: &Reading, site: &Site) {
+    let seconds = seconds(reading.ts.0);
+    put(out, format_args!("{{\"bn\":\"{}{}/\",\"bt\":{seconds},", base(site), reading.device));
+}
+
+/// What all names of this gateway begin with. A name begins with a letter or a digit (section 4.5.1); a gateway's may
+/// begin with - or _.
+fn base(site: &Site) -> String {
     let gateway = site.gateway.as_str();
-    // A name begins with a letter or a digit (section 4.5.1); a gateway's may begin with - or _.
     let before = if gateway.starts_with(|c: char| c.is_ascii_alphanumeric()) { "" } else { "linesman:" };
-    let seconds = Decimal::new(i128::from(reading.ts.0), -3);
-    put(out, format_args!("{{\"bn\":\"{before}{gateway}/{}/\",\"bt\":{seconds},", reading.device));
+    format!("{before}{gateway}/")
+}
+
+fn seconds(millis: i64) -> Decimal {
+    Decimal::new(i128::from(millis), -3)
 }
 
 fn converted(point: Option<&PointInfo>, number: Decimal) -> (Option<&'static str>, Decimal) {

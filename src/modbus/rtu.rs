@@ -92,6 +92,12 @@ impl Pace {
         Pace { baud: self.baud, bits: (self.bits - 8) + data_bits as u32 }
     }
 
+    /// The same characters at another speed.
+    #[must_use]
+    pub const fn at_baud(self, baud: u32) -> Pace {
+        Pace { baud: if baud == 0 { 1 } else { baud }, bits: self.bits }
+    }
+
     pub const fn baud(self) -> u32 {
         self.baud
     }

@@ -76,6 +76,11 @@ pub enum EventKind {
     LineUp,
     DeviceLost,
     DeviceFound,
+    /// Another meter than the one that was known answers; its values are held.
+    OtherMeter,
+    /// Another meter has taken the place of the one that was known.
+    MeterExchanged,
+    CounterReset,
     /// A finding began.
     Begins(FindingKind),
     /// A finding is over.

@@ -29,6 +29,12 @@ pub enum Bad {
     NotYet,
     /// Two devices answered under one unit id, and not the same.
     TwoAnswers,
+    /// Another point that scales, signs or completes this one, or names its unit, is bad or missing.
+    Factor,
+    /// The meter says that its sensor is missing, broken or short.
+    SensorFault,
+    /// A counter that only rises is below what it was; not believed unless it stays there.
+    CounterFell,
 }
 
 impl Bad {
@@ -47,6 +53,9 @@ impl Bad {
             Bad::Stale => "stale".into(),
             Bad::NotYet => "not-yet".into(),
             Bad::TwoAnswers => "two-answers".into(),
+            Bad::Factor => "factor".into(),
+            Bad::SensorFault => "sensor-fault".into(),
+            Bad::CounterFell => "counter-fell".into(),
         }
     }
 }

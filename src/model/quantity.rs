@@ -296,6 +296,37 @@ impl Quantity {
     }
 }
 
+impl Conversion {
+    /// The way back: `value = canonical × ratio + offset`.
+    pub fn back(&self) -> Option<Conversion> {
+        let ratio = Ratio::new(self.ratio.denominator(), self.ratio.numerator()).ok()?;
+        let offset = Decimal::ZERO.checked_sub(self.offset).ok()?.scaled(ratio).ok()?;
+        // Of 160/9 eighteen digits were kept; the way back is 32 again.
+        let offset = if self.exact { offset } else { offset.rounded_to(Decimal::new(1, -9)).ok()? };
+        Some(Conversion { ratio, offset, exact: has_decimal(ratio) })
+    }
+
+    /// This one, then another.
+    pub fn then(&self, next: &Conversion) -> Option<Conversion> {
+        Some(Conversion {
+            ratio: self.ratio.checked_mul(next.ratio).ok()?,
+            offset: next.apply(self.offset)?,
+            exact: self.exact && next.exact,
+        })
+    }
+
+    pub fn apply(&self, value: Decimal) -> Option<Decimal> {
+        value.scaled(self.ratio).ok()?.checked_add(self.offset).ok()
+    }
+}
+
+impl Quantity {
+    /// The sign of a unit, as it leaves, however people spell it.
+    pub fn sign_of(&self, spelled: &str) -> Option<&'static str> {
+        self.family.iter().find(|unit| unit.is(spelled)).map(|unit| unit.sign)
+    }
+}
+
 impl Unit {
     fn is(&self, spelled: &str) -> bool {
         let wanted = plain(spelled);

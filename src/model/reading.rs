@@ -1,6 +1,6 @@
 //! A reading: one scan of one device in engineering units.
 
-use super::{Bad, Decimal, Name, Timestamp};
+use super::{Bad, BootStamp, Decimal, Name, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub struct Reading {
     pub took: Duration,
     /// The wall clock was not known to be right when the reading was taken.
     pub clock_unsure: bool,
+    /// Then the same moment by the clock that was right: with it `ts` can be set right later.
+    pub boot: Option<BootStamp>,
     /// The points that were due, in profile order.
     pub samples: Vec<(Name, Sample)>,
 }

@@ -22,6 +22,8 @@ pub struct DeviceInfo {
     pub profile: String,
     pub vendor: String,
     pub model: String,
+    /// The meter's serial number, once it has said one.
+    pub identity: Option<String>,
     /// The shortest period of any of its points; zero for `every: continuous`.
     pub every: Duration,
     /// Shared by all devices of a profile: a large site has thousands of them.
@@ -42,6 +44,18 @@ pub struct PointInfo {
     pub range: Option<(super::Decimal, super::Decimal)>,
     /// A counter that only rises.
     pub index: bool,
+}
+
+/// What happens when another meter answers under a device's unit id than the one that was known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum IdentityRule {
+    /// Its values are held until the owner has accepted it.
+    #[default]
+    Hold,
+    /// It is accepted at once, with an event.
+    Accept,
+    /// Only the meter with this serial number is meant.
+    Is(String),
 }
 
 impl Site {

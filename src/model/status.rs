@@ -119,4 +119,15 @@ pub struct UpstreamStatus {
     pub dropped: BTreeMap<String, u64>,
     pub last_delivery: Option<Timestamp>,
     pub reconnects: u64,
+    /// Rises at least once a second while a session turns; stays 0 where there are no sessions.
+    pub heartbeat: u64,
+}
+
+/// What is known of the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClockStatus {
+    /// It is known to be right, or believed where nobody can tell.
+    pub known: bool,
+    /// What to add to the lines' stamps, which never step, for the best UTC that is known now.
+    pub shift_ms: i64,
 }

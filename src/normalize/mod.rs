@@ -1,88 +1,79 @@
-//! Octets + profile → reading: a pure function.
+//! Octets + profile → reading.
 //!
 //! # Promises
 //! - Exact: what leaves is the decimal that the register holds, scaled by an exact ratio and, where the
 //!   profile gives a `resolution`, rounded to it. No floating-point arithmetic is done on the way; an
 //!   `f32` becomes the shortest decimal that reads back as the same `f32`.
-//! - A bad point has a reason: a sentinel or a not-a-number is `invalid`; outside the profile's `range`,
-//!   or a code its `enum` does not list, is `out-of-range`; digits that are no BCD are `garbled`.
+//! - A bad point has a reason: a not-a-number is `invalid`, a sentinel what the profile says it stands for;
+//!   outside the profile's `range`, or a code its `enum` does not list, is `out-of-range`; digits that are no
+//!   BCD are `garbled`; a value whose factor, sign, unit or second part is bad or missing is `factor`.
+//! - A value and what scales it are of one scan, or the factor is the last answer of the same meter: what was
+//!   known of a device is forgotten with the first scan that nothing answered, and with a failed answer.
+//! - A counter never steps down: rollover and reset are understood (`counter`), and where the profile wants a
+//!   total it goes on over both, and over the exchange of a meter.
+//! - Where a meter says its serial number, values of another one are held with the reason `identity` until the
+//!   owner has accepted it; after a silence also until it has been said again (`meters`).
 //! - No octets and no profile make it panic.
+//!
+//! # Order
+//! `raw` → its sign (`negative_from`) → × `scale` × `scale_by` → `sign_by` → + `offset` → the canonical unit →
+//! + `plus` → `resolution` → `range`.
 
+mod counter;
+mod date;
 mod decode;
+mod meters;
+mod value;
+
+pub use meters::{Kept, KeptDevice, News, Normalizer};
 
 use crate::bus::{Field, Scan};
-use crate::model::{Bad, Decimal, Reading, Sample, Value};
-use crate::profile::{Format, Point, Sentinel};
-use decode::Raw;
+use crate::model::{Bad, Reading, Sample};
+use crate::profile::{Point, Profile};
+use std::collections::BTreeMap;
+use value::Others;
 
-/// The reading of a scan.
+/// The reading of a scan that is all there is: what a point needs has to be in it.
 pub fn reading(scan: &Scan, clock_unsure: bool) -> Reading {
+    read(scan, None, clock_unsure)
+}
+
+/// One point's value from its octets as they stood on the wire; what needs other points is `factor`.
+pub fn sample(point: &Point, octets: &[u8]) -> Sample {
+    if !point.stands_alone() {
+        return Err(Bad::Factor);
+    }
+    Others { profile: &Profile::default(), scan: &[], known: None }.sample(point, octets)
+}
+
+/// The samples of a profile's points, where these are all the octets there are.
+pub fn samples(profile: &Profile, fields: &[Field]) -> Vec<(usize, Sample)> {
+    let others = Others { profile, scan: fields, known: None };
+    let sample = |field: &Field| {
+        let point = profile.points.get(field.point)?;
+        let octets = field.octets.as_ref().map_err(|bad| *bad);
+        Some((field.point, octets.and_then(|octets| others.sample(point, octets))))
+    };
+    fields.iter().filter_map(sample).collect()
+}
+
+fn read(scan: &Scan, known: Option<&BTreeMap<usize, Vec<u8>>>, clock_unsure: bool) -> Reading {
+    let others = Others { profile: &scan.profile, scan: &scan.fields, known };
     let named = |field: &Field| {
         let point = scan.profile.points.get(field.point)?;
         let sample = match &field.octets {
-            Ok(octets) => sample(point, octets),
+            Ok(octets) => others.sample(point, octets),
             Err(bad) => Err(*bad),
         };
-        Some((point.name.clone(), sample))
+        if point.internal && sample.is_ok() { None } else { Some((point.name.clone(), sample)) }
     };
     Reading {
         device: scan.device.clone(),
         ts: scan.ts,
         took: scan.took,
         clock_unsure,
+        boot: None,
         samples: scan.fields.iter().filter_map(named).collect(),
-    }
-}
-
-/// One point's value from its octets as they stood on the wire.
-pub fn sample(point: &Point, octets: &[u8]) -> Sample {
-    match decode::raw(point, octets)? {
-        Raw::Text(text) => Ok(Value::Text(text.into())),
-        Raw::NotFinite => Err(Bad::Invalid),
-        Raw::Float { bits, value } => {
-            if is_sentinel(point, bits) {
-                return Err(Bad::Invalid);
-            }
-            number(point, value)
-        }
-        Raw::Integer { bits, value } => {
-            if is_sentinel(point, bits) {
-                return Err(Bad::Invalid);
-            }
-            if let Some(bit) = point.bit {
-                return Ok(Value::Bool(bits.checked_shr(u32::from(bit)).unwrap_or(0) & 1 == 1));
-            }
-            if !point.words.is_empty() {
-                return word(point, bits);
-            }
-            if point.format == Format::Bool {
-                return Ok(Value::Bool(bits != 0));
-            }
-            number(point, Decimal::new(value, 0))
-        }
-    }
-}
-
-fn is_sentinel(point: &Point, bits: u64) -> bool {
-    point.invalid.contains(&Sentinel::Bits(bits))
-}
-
-fn word(point: &Point, code: u64) -> Sample {
-    let word = point.words.iter().find(|(listed, _)| *listed == code);
-    word.map(|(_, word)| Value::Text(word.clone())).ok_or(Bad::OutOfRange)
-}
-
-fn number(point: &Point, raw: Decimal) -> Sample {
-    let scaled = raw.scaled(point.scale).and_then(|value| value.checked_add(point.offset));
-    let value = scaled.and_then(|value| match point.resolution {
-        Some(step) => value.rounded_to(step),
-        None => Ok(value),
-    });
-    // What no decimal can hold is far outside anything a meter measures.
-    let value = value.map_err(|_| Bad::OutOfRange)?;
-    match point.range {
-        Some((least, most)) if value < least || value > most => Err(Bad::OutOfRange),
-        Some(_) | None => Ok(Value::Number(value)),
     }
 }
 

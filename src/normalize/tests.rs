@@ -1,33 +1,13 @@
 //! Every format and order against an encoder that is not the decoder turned round.
 
 use super::*;
-use crate::model::Ratio;
-use crate::profile::{Order, Table};
+use crate::model::{Bad, Decimal, IdentityRule, Value};
+use crate::profile::{self, DateForm, Format, Order, Sentinel, Table};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn point(format: Format) -> Point {
-    Point {
-        name: "p".parse().unwrap(),
-        table: Table::HoldingRegister,
-        address: 0,
-        format,
-        word_order: Order::Big,
-        byte_order: Order::Big,
-        scale: Ratio::ONE,
-        offset: Decimal::ZERO,
-        resolution: None,
-        quantity: "other".to_owned(),
-        unit: String::new(),
-        phase: None,
-        direction: None,
-        range: None,
-        invalid: Vec::new(),
-        words: Vec::new(),
-        bit: None,
-        index: false,
-        every: None,
-        unverified: false,
-    }
+    Point::new("p".parse().unwrap(), Table::HoldingRegister, 0, format)
 }
 
 fn d(text: &str) -> Sample {
@@ -85,7 +65,7 @@ fn scale_offset_resolution_and_range_apply_in_this_order() {
 fn a_sentinel_is_raw_bits_before_scale_and_sign() {
     let mut p = point(Format::S16);
     p.scale = "0.1".parse().unwrap();
-    p.invalid = vec![Sentinel::Bits(0x8000)];
+    p.invalid = vec![(Sentinel::Bits(0x8000), Bad::Invalid)];
     assert_eq!(sample(&p, &[0x80, 0]), Err(Bad::Invalid));
     assert_eq!(sample(&p, &[0x80, 1]), d("-3276.7"));
 }
@@ -109,6 +89,129 @@ fn words_bits_and_coils() {
 #[test]
 fn a_meters_text_carries_no_commands() {
     assert_eq!(sample(&point(Format::Text(3)), b"\x1b[2JA "), Ok(Value::Text("[2JA".into())));
+}
+
+/// A meter of holding registers in a row, and what each point of its profile says of them.
+fn read_all(points: &str, registers: &[u16]) -> BTreeMap<String, String> {
+    let text = format!(
+        "profile: 1\nvendor: A\nmodel: B\nkind: other\nparameters: {{ ct: {{ default: 40 }} }}\npoints:\n{points}"
+    );
+    let profile = profile::parse("p", "p.yaml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    let octets = |point: &Point| {
+        let from = usize::from(point.address);
+        let registers = registers.get(from..from + usize::from(point.format.count()));
+        registers.map(|some| some.iter().flat_map(|r| r.to_be_bytes()).collect()).ok_or(Bad::NoReply)
+    };
+    let fields =
+        profile.points.iter().enumerate().map(|(n, point)| Field { point: n, octets: octets(point) });
+    let scan = scan(Arc::new(profile.clone()), fields.collect());
+    let said = |sample: Sample| match sample {
+        Ok(Value::Number(number)) => number.to_string(),
+        Ok(Value::Bool(flag)) => flag.to_string(),
+        Ok(Value::Text(text)) => text.to_string(),
+        Err(bad) => bad.word().into_owned(),
+    };
+    reading(&scan, false).samples.into_iter().map(|(name, sample)| (name.to_string(), said(sample))).collect()
+}
+
+fn scan(profile: Arc<Profile>, fields: Vec<Field>) -> Scan {
+    let device = "d".parse().unwrap();
+    Scan { device, profile, ts: crate::model::Timestamp(0), took: std::time::Duration::ZERO, fields }
+}
+
+#[test]
+fn a_value_is_scaled_by_a_register_a_parameter_or_several() {
+    let points = "  sf: { holding: 0, type: s16, internal: true, invalid: [0x8000] }
+  dec: { holding: 1, type: u16 }
+  vt: { holding: 2, type: u16, scale: 0.1 }
+  by_sf: { holding: 3, type: s16, scale_by: { point: sf, as: exponent } }
+  by_decimals: { holding: 4, type: s16, scale_by: { point: dec, as: decimals } }
+  by_ct: { holding: 5, type: s16, scale_by: ct }
+  by_all: { holding: 6, type: s16, scale: 0.5, scale_by: [ct, vt, { point: sf, as: exponent }], offset: 1 }
+  divided: { holding: 7, type: s16, scale_by: { point: vt, as: divisor } }
+";
+    let said = read_all(points, &[0xFFFE, 3, 110, 1234, 1234, 1234, 1234, 1234]);
+    assert_eq!(said.get("sf"), None, "an internal point is none of the reading's");
+    assert_eq!(said["by_sf"], "12.34");
+    assert_eq!(said["by_decimals"], "1.234");
+    assert_eq!(said["by_ct"], "49360");
+    assert_eq!(said["by_all"], "2715.8", "1234 x 0.5 x 40 x 11 / 100 + 1");
+    assert_eq!(said["divided"], "112.181818181818182");
+    let said = read_all(points, &[0x8000, 3, 0, 1234, 1234, 1234, 1234, 1234]);
+    assert_eq!(said["sf"], "invalid", "a bad internal point is told");
+    assert_eq!(
+        [&said["by_sf"], &said["by_all"], &said["divided"]],
+        ["factor"; 3],
+        "no value without its factor"
+    );
+    assert_eq!(said["by_ct"], "49360");
+    let said = read_all(points, &[31, 3, 110, 1234, 1234, 1234, 1234, 1234]);
+    assert_eq!(said["by_sf"], "factor", "ten to the power of 31 is no scale");
+}
+
+#[test]
+fn another_register_gives_the_sign_the_unit_and_the_fraction() {
+    let points = "  way: { holding: 0, type: u16, internal: true }
+  code: { holding: 1, type: u16, enum: { 0: Pa, 1: kPa } }
+  plain: { holding: 2, type: u16, sign_by: way }
+  listed: { holding: 3, type: u16, sign_by: { point: way, negative: [2] } }
+  pressure: { holding: 4, type: u16, quantity: pressure, unit_by: { point: code, units: { 0: Pa, 1: kPa, 7: mmH2O } } }
+  fraction: { holding: 6, type: u16, scale: 0.0001, internal: true }
+  sum: { holding: 5, type: u16, plus: fraction }
+";
+    let said = read_all(points, &[1, 1, 250, 250, 250, 250, 5]);
+    let of = |said: &BTreeMap<String, String>| {
+        ["plain", "listed", "pressure", "sum"].map(|name| said[name].clone())
+    };
+    assert_eq!(of(&said), ["-250", "250", "2.5", "250.0005"]);
+    assert_eq!(of(&read_all(points, &[2, 0, 250, 250, 250, 250, 5])), ["-250", "-250", "0.0025", "250.0005"]);
+    let said = read_all(points, &[0, 7, 1000, 1000, 1000, 1000]);
+    assert_eq!(said["code"], "out-of-range");
+    assert_eq!(
+        of(&said),
+        ["1000", "1000", "0.0980665", "factor"],
+        "the unit is known though the word is not"
+    );
+    assert_eq!(read_all(points, &[0, 9, 1000, 1000, 1000])["pressure"], "factor");
+}
+
+#[test]
+fn flags_of_one_register_are_points_of_their_own() {
+    let said = read_all("  alarm: { holding: 0, bits: { 0: voltage, 15: phase_lost } }\n", &[0x8000]);
+    assert_eq!(said["alarm_voltage"], "false");
+    assert_eq!(said["alarm_phase_lost"], "true");
+}
+
+#[test]
+fn a_rare_factor_is_remembered_until_it_fails_or_the_device_is_silent() {
+    let text = "profile: 1\nvendor: A\nmodel: B\nkind: other\npoints:
+  ct: { holding: 0, type: u16 }
+  way: { holding: 1, type: u16 }
+  i: { holding: 2, type: u16, scale_by: ct }
+  p: { holding: 3, type: u16, scale_by: ct, sign_by: way }
+";
+    let profile = Arc::new(profile::parse("p", "p.yaml", text).unwrap());
+    let mut normalizer = Normalizer::default();
+    let mut i_of = |fields: &[(usize, Result<u16, Bad>)]| {
+        let field = |(point, value): &(usize, Result<u16, Bad>)| Field {
+            point: *point,
+            octets: value.map(|v| v.to_be_bytes().to_vec()),
+        };
+        let scan = scan(Arc::clone(&profile), fields.iter().map(field).collect());
+        let samples = normalizer.reading(&scan, &IdentityRule::Hold, false).0.samples;
+        samples
+            .into_iter()
+            .filter(|(name, _)| matches!(name.as_str(), "i" | "p"))
+            .map(|(_, sample)| sample)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(i_of(&[(2, Ok(7))]), [Err(Bad::Factor)], "nothing is known yet");
+    assert_eq!(i_of(&[(0, Ok(10)), (1, Ok(1)), (2, Ok(7)), (3, Ok(7))]), [d("70"), d("-70")]);
+    assert_eq!(i_of(&[(2, Ok(8)), (3, Ok(8))]), [d("80"), Err(Bad::Factor)], "a sign is never an old one");
+    assert_eq!(i_of(&[(0, Err(Bad::Garbled)), (2, Ok(8))]), [Err(Bad::Factor)], "what failed is forgotten");
+    assert_eq!(i_of(&[(0, Ok(10)), (2, Ok(8))]), [d("80")]);
+    assert_eq!(i_of(&[(2, Err(Bad::NoReply))]), [Err(Bad::NoReply)]);
+    assert_eq!(i_of(&[(2, Ok(8))]), [Err(Bad::Factor)], "who is back may be another meter");
 }
 
 /// Registers of a number given high octet first, by hand: not what the decoder does, in reverse.
@@ -150,10 +253,100 @@ proptest! {
     }
 
     #[test]
-    fn no_octets_make_it_panic(octets in proptest::collection::vec(any::<u8>(), 0..20), which in 0usize..13, bit in proptest::option::of(0u8..200)) {
-        let formats = [Format::Bool, Format::U16, Format::S16, Format::U32, Format::S32, Format::U64, Format::S64,
+    fn no_octets_make_it_panic(octets in proptest::collection::vec(any::<u8>(), 0..20), which in 0usize..22, bit in proptest::option::of(0u8..200)) {
+        let formats = [Format::IskraT5, Format::IskraT6, Format::IskraT7, Format::Bcd64, Format::Date(DateForm::Unix),
+            Format::Date(DateForm::Iec), Format::Date(DateForm::Cp56), Format::Date(DateForm::Bcd), Format::Date(DateForm::Fields),
+            Format::Bool, Format::U16, Format::S16, Format::U32, Format::S32, Format::U64, Format::S64,
             Format::F32, Format::F64, Format::Bcd16, Format::Bcd32, Format::Text(4), Format::Bits];
         let p = Point { bit, scale: "1/3".parse().unwrap(), resolution: Some("0.001".parse().unwrap()), ..point(formats[which]) };
         let _ = sample(&p, &octets);
     }
+}
+
+/// A meter with a serial number and a counter, scan by scan; what was said, and what is worth an event.
+struct Watched {
+    profile: Arc<Profile>,
+    normalizer: Normalizer,
+}
+
+impl Watched {
+    fn new() -> Watched {
+        let text = "profile: 1\nvendor: A\nmodel: B\nkind: other\npoints:
+  serial_number: { holding: 0, type: u16 }
+  e: { holding: 1, type: u16, index: true, total: true }
+";
+        let profile = Arc::new(profile::parse("p", "p.yaml", text).unwrap());
+        Watched { profile, normalizer: Normalizer::default() }
+    }
+
+    fn scan(&mut self, rule: &IdentityRule, registers: [Option<u16>; 2]) -> (Vec<String>, Vec<News>) {
+        let octets = |r: Option<u16>| r.map(|r| r.to_be_bytes().to_vec()).ok_or(Bad::NoReply);
+        let field = |(point, r): (usize, &Option<u16>)| Field { point, octets: octets(*r) };
+        let fields =
+            registers.iter().enumerate().filter(|(n, r)| *n == 1 || r.is_some()).map(field).collect();
+        let (reading, news) = self.normalizer.reading(&scan(Arc::clone(&self.profile), fields), rule, false);
+        let said = reading.samples.iter().filter(|(name, _)| name.as_str() != "serial_number");
+        let said = said.map(|(_, sample)| match sample {
+            Ok(Value::Number(number)) => number.to_string(),
+            other => other.as_ref().err().unwrap().word().into_owned(),
+        });
+        (said.collect(), news)
+    }
+}
+
+#[test]
+fn values_of_another_meter_are_held_until_the_owner_accepts_it_and_the_total_goes_on() {
+    let mut meter = Watched::new();
+    let hold = IdentityRule::Hold;
+    assert_eq!(meter.scan(&hold, [Some(7), Some(100)]).0, ["100", "100"]);
+    assert_eq!(
+        meter.scan(&hold, [None, Some(110)]).0,
+        ["110", "110"],
+        "seen once, it is the same until it is silent"
+    );
+    meter.scan(&hold, [None, None]);
+    assert_eq!(
+        meter.scan(&hold, [None, Some(3)]).0,
+        ["identity", "identity"],
+        "who is back has not said who it is"
+    );
+    let (said, news) = meter.scan(&hold, [Some(8), Some(3)]);
+    assert_eq!(said, ["identity"; 2]);
+    assert_eq!(news, [News::Exchanged { from: "7".into(), to: "8".into(), accepted: false }]);
+    assert_eq!(meter.scan(&hold, [Some(8), Some(3)]), (vec!["identity".into(); 2], vec![]), "told once");
+    let (said, news) = meter.scan(&IdentityRule::Is("8".into()), [Some(8), Some(4)]);
+    assert_eq!(said, ["4", "110"], "the total goes on where it was");
+    assert_eq!(news, [News::Exchanged { from: "7".into(), to: "8".into(), accepted: true }]);
+    assert_eq!(meter.scan(&hold, [Some(8), Some(6)]).0, ["6", "112"]);
+    let (said, _) = meter.scan(&IdentityRule::Accept, [Some(9), Some(1000)]);
+    assert_eq!(said, ["1000", "112"]);
+}
+
+#[test]
+fn a_restart_forgets_neither_who_it_is_nor_the_total() {
+    let mut meter = Watched::new();
+    meter.scan(&IdentityRule::Hold, [Some(7), Some(65_530)]);
+    let text = serde_json::to_string(&meter.normalizer.kept()).unwrap();
+    meter.normalizer = Normalizer::remembering(&serde_json::from_str(&text).unwrap());
+    assert_eq!(meter.scan(&IdentityRule::Hold, [None, Some(5)]).0, ["identity"; 2]);
+    assert_eq!(
+        meter.scan(&IdentityRule::Hold, [Some(7), Some(5)]).0,
+        ["5", "65541"],
+        "it rolled over meanwhile"
+    );
+    meter.normalizer = Normalizer::remembering(&serde_json::from_str(&text).unwrap());
+    assert_eq!(meter.scan(&IdentityRule::Hold, [Some(8), Some(5)]).0, ["identity"; 2]);
+}
+
+#[test]
+fn a_counter_that_falls_is_bad_and_one_that_was_reset_is_told() {
+    let mut meter = Watched::new();
+    let hold = IdentityRule::Hold;
+    meter.scan(&hold, [Some(7), Some(500)]);
+    assert_eq!(meter.scan(&hold, [Some(7), Some(0)]).0, ["counter-fell"; 2]);
+    assert_eq!(meter.scan(&hold, [Some(7), Some(501)]).0, ["501", "501"]);
+    meter.scan(&hold, [Some(7), Some(0)]);
+    let (said, news) = meter.scan(&hold, [Some(7), Some(2)]);
+    assert_eq!(said, ["2", "503"]);
+    assert!(matches!(&news[..], [News::CounterReset { .. }]), "{news:?}");
 }

@@ -2,26 +2,47 @@
 
 use super::yaml::{Problem, Problems, nearest, node};
 use super::{Profile, parse};
-use include_dir::{Dir, include_dir};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-static LIBRARY: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/profiles");
+/// A file of `profiles/`, packed by `build.rs`.
+struct Packed {
+    file: &'static str,
+    octets: &'static [u8],
+    /// Once somebody has asked for it.
+    text: OnceLock<String>,
+}
+
+include!(concat!(env!("OUT_DIR"), "/library.rs"));
+
+/// No file of the library is longer; a test unpacks them all.
+const LONGEST: usize = 1 << 20;
 
 /// The owner's own profiles; they win over built-in ones of the same name.
 pub const OWN_FOLDER: &str = "/etc/linesman/profiles";
 
 /// The names of the built-in profiles, in alphabetical order.
 pub fn builtin() -> impl Iterator<Item = &'static str> {
-    let mut names: Vec<&str> =
-        LIBRARY.files().filter_map(|file| file.path().to_str()?.strip_suffix(".yaml")).collect();
-    names.sort_unstable();
-    names.into_iter()
+    LIBRARY.iter().filter_map(|packed| packed.file.strip_suffix(".yaml"))
 }
 
 /// The text of a built-in profile.
 pub fn builtin_text(name: &str) -> Option<&'static str> {
-    LIBRARY.get_file(format!("{name}.yaml"))?.contents_utf8()
+    unpacked(LIBRARY.iter().find(|packed| packed.file.strip_suffix(".yaml") == Some(name))?)
+}
+
+/// The page about profiles.
+pub fn readme() -> &'static str {
+    LIBRARY.iter().find(|packed| packed.file == "README.md").and_then(unpacked).unwrap_or_default()
+}
+
+fn unpacked(packed: &'static Packed) -> Option<&'static str> {
+    if let Some(text) = packed.text.get() {
+        return Some(text);
+    }
+    let octets = miniz_oxide::inflate::decompress_to_vec_with_limit(packed.octets, LONGEST).ok()?;
+    let text = String::from_utf8(octets).ok()?;
+    Some(packed.text.get_or_init(|| text))
 }
 
 /// A path (with `/`, or ending in `.yaml`) or a name.

@@ -15,17 +15,24 @@
 //! file in `profiles/`; the format is described there.
 
 mod address;
+mod derived;
 pub mod format;
+pub mod glossary;
 pub mod library;
+mod links;
+mod octets;
 mod point;
 mod read;
+mod units;
 pub mod yaml;
 
+pub use derived::{BitField, Factor, How, Needs, Operand, Parameter, SignBy, UnitBy, Write};
 pub use library::{OWN_FOLDER, builtin, builtin_text, find, is_path, locate};
 pub use read::{notation, parity, parse};
+pub use units::Units;
 pub use yaml::{Problem, Problems};
 
-use crate::model::{Decimal, Name, Ratio};
+use crate::model::{Bad, Decimal, Name, Ratio};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,13 +91,37 @@ pub enum Format {
     S64,
     F32,
     F64,
-    /// Four, or eight, decimal digits of four bits each.
+    /// Four, eight or sixteen decimal digits of four bits each.
     Bcd16,
     Bcd32,
+    Bcd64,
+    /// Iskra's numbers: a signed decimal exponent in the high octet and a mantissa of 24 bits, unsigned …
+    IskraT5,
+    /// … or signed.
+    IskraT6,
+    /// Iskra's power factor: four decimals in the low register, 0xFF in the highest octet for export.
+    IskraT7,
+    Date(DateForm),
     /// So many registers of text, two octets each, padded with NUL or blanks.
     Text(u16),
     /// A bit field of sixteen bits.
     Bits,
+}
+
+/// How a date and time of day is written; without a time zone but for [`DateForm::Unix`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DateForm {
+    /// Seconds since 1970 in 32 bits.
+    Unix,
+    /// Four registers: year; month, weekday, day; hour, minute; milliseconds. What IEC 870-5-4 calls CP56Time2a,
+    /// as Schneider's meters write it (TI081).
+    Iec,
+    /// CP56Time2a as IEC 60870-5-101 has it, octet by octet, the low octet of the milliseconds first.
+    Cp56,
+    /// Three registers of two decimal digits an octet: year, month, day, hour, minute, second.
+    Bcd,
+    /// A register each: year, month, day, hour, minute, second.
+    Fields,
 }
 
 impl Format {
@@ -108,6 +139,15 @@ impl Format {
             Format::F64 => "f64".into(),
             Format::Bcd16 => "bcd16".into(),
             Format::Bcd32 => "bcd32".into(),
+            Format::Bcd64 => "bcd64".into(),
+            Format::IskraT5 => "iskra-t5".into(),
+            Format::IskraT6 => "iskra-t6".into(),
+            Format::IskraT7 => "iskra-t7".into(),
+            Format::Date(DateForm::Unix) => "date-unix".into(),
+            Format::Date(DateForm::Iec) => "date-iec".into(),
+            Format::Date(DateForm::Cp56) => "date-cp56".into(),
+            Format::Date(DateForm::Bcd) => "date-bcd".into(),
+            Format::Date(DateForm::Fields) => "date-fields".into(),
             Format::Text(registers) => format!("string:{registers}").into(),
             Format::Bits => "bits".into(),
         }
@@ -118,7 +158,11 @@ impl Format {
         match self {
             Format::Bool | Format::U16 | Format::S16 | Format::Bcd16 | Format::Bits => 1,
             Format::U32 | Format::S32 | Format::F32 | Format::Bcd32 => 2,
-            Format::U64 | Format::S64 | Format::F64 => 4,
+            Format::IskraT5 | Format::IskraT6 | Format::IskraT7 | Format::Date(DateForm::Unix) => 2,
+            Format::Date(DateForm::Bcd) => 3,
+            Format::U64 | Format::S64 | Format::F64 | Format::Bcd64 => 4,
+            Format::Date(DateForm::Iec | DateForm::Cp56) => 4,
+            Format::Date(DateForm::Fields) => 6,
             Format::Text(registers) => registers,
         }
     }
@@ -166,16 +210,71 @@ pub struct Point {
     pub direction: Option<String>,
     /// What the meter can measure, in the canonical unit; outside is `out-of-range`.
     pub range: Option<(Decimal, Decimal)>,
-    pub invalid: Vec<Sentinel>,
+    /// Raw values that are none, and the reason they stand for.
+    pub invalid: Vec<(Sentinel, Bad)>,
     /// Raw code to word; a code not listed is `out-of-range`.
     pub words: Vec<(u64, Arc<str>)>,
-    /// One bit of a register, as a flag.
+    /// One bit of the raw value, as a flag.
     pub bit: Option<u8>,
+    /// Some bits of the raw value, as a number or a code.
+    pub bits: Option<BitField>,
+    /// Raw values from this one on are negative: -(raw - this).
+    pub negative_from: Option<u64>,
+    pub scale_by: Vec<Factor>,
+    pub sign_by: Option<SignBy>,
+    pub unit_by: Option<UnitBy>,
+    /// Points whose values are added, by index.
+    pub plus: Vec<usize>,
     pub index: bool,
+    /// Where the counter begins again, in the canonical unit; the span of its type where nothing is said.
+    pub rollover: Option<Decimal>,
+    /// A total that goes on over rollover and reset stands beside the counter.
+    pub total: bool,
+    /// Read for other points only: no part of a reading, unless it is bad.
+    pub internal: bool,
+    pub write: Option<Write>,
     /// The profile's own wish; the configuration's device wins over it.
     pub every: Option<Every>,
     /// Not confirmed by a second source.
     pub unverified: bool,
+}
+
+impl Point {
+    /// A register as it is: nothing is scaled, nothing is known of it.
+    pub fn new(name: Name, table: Table, address: u16, format: Format) -> Point {
+        Point {
+            name,
+            table,
+            address,
+            format,
+            word_order: Order::Big,
+            byte_order: Order::Big,
+            scale: Ratio::ONE,
+            offset: Decimal::ZERO,
+            resolution: None,
+            quantity: "other".to_owned(),
+            unit: String::new(),
+            phase: None,
+            direction: None,
+            range: None,
+            invalid: Vec::new(),
+            words: Vec::new(),
+            bit: None,
+            bits: None,
+            negative_from: None,
+            scale_by: Vec::new(),
+            sign_by: None,
+            unit_by: None,
+            plus: Vec::new(),
+            index: false,
+            rollover: None,
+            total: false,
+            internal: false,
+            write: None,
+            every: None,
+            unverified: false,
+        }
+    }
 }
 
 /// Serial settings as they leave the factory.
@@ -221,7 +320,7 @@ pub struct Fingerprint {
 }
 
 /// What one meter model offers.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Profile {
     /// The file's name without `.yaml`.
     pub name: String,
@@ -233,6 +332,9 @@ pub struct Profile {
     pub unit_id: Option<u8>,
     pub habits: Habits,
     pub identify: Vec<Fingerprint>,
+    pub parameters: Vec<Parameter>,
+    /// The point that tells one meter of this model from another.
+    pub identity: Option<usize>,
     /// In the file's order.
     pub points: Vec<Point>,
 }

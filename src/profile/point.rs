@@ -2,40 +2,70 @@
 
 use super::address;
 use super::format;
+use super::octets::{self, Pick};
 use super::read::{given_orders, scalar_of, text, whole};
 use super::yaml::{Entry, Node, Place, Report, nearest, scalar};
-use super::{Format, Order, Point, Sentinel, Table};
+use super::{DateForm, Format, Order, Point, Table, Write};
 use crate::model::quantity::{self, Conversion, Quantity};
 use crate::model::{Decimal, Name, Ratio};
-use std::sync::Arc;
 
 /// What a flag, a text or a code has no use for.
-const NUMBERS_ONLY: &[&str] = &["scale", "offset", "resolution", "range", "index"];
+const NUMBERS_ONLY: &[&str] = &[
+    "scale",
+    "scale_by",
+    "sign_by",
+    "unit_by",
+    "plus",
+    "negative_from",
+    "offset",
+    "resolution",
+    "range",
+    "index",
+    "rollover",
+    "total",
+];
 
-/// The point of one entry; `None` where the walk or this function has reported why not.
-pub(super) fn build(entry: &Entry, orders: (Order, Order), report: &mut Report<'_>) -> Option<Point> {
-    let node = &entry.value;
-    let name: Name = entry.key.parse().ok()?;
+/// The points of one entry: one, or as many as it has flags; none where the walk or this function has reported
+/// why not. What they owe to others is left to [`links`](super::links).
+pub(super) fn build(entry: &Entry, orders: (Order, Order), report: &mut Report<'_>) -> Vec<Point> {
+    let Some(name) = entry.key.parse::<Name>().ok() else { return Vec::new() };
+    let Some(pick) = octets::pick(&entry.value, &name, report) else { return Vec::new() };
+    let Some(point) = one(&entry.value, &name, &pick, orders, report) else { return Vec::new() };
+    let Pick::Flags(flags) = pick else { return vec![point] };
+    let flag = |flag: &Entry| {
+        let bit = scalar::code(&flag.key).ok().and_then(|bit| u8::try_from(bit).ok())?;
+        let name = format!("{name}_{}", flag.value.scalar()?.text).parse().ok()?;
+        Some(Point { name, bit: Some(bit), ..point.clone() })
+    };
+    flags.iter().filter_map(flag).collect()
+}
+
+fn one(
+    node: &Node,
+    name: &Name,
+    pick: &Pick<'_>,
+    orders: (Order, Order),
+    report: &mut Report<'_>,
+) -> Option<Point> {
     let (table, address) = location(node)?;
-    let format = format(node, &name, table, report)?;
+    let format = octets::format(node, name, table, pick, report)?;
+    let (bit, bits) = match pick {
+        Pick::All | Pick::Flags(_) => (None, None),
+        Pick::Bit(bit) => (Some(*bit), None),
+        Pick::Field(field) => (None, Some(*field)),
+    };
     let (word_order, byte_order) = given_orders(Some(node));
-    let words = words(node, &name, format, report);
-    let is_number = is_number(format) && words.is_empty() && node.get("bit").is_none();
+    let words = octets::words(node, name, format, bits, report);
+    let is_number = matches!(pick, Pick::Field(_)) || matches!(pick, Pick::All) && is_number(format);
+    let is_number = is_number && node.get("enum").is_none();
     if !is_number {
-        refuse_number_keys(node, &name, report);
+        refuse_number_keys(node, name, report);
     }
-    let meaning = meaning(node, &name, is_number, report)?;
-    let values = Values::read(node, &name, &meaning, report)?;
+    let meaning = meaning(node, name, is_number, report)?;
+    let values = Values::read(node, name, &meaning, report)?;
     Some(Point {
-        table,
-        address,
-        format,
         // A meter's rule for numbers is none for text, which stands in reading order everywhere.
-        word_order: word_order.unwrap_or(if matches!(format, Format::Text(_)) {
-            Order::Big
-        } else {
-            orders.0
-        }),
+        word_order: word_order.unwrap_or(if in_reading_order(format) { Order::Big } else { orders.0 }),
         byte_order: byte_order.unwrap_or(orders.1),
         scale: values.scale,
         offset: values.offset,
@@ -45,14 +75,93 @@ pub(super) fn build(entry: &Entry, orders: (Order, Order), report: &mut Report<'
         phase: text(node, "phase"),
         direction: text(node, "direction"),
         range: values.range,
-        invalid: sentinels(node, &name, format, report),
+        invalid: octets::sentinels(node, name, format, bits, report),
         words,
-        bit: node.get("bit").and_then(whole),
+        bit,
+        bits,
+        negative_from: negative_from(node, name, format, bits.is_some(), report),
         index: flag(node, "index"),
+        rollover: values.rollover,
+        total: total(node, name, report),
+        internal: flag(node, "internal"),
+        write: write(node, name, table, is_number, &meaning.conversion, report),
         every: scalar_of(node, "every").and_then(|s| format::every(s).ok()),
         unverified: flag(node, "unverified"),
-        name,
+        ..Point::new(name.clone(), table, address, format)
     })
+}
+
+fn in_reading_order(format: Format) -> bool {
+    matches!(format, Format::Text(_)) || matches!(format, Format::Date(form) if form != DateForm::Unix)
+}
+
+fn negative_from(
+    node: &Node,
+    name: &Name,
+    format: Format,
+    field: bool,
+    report: &mut Report<'_>,
+) -> Option<u64> {
+    let given = node.entry("negative_from")?;
+    let unsigned = matches!(
+        format,
+        Format::U16 | Format::U32 | Format::U64 | Format::Bcd16 | Format::Bcd32 | Format::Bcd64
+    );
+    if !(unsigned || field && format == Format::Bits) {
+        report.at(&given.at, format!("`{name}`: `negative_from` is for unsigned whole numbers (u16, u32 …)"));
+        return None;
+    }
+    whole(&given.value)
+}
+
+fn total(node: &Node, name: &Name, report: &mut Report<'_>) -> bool {
+    for key in ["total", "rollover"] {
+        if let (Some(given), false) = (node.entry(key), flag(node, "index")) {
+            report.at(&given.at, format!("`{name}`: `{key}` is for counters: add `index: true`"));
+        }
+    }
+    flag(node, "total")
+}
+
+fn write(
+    node: &Node,
+    name: &Name,
+    table: Table,
+    is_number: bool,
+    conversion: &Conversion,
+    report: &mut Report<'_>,
+) -> Option<Write> {
+    let given = node.entry("write")?;
+    if matches!(table, Table::InputRegister | Table::DiscreteInput) {
+        let message = format!(
+            "`{name}`: nothing can be written to an `{}`; it is for `holding` and `coil`",
+            table.word()
+        );
+        report.at(&given.at, message);
+        return None;
+    }
+    let node = &given.value;
+    let numbers = node.entries().iter().find(|entry| ["min", "max", "step"].contains(&entry.key.as_str()));
+    if let (Some(entry), false) = (numbers, is_number) {
+        report
+            .at(&entry.at, format!("`{name}`: `{}` has no meaning for a flag, a text or a code", entry.key));
+        return None;
+    }
+    let number = |key: &str| scalar_of(node, key).and_then(|s| scalar::decimal(s).ok());
+    let bound = |key: &str| number(key).and_then(|n| canonical(n, conversion).ok());
+    if let (Some(least), Some(most), Some(at)) = (number("min"), number("max"), node.entry("max"))
+        && least >= most
+    {
+        report.at(&at.value.place, format!("`{name}`: `max` is above `min`, found {most} after {least}"));
+    }
+    if let (Some(step), Some(at)) = (number("step"), node.entry("step"))
+        && step <= Decimal::ZERO
+    {
+        report.at(&at.value.place, format!("`{name}`: `step` is above zero, found {step}"));
+    }
+    let multiple = scalar_of(node, "function").is_some_and(|word| word.text == "multiple");
+    let step = number("step").and_then(|step| step.scaled(conversion.ratio).ok());
+    Some(Write { least: bound("min"), most: bound("max"), step, multiple })
 }
 
 fn flag(node: &Node, key: &str) -> bool {
@@ -73,46 +182,8 @@ fn location(node: &Node) -> Option<(Table, u16)> {
     whole(node.get(key)?).map(|address| (table, address))
 }
 
-fn format(node: &Node, name: &Name, table: Table, report: &mut Report<'_>) -> Option<Format> {
-    let bit = node.entry("bit");
-    if let (true, Some(bit)) = (table.is_bits(), bit) {
-        report.at(&bit.at, format!("`{name}`: a coil or discrete input is one bit already; leave out `bit`"));
-        return None;
-    }
-    let Some(given) = node.get("type") else {
-        if table.is_bits() {
-            return Some(Format::Bool);
-        }
-        if bit.is_some() {
-            return Some(Format::Bits);
-        }
-        report.at(
-            &node.place,
-            format!("`type` is missing in `{name}`: how do the registers stand for a value (u16, f32 …)?"),
-        );
-        return None;
-    };
-    let format = format::format_of(given.scalar()?).ok()?;
-    if table.is_bits() && format != Format::Bool {
-        let message = format!("`{name}`: a coil or discrete input is `bool`, found {}", given.found());
-        report.at(&given.place, message);
-        return None;
-    }
-    if bit.is_none() {
-        return Some(format);
-    }
-    if matches!(format, Format::Bits | Format::U16 | Format::Bool) {
-        return Some(Format::Bits);
-    }
-    report.at(
-        &given.place,
-        format!("`{name}`: `bit` picks from one register: `type: bits`, found {}", given.found()),
-    );
-    None
-}
-
-fn is_number(format: Format) -> bool {
-    !matches!(format, Format::Bool | Format::Text(_) | Format::Bits)
+pub(super) fn is_number(format: Format) -> bool {
+    !matches!(format, Format::Bool | Format::Text(_) | Format::Bits | Format::Date(_))
 }
 
 fn refuse_number_keys(node: &Node, name: &Name, report: &mut Report<'_>) {
@@ -142,6 +213,10 @@ fn meaning(node: &Node, name: &Name, is_number: bool, report: &mut Report<'_>) -
         }
         return Some(Meaning { quantity, unit: String::new(), conversion: AS_IT_IS });
     }
+    if let (true, Some(by)) = (quantity.is_other(), node.entry("unit_by")) {
+        report.at(&by.at, format!("`{name}`: `unit_by` needs a `quantity`, whose units are known"));
+        return None;
+    }
     if quantity.is_other() {
         return Some(Meaning {
             quantity,
@@ -150,6 +225,13 @@ fn meaning(node: &Node, name: &Name, is_number: bool, report: &mut Report<'_>) -
         });
     }
     let unit = quantity.unit.to_owned();
+    if let Some(by) = node.entry("unit_by") {
+        if given.is_some() {
+            let message = format!("`{name}`: both `unit` and `unit_by`: which of them says the unit?");
+            report.at(&by.at, message);
+        }
+        return Some(Meaning { quantity, unit, conversion: AS_IT_IS });
+    }
     let Some(spelled) = spelled else {
         if quantity.is_plain() {
             return Some(Meaning { quantity, unit, conversion: AS_IT_IS });
@@ -189,6 +271,7 @@ struct Values {
     offset: Decimal,
     resolution: Option<Decimal>,
     range: Option<(Decimal, Decimal)>,
+    rollover: Option<Decimal>,
 }
 
 impl Values {
@@ -213,6 +296,7 @@ impl Values {
             offset,
             resolution: resolution(node, name, conversion, report),
             range: range(node, name, conversion, report),
+            rollover: rollover(node, name, conversion, report),
         })
     }
 }
@@ -239,7 +323,18 @@ fn resolution(node: &Node, name: &Name, conversion: &Conversion, report: &mut Re
     if conversion.exact { Some(step) } else { Some(power_of_ten_below(step)) }
 }
 
-fn power_of_ten_below(step: Decimal) -> Decimal {
+/// A counter has no offset: its span is scaled alone.
+fn rollover(node: &Node, name: &Name, conversion: &Conversion, report: &mut Report<'_>) -> Option<Decimal> {
+    let given = node.get("rollover")?;
+    let span = scalar::decimal(given.scalar()?).ok()?;
+    if span <= Decimal::ZERO {
+        report.at(&given.place, format!("`{name}`: `rollover` is above zero, found {}", given.found()));
+        return None;
+    }
+    span.scaled(conversion.ratio).ok()
+}
+
+pub(super) fn power_of_ten_below(step: Decimal) -> Decimal {
     let digits = step.mantissa().unsigned_abs().checked_ilog10().unwrap_or(0);
     Decimal::new(1, step.exponent().saturating_add(i32::try_from(digits).unwrap_or(0)))
 }
@@ -260,100 +355,4 @@ fn range(
         return None;
     }
     Some((canonical(low, conversion).ok()?, canonical(high, conversion).ok()?))
-}
-
-/// How many bits a raw value of this format has.
-fn width(format: Format) -> u32 {
-    match format {
-        Format::Bool => 1,
-        Format::U16 | Format::S16 | Format::Bcd16 | Format::Bits => 16,
-        Format::U32 | Format::S32 | Format::F32 | Format::Bcd32 => 32,
-        Format::U64 | Format::S64 | Format::F64 => 64,
-        Format::Text(_) => 0,
-    }
-}
-
-fn sentinels(node: &Node, name: &Name, format: Format, report: &mut Report<'_>) -> Vec<Sentinel> {
-    let Some(entry) = node.entry("invalid") else { return Vec::new() };
-    if matches!(format, Format::Text(_) | Format::Bool) {
-        report.at(&entry.at, format!("`{name}`: `invalid` has no meaning for a flag or a text"));
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    for item in entry.value.items() {
-        match sentinel(item, format) {
-            Ok(sentinel) => found.extend(sentinel),
-            Err(why) => report.at(&item.place, format!("`{name}`: `invalid` value {} {why}", item.found())),
-        }
-    }
-    found
-}
-
-/// A raw value as bits: hexadecimal is bits already, decimal is a number of the point's type.
-fn sentinel(item: &Node, format: Format) -> Result<Option<Sentinel>, String> {
-    let Some(scalar) = item.scalar() else { return Ok(None) };
-    let is_float = matches!(format, Format::F32 | Format::F64);
-    if format::is_nan(scalar) {
-        return if is_float { Ok(Some(Sentinel::Nan)) } else { Err("is for f32 and f64".to_owned()) };
-    }
-    let hexadecimal = scalar.text.to_ascii_lowercase().contains("0x");
-    if is_float && !hexadecimal {
-        return Ok(float_bits(&scalar.text, format).map(Sentinel::Bits));
-    }
-    let Ok(n) = scalar::whole(scalar) else {
-        // The walk has refused what is no number at all.
-        let is_number = scalar::decimal(scalar).is_ok();
-        return if is_number { Err("is not a whole number".to_owned()) } else { Ok(None) };
-    };
-    let bits = width(format);
-    let signed = matches!(format, Format::S16 | Format::S32 | Format::S64);
-    let least = if signed && !hexadecimal { -(1i128 << (bits - 1)) } else { 0 };
-    let most = if signed && !hexadecimal { (1i128 << (bits - 1)) - 1 } else { (1i128 << bits) - 1 };
-    if !(least..=most).contains(&n) {
-        return Err(format!("does not fit the type: {least} to {most}, or 0x… for the bits as they are"));
-    }
-    let raw = u64::try_from(n & ((1i128 << bits) - 1)).map_err(|_| String::new())?;
-    let raw =
-        if matches!(format, Format::Bcd16 | Format::Bcd32) && !hexadecimal { bcd(raw, bits)? } else { raw };
-    Ok(Some(Sentinel::Bits(raw)))
-}
-
-fn float_bits(text: &str, format: Format) -> Option<u64> {
-    if format == Format::F32 {
-        text.parse::<f32>().ok().map(|x| u64::from(x.to_bits()))
-    } else {
-        text.parse::<f64>().ok().map(f64::to_bits)
-    }
-}
-
-/// Decimal digits, four bits each.
-fn bcd(mut n: u64, bits: u32) -> Result<u64, String> {
-    let mut raw = 0;
-    for shift in (0..bits).step_by(4) {
-        raw |= (n % 10) << shift;
-        n /= 10;
-    }
-    if n == 0 { Ok(raw) } else { Err("has more digits than the type".to_owned()) }
-}
-
-fn words(node: &Node, name: &Name, format: Format, report: &mut Report<'_>) -> Vec<(u64, Arc<str>)> {
-    let Some(entry) = node.entry("enum") else { return Vec::new() };
-    if matches!(format, Format::F32 | Format::F64 | Format::Text(_) | Format::Bool)
-        || node.get("bit").is_some()
-    {
-        report.at(&entry.at, format!("`{name}`: `enum` is for whole numbers (u16, s16, u32 …)"));
-        return Vec::new();
-    }
-    let mut words: Vec<(u64, Arc<str>)> = Vec::new();
-    for word in entry.value.entries() {
-        let Ok(code) = scalar::code(&word.key) else { continue };
-        if width(format) < 64 && code >> width(format) != 0 {
-            report.at(&word.at, format!("`{name}`: code {} does not fit the type", word.key));
-        } else if words.iter().any(|(known, _)| *known == code) {
-            report.at(&word.at, format!("`{name}`: code {} is already given", word.key));
-        } else if let Some(scalar) = word.value.scalar() {
-            words.push((code, Arc::from(scalar.text.as_str())));
-        }
-    }
-    words
 }

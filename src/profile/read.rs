@@ -3,7 +3,9 @@
 use super::address;
 use super::format::PROFILE;
 use super::yaml::{Entry, Node, Place, Problems, Report, Scalar, node, scalar, walk};
-use super::{FactorySerial, Fingerprint, Habits, Order, Parity, Point, Profile, Table, point};
+use super::{
+    FactorySerial, Fingerprint, Habits, Order, Parameter, Parity, Point, Profile, Table, links, point,
+};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -46,7 +48,9 @@ fn build(name: &str, root: &Node, report: &mut Report<'_>) -> Profile {
         report.at(&at.place, format!("`min_timeout`: expected at most `timeout`, found {}", at.found()));
     }
     let orders = orders(root.get("modbus"));
-    let points = points(root.get("points"), orders, &habits, report);
+    let parameters = links::parameters(root.get("parameters"), report);
+    let points = points(root.get("points"), orders, &habits, &parameters, report);
+    let identity = links::identity(root, &points, report);
     Profile {
         name: name.to_owned(),
         vendor: text(root, "vendor").unwrap_or_default(),
@@ -60,6 +64,8 @@ fn build(name: &str, root: &Node, report: &mut Report<'_>) -> Profile {
             .get("identify")
             .map(|list| list.items().iter().filter_map(fingerprint).collect())
             .unwrap_or_default(),
+        parameters,
+        identity,
         points,
     }
 }
@@ -170,16 +176,25 @@ fn points(
     node: Option<&Node>,
     orders: (Order, Order),
     habits: &Habits,
+    parameters: &[Parameter],
     report: &mut Report<'_>,
 ) -> Vec<Point> {
     let mut points: Vec<(&Entry, Point)> = Vec::new();
     for entry in node.map(Node::entries).unwrap_or_default() {
-        if let Some(point) = point::build(entry, orders, report) {
-            fits(&point, &place_of(entry), habits, report);
+        let built = point::build(entry, orders, report);
+        if let Some(point) = built.first() {
+            fits(point, &place_of(entry), habits, report);
+        }
+        for point in built {
+            let same = points.iter().find(|(_, other)| other.name == point.name);
+            if same.is_some_and(|(other, _)| other.key != entry.key) {
+                report.at(&entry.at, format!("`{}` is the name of two points", point.name));
+            }
             points.push((entry, point));
         }
     }
     overlaps(&points, report);
+    links::resolve(&mut points, parameters, report);
     points.into_iter().map(|(_, point)| point).collect()
 }
 
@@ -234,8 +249,9 @@ fn clash(entry: &Entry, (n, point): (usize, &Point), (i, other): (usize, &Point)
     let end = |p: &Point| u32::from(p.address) + u32::from(p.format.count());
     let (first, other_first) = (u32::from(point.address), u32::from(other.address));
     if first == other_first {
-        let same =
-            point.format == other.format && point.bit == other.bit && point.word_order == other.word_order;
+        let same = (point.format, point.word_order, point.byte_order)
+            == (other.format, other.word_order, other.byte_order)
+            && (point.bit, point.bits) == (other.bit, other.bits);
         if same && i < n {
             report.at(&place_of(entry), format!("`{}` reads the same as `{}`", point.name, other.name));
         }
@@ -309,10 +325,11 @@ points:
         assert_eq!(power.range, Some((d("-10000"), d("10000"))));
         assert_eq!(power.word_order, Order::Little);
         assert_eq!((temp.table, temp.address, temp.unit.as_str()), (Table::HoldingRegister, 10, "°C"));
-        assert_eq!(temp.invalid, [Sentinel::Bits(0x8000), Sentinel::Bits(0xffff)]);
+        let invalid = |point: &Point| point.invalid.iter().map(|(raw, _)| *raw).collect::<Vec<_>>();
+        assert_eq!(invalid(temp), [Sentinel::Bits(0x8000), Sentinel::Bits(0xffff)]);
         assert_eq!((temp.scale, temp.offset), ("0.1".parse().unwrap(), d("-40")));
         assert_eq!(heat.resolution, Some(d("0.000000001")));
-        assert_eq!(heat.invalid, [Sentinel::Nan, Sentinel::Bits(u64::from((-9999f32).to_bits()))]);
+        assert_eq!(invalid(heat), [Sentinel::Nan, Sentinel::Bits(u64::from((-9999f32).to_bits()))]);
         assert_eq!(state.words, [(0, "off".into()), (16, "run".into())]);
         assert_eq!((alarm.format, alarm.bit), (Format::Bits, Some(3)));
         assert_eq!((relay.table, relay.format), (Table::Coil, Format::Bool));

@@ -49,8 +49,13 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn signed(&mut self) -> Result<i128, DecodeError> {
-        let zigzag = self.unsigned()?;
-        Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
+        self.unsigned().map(unzigzag)
+    }
+
+    /// A small number; more than `most` is damage.
+    pub(super) fn count(&mut self, most: usize) -> Result<usize, DecodeError> {
+        let count = usize::try_from(self.unsigned()?).map_err(|_| DecodeError::Number)?;
+        if count > most { Err(DecodeError::Number) } else { Ok(count) }
     }
 }
 
@@ -66,7 +71,15 @@ pub(super) fn put_unsigned(out: &mut Vec<u8>, mut value: u128) {
 }
 
 pub(super) fn put_signed(out: &mut Vec<u8>, value: i128) {
-    put_unsigned(out, ((value << 1) ^ (value >> 127)).cast_unsigned());
+    put_unsigned(out, zigzag(value));
+}
+
+pub(super) fn zigzag(value: i128) -> u128 {
+    ((value << 1) ^ (value >> 127)).cast_unsigned()
+}
+
+pub(super) fn unzigzag(zigzag: u128) -> i128 {
+    (zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed()
 }
 
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {

@@ -72,7 +72,9 @@ impl Exposition {
             ("version", self.0.version),
             ("config", &self.0.config),
         ];
-        gauges(out, "gateway", "Always 1; what is running", vec![(labels, 1.0)])
+        gauges(out, "gateway", "Always 1; what is running", vec![(labels, 1.0)])?;
+        let known = vec![(vec![], truth(self.0.clock == "known"))];
+        gauges(out, "clock_known", "1 while the wall clock is known to be right", known)
     }
 
     fn lines(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -10,13 +10,15 @@
 pub mod metrics;
 pub mod status;
 
-use crate::model::status::{LineStatus, UpstreamStatus};
+use crate::model::Name;
+use crate::model::status::{ClockStatus, LineStatus, UpstreamStatus};
 use crate::spool;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -42,8 +44,12 @@ pub struct Sources {
     pub stuck: watch::Receiver<Vec<String>>,
     pub spool: watch::Receiver<spool::Status>,
     pub upstreams: Vec<watch::Receiver<UpstreamStatus>>,
+    /// The serial number that each device's meter has said.
+    pub identities: watch::Receiver<Arc<BTreeMap<Name, String>>>,
     /// What the watchdog sees: the spool and the supervisor make progress.
     pub progress: watch::Receiver<bool>,
+    /// Whether the wall clock is known to be right, and what to add to the lines' stamps.
+    pub clock: watch::Receiver<ClockStatus>,
 }
 
 /// Serves until `stop`; the listener is handed in so that the caller can say where it is.

@@ -1,12 +1,14 @@
 //! The status document: what `GET /api/status` answers and `linesman status` prints.
 
 use super::Sources;
+use crate::model::Name;
 use crate::model::status::{
     BusCounters, DeviceState, DeviceStatus, LineState, LineStatus, UpstreamState, UpstreamStatus,
 };
 use crate::{model, spool};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// All that the gateway says of itself at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -15,6 +17,8 @@ pub struct Snapshot {
     pub version: &'static str,
     pub config: String,
     pub epoch: String,
+    /// `known`, or `unsure` while nobody has said that the wall clock is right.
+    pub clock: &'static str,
     pub lines: Vec<Line>,
     pub devices: Vec<Device>,
     pub spool: Spool,
@@ -46,6 +50,9 @@ pub struct Device {
     pub latency_ms: Option<f64>,
     /// Points that it refuses, and the exception's code.
     pub refused: BTreeMap<String, u8>,
+    /// The serial number that its meter has said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     pub findings: Vec<Finding>,
     pub counters: BusCounters,
 }
@@ -88,23 +95,28 @@ pub struct Upstream {
 /// Reads every room's latest word; a line that the watchdog holds for stuck is shown as such.
 pub fn snapshot(sources: &Sources) -> Snapshot {
     let stuck = sources.stuck.borrow().clone();
+    let identities = Arc::clone(&sources.identities.borrow());
     let lines: Vec<LineStatus> = sources.lines.iter().map(|line| line.borrow().clone()).collect();
+    let clock = *sources.clock.borrow();
     Snapshot {
         gateway: sources.gateway.clone(),
         version: sources.version,
         config: sources.config.clone(),
         epoch: format!("{:08x}", sources.epoch),
+        clock: if clock.known { "known" } else { "unsure" },
         devices: lines
             .iter()
-            .flat_map(|line| line.devices.iter().map(|device| device_row(line, device)))
+            .flat_map(|line| {
+                line.devices.iter().map(|device| device_row(line, device, &identities, clock.shift_ms))
+            })
             .collect(),
-        lines: lines.into_iter().map(|line| line_row(line, &stuck)).collect(),
+        lines: lines.into_iter().map(|line| line_row(line, &stuck, clock.shift_ms)).collect(),
         spool: spool_row(&sources.spool.borrow()),
         upstreams: sources.upstreams.iter().map(|upstream| upstream_row(&upstream.borrow())).collect(),
     }
 }
 
-fn line_row(line: LineStatus, stuck: &[String]) -> Line {
+fn line_row(line: LineStatus, stuck: &[String], shift: i64) -> Line {
     let is_stuck = stuck.iter().any(|name| name == line.name.as_str());
     let hung = "the driver of the port does not return; the other lines go on".to_owned();
     Line {
@@ -112,29 +124,40 @@ fn line_row(line: LineStatus, stuck: &[String]) -> Line {
         state: if is_stuck { LineState::Stuck } else { line.state },
         detail: if is_stuck { Some(hung) } else { line.detail },
         load_pct: f64::from(line.load_permille) / 10.0,
-        findings: findings(&line.findings),
+        findings: findings(&line.findings, shift),
         counters: line.counters,
     }
 }
 
-fn device_row(line: &LineStatus, device: &DeviceStatus) -> Device {
+fn device_row(
+    line: &LineStatus,
+    device: &DeviceStatus,
+    identities: &BTreeMap<Name, String>,
+    shift: i64,
+) -> Device {
     Device {
+        identity: identities.get(&device.name).cloned(),
         name: device.name.to_string(),
         line: line.name.to_string(),
         unit: device.unit,
         state: device.state,
         reason: device.reason.map(|reason| reason.to_string()),
-        last_ok: device.last_ok.map(|at| at.0),
+        last_ok: device.last_ok.map(|at| at.0.saturating_add(shift)),
         lateness_ms: u64::try_from(device.lateness.as_millis()).unwrap_or(u64::MAX),
         latency_ms: device.latency.map(|latency| (latency.as_secs_f64() * 10_000.0).round() / 10.0),
         refused: device.refused.iter().map(|(point, code)| (point.to_string(), *code)).collect(),
-        findings: findings(&device.findings),
+        findings: findings(&device.findings, shift),
         counters: device.counters,
     }
 }
 
-fn findings(all: &[model::Finding]) -> Vec<Finding> {
-    all.iter().map(|f| Finding { kind: f.kind.word(), since: f.since.0, text: f.text.clone() }).collect()
+fn findings(all: &[model::Finding], shift: i64) -> Vec<Finding> {
+    let row = |f: &model::Finding| Finding {
+        kind: f.kind.word(),
+        since: f.since.0.saturating_add(shift),
+        text: f.text.clone(),
+    };
+    all.iter().map(row).collect()
 }
 
 fn spool_row(status: &spool::Status) -> Spool {

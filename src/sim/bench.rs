@@ -52,6 +52,10 @@ pub(super) struct Bench {
     last_used: Option<LastUse>,
     /// The request that is being heard began too soon.
     too_soon: bool,
+    /// The pace at which another master speaks, and whoever has no rate of its own.
+    usual: Pace,
+    /// Some meter has a rate of its own: then the terminal's own matters.
+    minds_the_rate: bool,
     /// When another master asks next.
     another: Option<Mono>,
     seen: Statistics,
@@ -67,12 +71,15 @@ impl Bench {
     ) -> Bench {
         let waiter = Waiter::new(stop);
         let now = waiter.now();
+        let station = Station::new(config.meters, config.faults.clone(), config.turnaround);
         Bench {
             pty,
             pace: config.pace,
             framing: config.framing,
             another: config.faults.has_another_master().then(|| now.plus(ANOTHER_MASTER)),
-            station: Station::new(config.meters, config.faults, config.turnaround),
+            usual: config.pace,
+            minds_the_rate: station.minds_the_rate(),
+            station,
             turnaround: config.turnaround,
             waiter,
             started: now,
@@ -126,6 +133,7 @@ impl Bench {
             Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
+        self.follow_the_rate();
         self.forget_what_was_left();
         if self.ear.is_empty() {
             self.note_silence(now);
@@ -136,6 +144,15 @@ impl Bench {
         self.last_used = Some(LastUse { at: self.passed, by_master: true });
         self.ear.hear(buffer.get(..n).unwrap_or_default());
         Ok(())
+    }
+
+    /// A pseudo-terminal has no rate, but remembers the one that its user has set.
+    fn follow_the_rate(&mut self) {
+        if self.minds_the_rate
+            && let Ok(settings) = rustix::termios::tcgetattr(&self.pty.master)
+        {
+            self.pace = self.pace.at_baud(settings.output_speed());
+        }
     }
 
     /// Is the silence long enough?
@@ -180,7 +197,8 @@ impl Bench {
     fn serve(&mut self, request: &Request) -> io::Result<()> {
         self.seen.requests += 1;
         let since_start = self.waiter.now().since(self.started);
-        let ignored = self.too_soon && self.station.faults.insists_on_silence(request.unit);
+        let ignored = self.too_soon && self.station.faults.insists_on_silence(request.unit)
+            || self.station.is_deaf(request.unit, self.pace.baud());
         let to = (0, request.unit);
         let answer = if ignored {
             None
@@ -233,8 +251,15 @@ impl Bench {
         Ok(())
     }
 
+    /// Whoever listens at another rate hears octets, and others.
     fn another_master(&mut self) -> io::Result<()> {
-        let [request, reply] = self.station.others_dialogue(self.framing, SystemClock.utc());
+        self.follow_the_rate();
+        let misheard = self.pace.baud() != self.usual.baud();
+        let mut dialogue = self.station.others_dialogue(self.framing, SystemClock.utc());
+        if misheard {
+            dialogue = dialogue.map(|frame| self.station.faults.random(frame.len()));
+        }
+        let [request, reply] = dialogue;
         let begin = self.waiter.now();
         self.speak(&request, begin)?;
         let passed = begin.plus(self.pace.octets(request.len()));

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub const WORDS: &str = "\
 crc=P (wrong checksum), drop=P (no reply), noise=P (octets before the reply), garble=P (every octet of the reply \
 another, as at a wrong baud rate), short=P (half a reply), foreign=P (another unit's reply comes first), stale \
-(the previous reply comes first again), twin (a second meter of the same unit id answers too), late=MS (later \
-than usual), turnaround=MS (instead of the usual one), jitter=MS (up to so much later by chance), strict (requests \
+(the previous reply comes first again), twin (a second meter of the same unit id answers too), nameless (says not \
+who it is), late=MS (later than usual), turnaround=MS (instead of the usual one), jitter=MS (up to so much later by chance), strict (requests \
 less than 3.5 characters after the last octet are ignored), exception=N@ADDRESS or N@FROM-TO, dead or dead@FROM-TO \
 (seconds), each with UNIT: before it for one unit only; echo (the adapter hears itself), babble@FROM-TO (seconds of \
 random octets without a pause), master (another one asks unit 1 every 500 ms); P is 0 to 1";
@@ -49,6 +49,8 @@ pub enum Kind {
     Stale,
     /// A second meter with the same unit id and other values answers right after the first.
     Twin,
+    /// Says not who it is: functions 17 and 43 are refused with exception 01.
+    Nameless,
     /// A request that begins less than 3.5 characters after the last octet is ignored.
     Strict,
     /// Somebody else asks unit 1 for two registers, every 500 ms.
@@ -127,6 +129,7 @@ fn kind(text: &str) -> Option<Kind> {
         "echo" => Some(Kind::Echo),
         "stale" => Some(Kind::Stale),
         "twin" => Some(Kind::Twin),
+        "nameless" => Some(Kind::Nameless),
         "strict" => Some(Kind::Strict),
         "master" => Some(Kind::Master),
         "dead" => Some(Kind::Dead(None)),
@@ -185,6 +188,7 @@ mod tests {
             ("foreign=0.2", None, Kind::Foreign(0.2)),
             ("1:stale", Some(1), Kind::Stale),
             ("9:twin", Some(9), Kind::Twin),
+            ("2:nameless", Some(2), Kind::Nameless),
             ("strict", None, Kind::Strict),
             ("master", None, Kind::Master),
             ("babble@2-4", None, Kind::Babble((2, 4))),
@@ -232,6 +236,7 @@ mod tests {
             "late=MS",
             "turnaround=MS",
             "jitter=MS",
+            "nameless",
             "strict",
             "exception=N@ADDRESS",
             "dead@FROM-TO",

@@ -123,6 +123,10 @@ impl Faults {
         self.has(unit, &Kind::Stale)
     }
 
+    pub(super) fn is_nameless(&self, unit: u8) -> bool {
+        self.has(unit, &Kind::Nameless)
+    }
+
     pub(super) fn has_twin(&self, unit: u8) -> bool {
         self.has(unit, &Kind::Twin)
     }

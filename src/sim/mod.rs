@@ -11,10 +11,14 @@
 //! - It answers as a meter does: registers between its points read as 0, others are refused with exception
 //!   02, more than `max_registers` with 03, a table it does not have with 01; other units are ignored. It
 //!   says who it is (functions 17 and 43/14), and echoes (08) if its profile promises so.
+//! - Meters that are set to a baud rate of their own ([`Meter::at_baud`]) are on one wire with others: at another
+//!   rate than the terminal is set to they hear nothing that they could answer, and the wire's pace is that
+//!   of whoever speaks. Parity a pseudo-terminal does not have.
 //! - The same meters stand behind [`tcp`]: Modbus TCP, or serial frames as a device server passes them on.
 //! - Faults are those of the field, by chance from a seed: see [`Fault`].
 
 mod bench;
+mod draw;
 pub mod fault;
 mod faults;
 mod frames;
@@ -24,6 +28,7 @@ mod pause;
 mod pty;
 mod station;
 pub mod tcp;
+mod truth;
 mod values;
 pub mod wire;
 

@@ -2,8 +2,8 @@
 
 use super::faults::Faults;
 use super::frames::{break_checksum, frame};
-use super::meter::Meter;
-use crate::modbus::{Framing, ReadFunction, ReadRequest, encode_exception};
+use super::meter::{ILLEGAL_FUNCTION, Meter};
+use crate::modbus::{Ask, Framing, ReadFunction, ReadRequest, encode_exception};
 use crate::model::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -67,6 +67,17 @@ impl Station {
         Station { meters, twins, faults, turnaround, previous: BTreeMap::new() }
     }
 
+    /// Any of them is set to a baud rate of its own: then it matters at which one is spoken.
+    pub(super) fn minds_the_rate(&self) -> bool {
+        self.meters.iter().any(|meter| meter.baud().is_some())
+    }
+
+    /// What is said at this rate is noise to this unit.
+    pub(super) fn is_deaf(&self, unit: u8, rate: u32) -> bool {
+        let meter = self.meters.iter().find(|meter| meter.unit() == unit);
+        meter.and_then(Meter::baud).is_some_and(|baud| baud != rate)
+    }
+
     /// The same meters at another connection, with dice of their own.
     pub(super) fn for_another(&mut self) -> Station {
         Station { faults: self.faults.for_another(), previous: BTreeMap::new(), ..self.clone() }
@@ -86,11 +97,17 @@ impl Station {
         }
         let request = ReadRequest::decode(pdu).ok();
         let refused = request.and_then(|r| self.faults.refuses(unit, r.address(), r.count()));
+        let asks_for_a_name = matches!(Ask::decode(pdu), Ok(Ask::ServerId | Ask::Identification { .. }));
+        let refused =
+            refused.or((asks_for_a_name && self.faults.is_nameless(unit)).then_some(ILLEGAL_FUNCTION));
         let answered = match refused {
             Some(code) => encode_exception(pdu.first().copied().unwrap_or(0), code).to_vec(),
             None => self.meters.get_mut(index)?.answer(pdu, at),
         };
-        let others = self.twins.get_mut(index)?.answer(pdu, at);
+        let others = match refused {
+            Some(_) => answered.clone(),
+            None => self.twins.get_mut(index)?.answer(pdu, at),
+        };
         let said = |role, unit, pdu| Said { role, transaction, unit, pdu };
         let right = said(Role::Right, unit, answered);
         let mut all = Vec::new();

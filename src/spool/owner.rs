@@ -4,6 +4,7 @@ use super::Status;
 use super::Stored;
 use super::cursor::{Account, Outcome};
 use super::disk::Disk;
+use super::gaps::Gap;
 use super::log::Log;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,11 +23,23 @@ pub(super) type CommitAnswer = oneshot::Sender<Result<(), String>>;
 #[derive(Debug)]
 pub(super) enum Request {
     Append { records: Vec<(i64, Vec<u8>)> },
-    Read { after: u64, at_most: usize, octets: usize, done: oneshot::Sender<Found> },
-    Settle { name: String, upto: u64, outcome: Outcome },
+    Read { question: Question, done: oneshot::Sender<Found> },
+    Settle { name: String, ranges: Vec<(u64, u64)>, outcome: Outcome },
+    Gaps { name: String, done: oneshot::Sender<Vec<Gap>> },
+    Announced { name: String, gap: u64 },
     SetUpstreams { names: Vec<String>, done: oneshot::Sender<()> },
     Commit { done: CommitAnswer },
     Close { done: oneshot::Sender<()> },
+}
+
+/// Which records an upstream wants.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub name: String,
+    pub after: u64,
+    pub upto: u64,
+    pub at_most: usize,
+    pub octets: usize,
 }
 
 /// What reading brought, and the head at that moment.
@@ -50,6 +63,8 @@ pub(super) struct Owner<D: Disk> {
     due: Option<Instant>,
     /// Questions that the disk could not answer for now; asked again each turn.
     unanswered: Vec<Request>,
+    /// When the cursors were written last: no more often than records, for it wears the medium as much.
+    saved_at: Instant,
     /// Requests served since the accounts were published.
     unpublished: usize,
 }
@@ -57,7 +72,7 @@ pub(super) struct Owner<D: Disk> {
 impl<D: Disk> Owner<D> {
     pub(super) fn new(log: Log<D>, requests: mpsc::Receiver<Request>) -> Owner<D> {
         let mut owner = Owner {
-            head: watch::Sender::new(log.head()),
+            head: watch::Sender::new(log.head),
             status: watch::Sender::new(log.status(0)),
             accounts: BTreeMap::new(),
             published: watch::Sender::new(Accounts::new()),
@@ -65,6 +80,7 @@ impl<D: Disk> Owner<D> {
             due: None,
             unanswered: Vec::new(),
             unpublished: 0,
+            saved_at: Instant::now(),
             log,
             requests,
         };
@@ -100,8 +116,7 @@ impl<D: Disk> Owner<D> {
                 let until = self.due.map_or(turn, |due| due.min(turn));
                 match tokio::time::timeout_at(until, self.requests.recv()).await {
                     Ok(Some(Request::Close { done })) => {
-                        let _ = self.log.commit();
-                        self.publish();
+                        self.end();
                         let _ = done.send(());
                         return;
                     }
@@ -109,10 +124,7 @@ impl<D: Disk> Owner<D> {
                         self.serve(request);
                         self.publish_in_time();
                     }
-                    Ok(None) => {
-                        let _ = self.log.commit();
-                        return;
-                    }
+                    Ok(None) => return self.end(),
                     Err(_) => {}
                 }
                 let now = Instant::now();
@@ -128,21 +140,31 @@ impl<D: Disk> Owner<D> {
         });
     }
 
+    /// A last commit, and the word that it was the last.
+    fn end(&mut self) {
+        if self.log.commit().is_ok()
+            && let Err(error) = self.log.say_that_it_ends()
+        {
+            tracing::warn!(%error, "the spool could not say that it ended cleanly");
+        }
+        self.publish();
+    }
+
     fn serve(&mut self, request: Request) {
         match request {
             Request::Append { records } => {
                 records.into_iter().for_each(|(ts_ms, octets)| self.log.append(ts_ms, octets));
                 self.due.get_or_insert_with(|| Instant::now() + self.log.config.commit_every);
-                self.head.send_replace(self.log.head());
+                self.head.send_replace(self.log.head + self.log.shift);
             }
-            Request::Read { after, at_most, octets, done } => {
-                let head = self.log.head();
-                match self.log.read(after, at_most, octets) {
-                    Ok(records) => drop(done.send(Found { records, head })),
-                    Err(_) => self.unanswered.push(Request::Read { after, at_most, octets, done }),
+            Request::Read { question, done } => self.answer(question, done),
+            Request::Settle { name, ranges, outcome } => {
+                for (from, to) in ranges {
+                    self.log.settle(&name, self.inside(from), self.inside(to), &outcome);
                 }
             }
-            Request::Settle { name, upto, outcome } => self.log.settle(&name, upto, &outcome),
+            Request::Gaps { name, done } => drop(done.send(self.log.tell_gaps(&name))),
+            Request::Announced { name, gap } => self.log.announced(&name, gap),
             Request::SetUpstreams { names, done } => {
                 // What an upstream that goes has settled must be there when it comes back.
                 let _ = self.commit(Instant::now());
@@ -161,8 +183,29 @@ impl<D: Disk> Owner<D> {
         }
     }
 
+    fn answer(&mut self, question: Question, done: oneshot::Sender<Found>) {
+        let inside = Question {
+            after: self.inside(question.after),
+            upto: self.inside(question.upto),
+            ..question.clone()
+        };
+        match self.log.read(&inside) {
+            Ok(mut records) => {
+                records.iter_mut().for_each(|record| record.position += self.log.shift);
+                drop(done.send(Found { records, head: self.log.head + self.log.shift }));
+            }
+            Err(_) => self.unanswered.push(Request::Read { question, done }),
+        }
+    }
+
+    /// A position as the log counts it: another number only where the folder was found after the start.
+    fn inside(&self, position: u64) -> u64 {
+        position.saturating_sub(self.log.shift)
+    }
+
     fn commit(&mut self, now: Instant) -> Result<(), String> {
         let result = self.log.commit();
+        self.saved_at = now;
         let again = self.log.has_uncommitted().then(|| now + HEAL);
         self.due = if result.is_err() { Some(now + HEAL) } else { again };
         self.publish();
@@ -175,11 +218,17 @@ impl<D: Disk> Owner<D> {
         for question in std::mem::take(&mut self.unanswered) {
             self.serve(question);
         }
-        if !self.log.has_uncommitted()
+        let now = Instant::now();
+        if self.log.home.is_none() || self.log.trouble.is_some() {
+            let _ = self.commit(now);
+        } else if !self.log.has_uncommitted()
             && self.due.is_none()
-            && let Err(error) = self.log.save_cursors()
+            && now.duration_since(self.saved_at) >= self.log.config.commit_every
         {
-            tracing::debug!(%error, "the cursors could not be saved; they will be with the next commit");
+            self.saved_at = now;
+            if let Err(error) = self.log.save_cursors() {
+                self.log.note_trouble(&error);
+            }
         }
         self.log.expire();
         self.publish();
@@ -203,9 +252,11 @@ impl<D: Disk> Owner<D> {
         let before = self.accounts.len();
         self.accounts.retain(|name, _| self.log.cursors.contains_key(name));
         set_changed |= before != self.accounts.len();
-        for (name, account) in self.log.accounts() {
+        for (name, mut account) in self.log.accounts() {
+            account.cursor += self.log.shift;
             match self.accounts.get(name) {
-                Some(sender) => drop(sender.send_replace(account)),
+                // Who waits for a loss to announce is woken by news only, not by its own questions.
+                Some(sender) => drop(sender.send_if_modified(|known| replace_if_other(known, account))),
                 None => {
                     self.accounts.insert(name.clone(), watch::Sender::new(account));
                     set_changed = true;
@@ -217,4 +268,10 @@ impl<D: Disk> Owner<D> {
             self.published.send_replace(all);
         }
     }
+}
+
+fn replace_if_other(known: &mut Account, account: Account) -> bool {
+    let other = *known != account;
+    *known = account;
+    other
 }

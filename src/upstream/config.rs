@@ -2,11 +2,31 @@
 
 use super::{file, mqtt};
 use crate::model::Name;
+use std::num::NonZeroU32;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub name: Name,
     pub kind: Kind,
+    pub order: Order,
+    /// Records of the backlog a second, at most; as many as go when not given.
+    pub history_rate: Option<NonZeroU32>,
+}
+
+impl Config {
+    pub fn new(name: Name, kind: Kind) -> Config {
+        Config { name, kind, order: Order::default(), history_rate: None }
+    }
+}
+
+/// In which order records leave where there is a backlog. What is written line by line is always `Strict`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// What is sampled now goes at once, the backlog beside it.
+    #[default]
+    LiveFirst,
+    /// Oldest first.
+    Strict,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -90,7 +90,13 @@ impl Sink for FileSink {
     fn write(&mut self, lines: &str) -> Result<(), Refusal> {
         self.append(lines).map_err(|error| {
             self.open = None;
-            Refusal::Later(format!("{}: {error}", self.config.path.display()))
+            let why = format!("{}: {error}", self.config.path.display());
+            // More than a file may hold here (EFBIG): smaller parts may fit into a new one.
+            if error.kind() == io::ErrorKind::FileTooLarge {
+                Refusal::ForGood(why)
+            } else {
+                Refusal::Later(why)
+            }
         })
     }
 }

@@ -1,15 +1,20 @@
 //! Delivers records, and reports what the far end has acknowledged.
 //!
 //! # Promises
-//! - **At least once, in order.** Records leave in the order of their positions. A cursor moves only over
-//!   the unbroken run of records that the far end has taken responsibility for: an MQTT PUBACK, an
-//!   `fdatasync` of a file, a flushed standard output.
+//! - **At least once, in order.** Records leave in the order of their positions, within the lane that they travel
+//!   in: all in one (`order: strict`, and whatever writes lines), or live ones beside the backlog (`live-first`, the
+//!   default of MQTT). Settled is only what the far end has taken responsibility for: an MQTT PUBACK, an `fdatasync`
+//!   of a file, a flushed standard output. A live record goes out before it is committed; the cursor on disk moves over what is
+//!   committed *and* acknowledged.
 //! - **The spool is the only queue.** Whatever breaks, the next connection begins again after the cursor.
 //!   What had been sent and not acknowledged is sent again, with the same (`epoch`, `seq`): at most one
-//!   window of [`mqtt::WINDOW`] records, or one batch. After a crash of this process so is what was
+//!   window of [`mqtt::WINDOW`] records, or one batch (of compact ones a window of batches). After a crash of this process so is what was
 //!   acknowledged since the last commit, for the cursor on disk never runs ahead of the records on disk.
 //! - **Nothing blocks for ever.** A record that can't be read back or is too large to send is given up by
-//!   name (`undecodable`, `too-large`), counted, and the next one goes on.
+//!   name (`undecodable`, `too-large`), counted, and the next one goes on. What a far end refuses for good is halved
+//!   until the record is found, set aside under `refused/` with the reason, counted (`refused`), and the rest goes on.
+//! - **Every loss is announced**: whatever the spool or an upstream had to drop goes out as a gap (an event by MQTT, a line
+//!   in a file) until it is acknowledged.
 //! - **A sick upstream costs its own backlog.** It backs off with jitter; polling and the other upstreams do
 //!   not notice.
 //!
@@ -19,6 +24,7 @@
 //! session, publishes are numbered by the order in which the client sends them, and no more are in flight
 //! than can't be confused.
 
+mod aside;
 mod backoff;
 mod config;
 pub mod file;
@@ -27,13 +33,15 @@ pub mod mqtt;
 mod report;
 mod stdout;
 
-pub use config::{Config, Kind};
+pub use config::{Config, Kind, Order};
 
 use crate::encode::Encoding;
 use crate::model::status::UpstreamStatus;
-use crate::model::{Chronicle, Clock, Name, Site};
+use crate::model::{Chronicle, Clock, Dating, Name, Site};
 use crate::spool;
+use aside::Aside;
 use report::Report;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -54,9 +62,12 @@ struct Work {
     site: watch::Receiver<Arc<Site>>,
     version: &'static str,
     clock: Arc<dyn Clock>,
+    dating: watch::Receiver<Arc<Dating>>,
     events: watch::Receiver<Chronicle>,
     /// The number of the last event that the far end has acknowledged.
     told: u64,
+    /// Where what is refused for good is put.
+    aside: Aside,
     stop: CancellationToken,
     report: Report,
 }
@@ -66,7 +77,11 @@ pub struct Surroundings {
     pub site: watch::Receiver<Arc<Site>>,
     pub events: watch::Receiver<Chronicle>,
     pub version: &'static str,
+    /// The folder for what an upstream refuses for good.
+    pub refused: PathBuf,
     pub clock: Arc<dyn Clock>,
+    /// Dates readings that were taken while the clock was unsure.
+    pub dating: watch::Receiver<Arc<Dating>>,
     pub stop: CancellationToken,
 }
 
@@ -79,15 +94,28 @@ impl std::fmt::Debug for Surroundings {
 /// Starts the task of an upstream. When told to stop it delivers what was there by then, for a moment,
 /// says good-bye, and ends.
 pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Running {
-    let Config { name, kind } = config;
-    let Surroundings { site, events, version, clock, stop } = around;
+    let Config { name, kind, order, history_rate } = config;
+    let Surroundings { site, events, version, refused, clock, dating, stop } = around;
+    let aside = Aside::new(&refused, &name);
     let (report, status) = Report::new(&name, kind.word(), reader.account());
     let (ended_tx, ended) = oneshot::channel::<()>();
-    let work = Work { name: name.clone(), reader, site, version, clock, events, told: 0, stop, report };
+    let work = Work {
+        name: name.clone(),
+        reader,
+        site,
+        version,
+        clock,
+        dating,
+        events,
+        told: 0,
+        aside,
+        stop,
+        report,
+    };
     tokio::spawn(async move {
         let _ended = ended_tx;
         match kind {
-            Kind::Mqtt(config) => mqtt::run(config, work).await,
+            Kind::Mqtt(config) => mqtt::run(config, mqtt::Ways { order, history_rate }, work).await,
             Kind::File(config) => {
                 let encoding = config.encoding.clone();
                 lines::run(file::FileSink::new(config), encoding, work).await;

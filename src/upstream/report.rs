@@ -30,6 +30,7 @@ impl Report {
             dropped: BTreeMap::new(),
             last_delivery: None,
             reconnects: 0,
+            heartbeat: 0,
         });
         let receiver = status.subscribe();
         tokio::spawn(keep_account(status.clone(), account));
@@ -53,6 +54,11 @@ impl Report {
 
     pub(super) fn stopped(&self, why: Option<&str>) {
         self.change(UpstreamState::Stopped, why);
+    }
+
+    /// The session has gone round its loop.
+    pub(super) fn turned(&self) {
+        self.status.send_modify(|status| status.heartbeat += 1);
     }
 
     pub(super) fn delivered(&self, at: Timestamp) {

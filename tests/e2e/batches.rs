@@ -59,6 +59,7 @@ fn site() -> Site {
         profile: "p".into(),
         vendor: "v".into(),
         model: "m".into(),
+        identity: None,
         every: Duration::from_secs(1),
         points: (0..8).map(point).collect(),
     };
@@ -91,7 +92,10 @@ fn some_readings(random: &mut fastrand::Rng) -> Vec<(Reading, Number)> {
         let samples = due.iter().map(|name| (name.parse().unwrap(), sample(random))).collect();
         let device = ["a", "b", "c", "stranger"][random.usize(..4)].parse().unwrap();
         let took = Duration::from_millis(if random.u8(0..5) == 0 { random.u64(1001..9000) } else { 0 });
-        (Reading { device, ts: Timestamp(ts), took, clock_unsure, samples }, Number { epoch, seq })
+        (
+            Reading { device, ts: Timestamp(ts), took, clock_unsure, boot: None, samples },
+            Number { epoch, seq },
+        )
     };
     (0..40).map(one).collect()
 }

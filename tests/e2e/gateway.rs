@@ -63,6 +63,11 @@ impl Drop for Kept {
     }
 }
 
+/// Whether tests take their time: `tests/run --long`.
+pub fn is_long() -> bool {
+    std::env::var_os("LINESMAN_LONG").is_some_and(|long| long == "1")
+}
+
 /// A running gateway; killed when it is dropped.
 pub struct Gateway {
     child: Kept,
@@ -129,6 +134,10 @@ impl Gateway {
 
     pub fn alive(&mut self) -> bool {
         self.child.ended().is_none()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.0.id()
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {

@@ -1,17 +1,22 @@
 //! What arrives at the far end: mosquitto_sub in a child process, its messages read back as records.
 
 use crate::gateway::{Kept, PATIENCE, until};
+use linesman::model::{Clock as _, SystemClock};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 /// One record as it came: who, when, which, and its text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
+    /// `d` for live, `h` for history.
+    pub lane: String,
     pub device: String,
     pub ts: i64,
+    /// When it was seen here, on the same clock.
+    pub seen: i64,
     pub epoch: String,
     pub seq: u64,
     pub text: String,
@@ -75,7 +80,9 @@ impl Inbox {
             };
             let mut levels = topic.split('/').skip(2);
             match (levels.next(), levels.next()) {
-                (Some("d" | "h"), Some(device)) => self.records.extend(records(device, payload)),
+                (Some(lane @ ("d" | "h")), Some(device)) => {
+                    self.records.extend(records(lane, device, payload))
+                }
                 (Some(other), _) => self.others.push((other.to_owned(), payload.to_owned())),
                 (None, _) => {}
             }
@@ -105,7 +112,7 @@ impl Inbox {
 }
 
 /// The records of one message: one, or an array of them.
-fn records(device: &str, payload: &str) -> Vec<Record> {
+fn records(lane: &str, device: &str, payload: &str) -> Vec<Record> {
     let texts: Vec<Box<RawValue>> = if payload.starts_with('[') {
         serde_json::from_str(payload).unwrap()
     } else {
@@ -114,8 +121,10 @@ fn records(device: &str, payload: &str) -> Vec<Record> {
     let record = |text: Box<RawValue>| {
         let body: Value = serde_json::from_str(text.get()).unwrap();
         Record {
+            lane: lane.to_owned(),
             device: device.to_owned(),
             ts: body["ts"].as_i64().unwrap(),
+            seen: SystemClock.utc().0,
             epoch: body["epoch"].as_str().unwrap().to_owned(),
             seq: body["seq"].as_u64().unwrap(),
             text: text.get().to_owned(),
@@ -124,12 +133,29 @@ fn records(device: &str, payload: &str) -> Vec<Record> {
     texts.into_iter().map(record).collect()
 }
 
-/// Holds the numbers of one epoch against the promise: none missing from 1 on, and what comes for the first time
-/// comes in order (a number may come again).
-pub fn assert_none_missing(epoch: &str, numbers: &[u64]) {
-    let mut next = 1;
-    for &number in numbers {
-        assert!(number <= next, "epoch {epoch}: {next} should have come before {number}");
-        next = next.max(number + 1);
+/// The numbers of one epoch that never came, up to the highest that did.
+pub fn missing(inbox: &Inbox, epoch: &str) -> Vec<u64> {
+    let of_epoch = inbox.records.iter().filter(|record| record.epoch == epoch);
+    let numbers: BTreeSet<u64> = of_epoch.map(|record| record.seq).collect();
+    let last = numbers.last().copied().unwrap_or(0);
+    (1..=last).filter(|number| !numbers.contains(number)).collect()
+}
+
+/// Holds what has arrived of one epoch against the promise: within each lane, what comes for the first time comes in
+/// order (a number may come again).
+pub fn assert_in_order(inbox: &Inbox, epoch: &str) {
+    let of_epoch = inbox.records.iter().filter(|record| record.epoch == epoch);
+    let (mut seen, mut highest) = (BTreeSet::new(), BTreeMap::new());
+    for record in of_epoch.filter(|record| seen.insert(record.seq)) {
+        let before = highest.insert(&record.lane, record.seq).unwrap_or(0);
+        let Record { lane, seq, .. } = record;
+        assert!(before < *seq, "epoch {epoch}, lane {lane}: {seq} came after {before}");
     }
+}
+
+/// The same, and that none is missing from 1 on.
+pub fn assert_none_missing(inbox: &Inbox, epoch: &str) {
+    let missing = missing(inbox, epoch);
+    assert!(missing.is_empty(), "epoch {epoch}: {missing:?} never came, though later ones did");
+    assert_in_order(inbox, epoch);
 }

@@ -1,6 +1,9 @@
 """Meters that are not ours: pymodbus serves the registers of profiles, on a pseudo-terminal or by TCP.
 
-    meter.py (--rtu LINK | --ascii LINK | --tcp | --rtu-over-tcp) PROFILE.yaml@UNIT ...
+    meter.py (--rtu LINK | --ascii LINK | --tcp | --rtu-over-tcp) [--twin UNIT] [--master UNIT] PROFILE.yaml@UNIT[/BAUD] ...
+
+On a pseudo-terminal a meter with a baud rate answers only while linesman's end is set to it. --twin: a second meter of this
+unit id answers right after the first; --master: another master on the same bus, a pymodbus client, asks this unit.
 
 The profiles are read here a second time, by other code than linesman's, so that a mistake in reading them cannot hide.
 Prints one line of JSON for each unit, {"unit": 1, "values": {point: "what linesman should publish"}}, then
@@ -9,6 +12,8 @@ Prints one line of JSON for each unit, {"unit": 1, "values": {point: "what lines
 
 import argparse
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
 import struct
@@ -18,8 +23,9 @@ import tty
 from fractions import Fraction
 
 import yaml
+from pymodbus.client import AsyncModbusSerialClient
 from pymodbus.client.mixin import ModbusClientMixin
-from pymodbus.framer import FramerType
+from pymodbus.framer import FramerRTU, FramerType
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -36,7 +42,12 @@ CANONICAL = {
     "mbar": Fraction(1, 1000), "Pa": Fraction(1, 10**5), "hPa": Fraction(1, 1000), "kPa": Fraction(1, 100), "MPa": 10,
     "L": Fraction(1, 1000), "l": Fraction(1, 1000), "L/h": Fraction(1, 1000), "l/h": Fraction(1, 1000),
     "L/min": Fraction(6, 100), "l/min": Fraction(6, 100), "cm": Fraction(1, 100), "mm": Fraction(1, 1000), "min": 60,
+    "mL": Fraction(1, 10**6), "mS/cm": 1000, "µg/L": Fraction(1, 1000),
 }
+
+
+# What a living meter shows, in the canonical unit: so that a scan can tell which meter it is.
+LIVING = {"voltage": 230, "frequency": 50, "power-factor": Fraction(3, 4), "temperature": 21, "humidity": 45}
 
 
 def exact(text):
@@ -68,6 +79,9 @@ class Meter:
         self.values = {}
         for index, (name, point) in enumerate(profile["points"].items()):
             self.add(index, str(name), point)
+        for mark in profile.get("identify") or []:
+            table, address = self.place(mark)
+            self.tables[table][address] = int(mark["equals"])
 
     def add(self, index, name, point):
         table, address = self.place(point)
@@ -105,6 +119,11 @@ class Meter:
             return list(point["enum"])
         if kind.startswith("string"):
             return [f"M{index:03d}"]
+        living = LIVING.get(point.get("quantity"))
+        if living is not None and kind in NUMBERS:
+            raw = (Fraction(living) / CANONICAL.get(point.get("unit"), 1) - exact(point.get("offset", 0))) / exact(point.get("scale", 1))
+            near = float(round(raw * 8) / 8) if kind in ("f32", "f64") else int(raw) + index % 3
+            return [near, 0]
         if kind in ("f32", "f64"):
             return [100 + index + 0.375, 20 + index % 8 + 0.5, 7.25, 0.75, 0.5, 0.25, 0.0]
         big = [2**53 + 1 + 10 * index] if kind in ("u64", "s64") else []
@@ -144,11 +163,19 @@ class Meter:
             return json.dumps(point["enum"][raw])
         value = Fraction(raw) * exact(point.get("scale", 1)) + exact(point.get("offset", 0))
         low, high = (exact(bound) for bound in point.get("range", ["-1e30", "1e30"]))
+        if "resolution" in point:
+            steps = value / exact(point["resolution"])
+            if abs(steps % 1) == Fraction(1, 2):
+                return None  # either way would be right
+            value = round(steps) * exact(point["resolution"])
         if not low <= value <= high:
             return None
-        if point.get("quantity") != "other":
+        if point.get("quantity") == "operating-time":  # leaves in hours, other times in seconds
+            value *= {"min": Fraction(1, 60), "s": Fraction(1, 3600), "h": 1}[point["unit"]]
+        elif point.get("quantity") != "other":
             value *= CANONICAL.get(point.get("unit"), 1)
-        return decimal(value)
+        # A third has no decimal: another value is tried.
+        return decimal(value) if 10**30 % value.denominator == 0 else None
 
     def device(self):
         """The same for pymodbus; an address that no point has is refused with exception 2."""
@@ -168,30 +195,62 @@ class Meter:
         return SimDevice(id=self.unit, simdata=tuple(blocks))
 
 
-def pump(one, other):
-    """Carries octets from one pseudo-terminal to the other: the two ends of a cable."""
+def pump(one, others):
+    """Carries octets from one pseudo-terminal to the others: the stations of a bus."""
     while True:
         try:
             octets = os.read(one, 512)
         except OSError:
             return
-        os.write(other, octets)
+        for other in others:
+            os.write(other, octets)
 
 
-def cable(link):
-    """Two pseudo-terminals joined back to back: linesman opens the link, pymodbus the path that is returned."""
-    ends = [os.openpty() for _ in range(2)]
+def bus(link, stations):
+    """Pseudo-terminals joined back to back: linesman opens the link, pymodbus the paths that are returned. The first
+    that is returned is the far side of linesman's own."""
+    ends = [os.openpty() for _ in range(1 + stations)]
     for _, slave in ends:
         tty.setraw(slave)
     os.symlink(os.ttyname(ends[0][1]), link)
     masters = [master for master, _ in ends]
-    for pair in (masters, masters[::-1]):
-        threading.Thread(target=pump, args=pair, daemon=True).start()
-    return os.ttyname(ends[1][1])
+    for master in masters:
+        others = [other for other in masters if other != master]
+        threading.Thread(target=pump, args=(master, others), daemon=True).start()
+    return masters[0], [os.ttyname(slave) for _, slave in ends[1:]]
+
+
+def rate(terminal):
+    """The baud rate that whoever has opened it has set: by TCGETS2, since rates by number are none of termios' constants."""
+    settings = fcntl.ioctl(terminal, 0x802C542A, bytes(44))
+    return struct.unpack("4I B 19s 2I", settings)[-1]
+
+
+def other_values(octets):
+    """The same RTU reply with another first value, as another meter would give it."""
+    body = bytearray(octets[:-2])
+    body[-1] ^= 0x55
+    return bytes(body) + FramerRTU.compute_CRC(bytes(body)).to_bytes(2, "big")
+
+
+async def ask_again_and_again(port, meter):
+    """Another master on the bus."""
+    client = AsyncModbusSerialClient(port, baudrate=9600, retries=0, timeout=1)
+    await client.connect()
+    ask = {"input": client.read_input_registers, "holding": client.read_holding_registers}
+    table = "input" if meter.tables["input"] else "holding"
+    address = min(meter.tables[table])
+    while True:
+        with contextlib.suppress(Exception):
+            await ask[table](address, count=2, device_id=meter.unit)
+        await asyncio.sleep(0.2)
 
 
 async def serve(options):
-    meters = [Meter(path, int(unit)) for path, unit in (meter.rsplit("@", 1) for meter in options.meters)]
+    places = [(path, *unit.partition("/")[::2]) for path, unit in (meter.rsplit("@", 1) for meter in options.meters)]
+    meters = [Meter(path, int(unit)) for path, unit, _ in places]
+    rates = {int(unit): int(baud) for _, unit, baud in places if baud}
+    linesman = None
     devices = [meter.device() for meter in meters]
     units = {meter.unit for meter in meters}
 
@@ -200,12 +259,15 @@ async def serve(options):
         if not sending or not octets:
             return octets
         unit = int(octets[1:3], 16) if options.ascii else octets[0]
-        return octets if unit in units else b""
+        if unit not in units or unit in rates and rates[unit] != rate(linesman):
+            return b""
+        return octets + other_values(octets) if unit == options.twin else octets
 
     link = options.rtu or options.ascii
     framer = FramerType.ASCII if options.ascii else FramerType.RTU
     if link:
-        server = ModbusSerialServer(devices, framer=framer, port=cable(link), baudrate=9600,
+        linesman, (port, *another) = bus(link, 2 if options.master else 1)
+        server = ModbusSerialServer(devices, framer=framer, port=port, baudrate=9600,
                                     trace_packet=silent_for_others)
     elif options.rtu_over_tcp:
         server = ModbusTcpServer(devices, framer=framer, address=("127.0.0.1", 0), trace_packet=silent_for_others)
@@ -213,6 +275,9 @@ async def serve(options):
         server = ModbusTcpServer(devices, address=("127.0.0.1", 0))
     await server.serve_forever(background=True)
     place = link or "127.0.0.1:%d" % server.transport.sockets[0].getsockname()[1]
+    if options.master:
+        asked = next(meter for meter in meters if meter.unit == options.master)
+        master = asyncio.create_task(ask_again_and_again(another[0], asked))  # noqa: F841: or else it is collected
     for meter in meters:
         print(json.dumps({"unit": meter.unit, "values": meter.values}))
     print(json.dumps({"ready": place}), flush=True)
@@ -227,7 +292,9 @@ def main():
     where.add_argument("--ascii", metavar="LINK")
     where.add_argument("--tcp", action="store_true")
     where.add_argument("--rtu-over-tcp", action="store_true")
-    parser.add_argument("meters", nargs="+", metavar="PROFILE.yaml@UNIT")
+    parser.add_argument("--twin", metavar="UNIT", type=int)
+    parser.add_argument("--master", metavar="UNIT", type=int)
+    parser.add_argument("meters", nargs="+", metavar="PROFILE.yaml@UNIT[/BAUD]")
     asyncio.run(serve(parser.parse_args()))
 
 

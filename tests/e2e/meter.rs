@@ -38,7 +38,23 @@ impl Meters {
         Meters::start(&["--tcp"], meters)
     }
 
+    /// Meters on a pseudo-terminal, each at a baud rate of its own, and what is wrong with the bus.
+    pub fn at_rates(link: &Path, meters: &[(PathBuf, u8, u32)], wrong: &[&str]) -> Meters {
+        let place = [&["--rtu", link.to_str().unwrap()], wrong].concat();
+        let meters: Vec<String> = meters
+            .iter()
+            .map(|(profile, unit, baud)| format!("{}@{unit}/{baud}", profile.display()))
+            .collect();
+        Meters::start_as(&place, &meters)
+    }
+
     fn start(place: &[&str], meters: &[(PathBuf, u8)]) -> Meters {
+        let meters: Vec<String> =
+            meters.iter().map(|(profile, unit)| format!("{}@{unit}", profile.display())).collect();
+        Meters::start_as(place, &meters)
+    }
+
+    fn start_as(place: &[&str], meters: &[String]) -> Meters {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = root.join(".venv/bin/python");
         assert!(python.exists(), "{} is missing: run tests/run once", python.display());
@@ -46,7 +62,7 @@ impl Meters {
         command
             .arg(root.join("tests/e2e/meter.py"))
             .args(place)
-            .args(meters.iter().map(|(profile, unit)| format!("{}@{unit}", profile.display())))
+            .args(meters)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

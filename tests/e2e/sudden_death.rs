@@ -1,10 +1,8 @@
 //! `kill -9` at twenty random moments under load: nothing that was durable is missing, nothing is numbered twice.
 
-use crate::broker::Broker;
 use crate::gateway::{Gateway, linesman, until};
-use crate::inbox::{Inbox, assert_none_missing};
-use crate::meter::small_profile;
-use crate::outage::{meters_for_load, under_load};
+use crate::inbox::{assert_in_order, missing};
+use crate::outage::loaded;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -32,11 +30,7 @@ fn durable(folder: &Path) -> BTreeMap<String, u64> {
 #[test]
 fn killed_at_twenty_random_moments_it_loses_nothing_durable_and_numbers_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
-    let profile = small_profile(folder.path());
-    let meters = meters_for_load(&profile);
-    let broker = Broker::start(folder.path());
-    let mut inbox = Inbox::open(broker.port(), "plant-7");
-    let config = under_load(&profile, &meters.place, broker.port());
+    let (_meters, _broker, mut inbox, config) = loaded(folder.path());
     let mut promised: BTreeMap<String, u64> = BTreeMap::new();
     for _ in 0..DEATHS {
         let gateway = Gateway::start(folder.path(), &config);
@@ -70,8 +64,11 @@ fn killed_at_twenty_random_moments_it_loses_nothing_durable_and_numbers_nothing_
         assert_eq!(*known, record.text, "one number, two records");
     }
     for (epoch, numbers) in inbox.epochs() {
-        assert_none_missing(&epoch, &numbers);
+        assert_in_order(&inbox, &epoch);
         let durable = promised.get(&epoch).copied().unwrap_or_default();
+        // A live record goes out before its commit: what was behind it in the other lane may not have been durable.
+        let missing = missing(&inbox, &epoch);
+        assert!(missing.iter().all(|number| *number > durable), "{epoch}: {missing:?}, durable to {durable}");
         assert!(numbers.iter().max() >= Some(&durable), "epoch {epoch}: {durable} was durable");
     }
     assert!(inbox.epochs().len() <= DEATHS + 1);

@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bus", &["model", "profile", "modbus"]),
     ("normalize", &["model", "profile", "bus"]), // of bus, its types only
     ("record", &["model"]),
-    ("spool", &[]),
+    ("spool", &["record"]), // of record, the packing only: octets in, octets out
     ("encode", &["model"]),
     ("upstream", &["model", "record", "encode", "spool", "uplink"]),
     ("uplink", &["model"]),
@@ -184,4 +184,61 @@ fn unsafe_stands_in_one_file_and_each_with_its_reason() {
 fn unsafe_is_found_wherever_it_stands() {
     let text = "// unsafe\nfn a() { unsafe { b() } }\n#![expect(unsafe_code)]\n// SAFETY: it is.\n// So.\nunsafe { c() }\n";
     assert_eq!(unsafe_lines(text), [(2, false), (6, true)]);
+}
+
+/// The constructors of queues in a file's code before its tests, each with what stands between its parentheses.
+fn queues(text: &str) -> Vec<(usize, String)> {
+    let code_of_it = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let mut found = Vec::new();
+    for (number, line) in code_of_it.lines().enumerate() {
+        for kind in ["unbounded_channel", "sync_channel", "mpsc::channel", "broadcast::channel"] {
+            let Some((_, rest)) = code(line).split_once(kind) else { continue };
+            // Named without being called: in a `use`, or as a type.
+            if line.trim_start().starts_with("use ") || !rest.contains('(') {
+                continue;
+            }
+            let length =
+                rest.rsplit_once('(').map_or("", |(_, rest)| rest.split([')', ',']).next().unwrap_or(""));
+            found.push((number + 1, format!("{kind}({length})")));
+        }
+    }
+    found
+}
+
+/// Whether a constant of that name stands in the file under a sentence that says why it is so long.
+fn is_explained(text: &str, name: &str) -> bool {
+    let lines: Vec<&str> = text.lines().collect();
+    let at =
+        lines.iter().position(|line| line.trim_start_matches("pub ").starts_with(&format!("const {name}:")));
+    at.is_some_and(|at| at > 0 && lines[at - 1].starts_with("///"))
+}
+
+#[test]
+fn every_queue_is_bounded_by_a_constant_with_a_sentence() {
+    let (mut found, mut seen) = (Vec::new(), 0);
+    for path in sources(&root()) {
+        if path.components().any(|part| part.as_os_str().to_string_lossy().ends_with("_tests")) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for (line, queue) in queues(&text) {
+            seen += 1;
+            let length = queue.split_once('(').map_or("", |(_, rest)| rest.trim_end_matches(')'));
+            // A queue of no length is a handshake.
+            if queue.starts_with("unbounded") || (length != "0" && !is_explained(&text, length)) {
+                found.push(format!("{}:{line}: {queue}", path.display()));
+            }
+        }
+    }
+    assert!(found.is_empty() && seen >= 6, "{seen} queues\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_queue_without_a_bound_or_a_sentence_is_found() {
+    let text =
+        "let a = mpsc::unbounded_channel();\nlet b = mpsc::channel(7);\nlet c = mpsc::channel::<u8>(BARE);\n";
+    let found: Vec<String> = queues(text).into_iter().map(|(_, queue)| queue).collect();
+    assert_eq!(found, ["unbounded_channel()", "mpsc::channel(7)", "mpsc::channel(BARE)"]);
+    assert!(!is_explained("const BARE: usize = 7;", "BARE") && !is_explained("", "7"));
+    assert!(is_explained("/// So many, because.\nconst GOOD: usize = 7;", "GOOD"));
 }

@@ -3,10 +3,10 @@
 //! The limits are those that were promised; a machine that has other work may take three times as long, but not in
 //! the long run (`tests/run --long`), which is to have it for itself.
 
-use crate::common::is_long;
 use crate::common::running::{
     self, Line, PATIENCE, all_good, device, line, line_named, processor_of, with_faults,
 };
+use crate::common::{is_long, many, within};
 use linesman::bus::{DeviceConfig, PortConfig, Scan, SerialConfig};
 use linesman::model::status::DeviceState;
 use linesman::model::{Event, EventKind, FindingKind, Timestamp, Value};
@@ -19,15 +19,6 @@ use std::time::{Duration, Instant};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
-}
-
-/// How many scans to look at.
-fn many(count: usize) -> usize {
-    if is_long() { 10 * count } else { count }
-}
-
-fn within(promised: Duration) -> Duration {
-    if is_long() { promised } else { 3 * promised }
 }
 
 /// What a line with faults has said and read until it was enough.

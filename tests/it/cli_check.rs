@@ -81,9 +81,15 @@ fn an_environment_variable_is_named_when_it_is_wrong() {
 fn profiles_are_checked_and_shown() {
     let folder = folder();
     fs::write(folder.path().join("bad.yaml"), PROFILE.replace("type: s32", "type: s33")).unwrap();
-    let done = linesman(folder.path(), &["profiles", "check", "acme-x1.yaml", "bad.yaml"]);
+    fs::write(folder.path().join("good.yaml"), PROFILE.replace("kind: energy-meter", "kind: other")).unwrap();
+    let done = linesman(folder.path(), &["profiles", "check", "good.yaml", "bad.yaml", "acme-x1.yaml"]);
     assert_eq!(done.status.code(), Some(78));
-    assert!(text(&done.stdout).starts_with("acme-x1.yaml: good: 8 points\n"));
+    assert!(text(&done.stdout).starts_with("good.yaml: good: 8 points\n"));
+    let said = text(&done.stderr);
+    assert!(
+        said.contains("acme-x1.yaml:11:3: `power` is not in the glossary of energy meters' points\n"),
+        "{said}"
+    );
     assert!(text(&done.stderr).starts_with("bad.yaml:11:29: `type`: expected one of bool, u16"));
     let shown = linesman(folder.path(), &["profiles", "show", "./acme-x1.yaml"]);
     let out = text(&shown.stdout);
@@ -103,5 +109,84 @@ fn the_schemas_are_json() {
         let done = linesman(folder.path(), &["schema", of]);
         let schema: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    }
+}
+
+#[test]
+fn a_profile_is_made_from_a_table_checked_and_tested_against_its_cases() {
+    let folder = folder();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "vendor.csv",
+        "Register;Name;Function;Type;Unit;Factor\n0;Pressure;3;int16;mbar;0,1\n1;Status word;3;uint16;;\n",
+    );
+    let made = linesman(
+        folder.path(),
+        &["profiles", "new", "--from", "vendor.csv", "--vendor", "Acme", "--model", "P1"],
+    );
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+    let profile = text(&made.stdout);
+    assert!(
+        profile.contains("pressure: { holding: 0, type: s16, quantity: pressure, unit: mbar, scale: 0.1 }"),
+        "{profile}"
+    );
+    assert!(profile.contains("status_word: { holding: 1, type: u16 }   # TODO quantity"), "{profile}");
+    write("p1.yaml", &profile);
+    assert_eq!(linesman(folder.path(), &["profiles", "check", "p1.yaml"]).status.code(), Some(0));
+    let tested = |folder: &Path| {
+        let done = linesman(folder, &["profiles", "test", "p1.yaml"]);
+        (done.status.code(), text(&done.stdout) + &text(&done.stderr))
+    };
+    assert_eq!(
+        tested(folder.path()),
+        (Some(78), "p1.yaml: no case: p1.wire and p1.json are looked for\n".to_owned())
+    );
+    write("p1.wire", "# as captured\nholding 0: 2710 0003\n");
+    write("p1.json", r#"{"values":{"pressure":1.000,"status_word":3}}"#);
+    assert_eq!(tested(folder.path()), (Some(0), "p1.yaml: good: 1 case of 2 points\n".to_owned()));
+    write("p1.cold.wire", "holding 0: fff6\n");
+    write("p1.cold.json", r#"{"values":{"pressure":-0.002,"statusword":0},"bad":{}}"#);
+    let (code, said) = tested(folder.path());
+    assert_eq!(code, Some(78));
+    for wanted in [
+        "p1.cold.json: `pressure`: -0.002 is told, -0.001 is what the registers stand for\n",
+        "p1.cold.json: `status_word` is not told, and is (no-reply)\n",
+        "p1.cold.json: the profile has no point `statusword`\n",
+    ] {
+        assert!(said.contains(wanted), "{said}");
+    }
+    write("p1.cold.wire", "holdng 0: fff6\n");
+    assert!(tested(folder.path()).1.contains("p1.cold.wire:1:1: expected a table, an address and registers"));
+    let none = linesman(folder.path(), &["profiles", "new", "--from", "p1.json"]);
+    assert_eq!(none.status.code(), Some(78));
+    assert!(text(&none.stderr).contains("no header: a row has to name its columns"));
+}
+
+/// The table of counts in the page about profiles is what `profiles list --counts` prints.
+#[test]
+fn the_page_about_profiles_counts_them_as_the_program_does() {
+    let folder = folder();
+    let counts = text(&linesman(folder.path(), &["profiles", "list", "--counts"]).stdout);
+    assert!(counts.lines().count() > 4 && counts.contains("| all |"), "{counts}");
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/README.md")).unwrap();
+    assert!(readme.contains(&counts), "put this into profiles/README.md:\n{counts}");
+}
+
+/// Editors complete and explain by the schema beside the profiles, which their first line names.
+#[test]
+fn the_schema_beside_the_profiles_is_what_the_program_prints_and_every_profile_names_it() {
+    let folder = folder();
+    let printed = text(&linesman(folder.path(), &["schema", "profile"]).stdout);
+    let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+    let kept = fs::read_to_string(profiles.join("profile.schema.json")).unwrap_or_default();
+    assert!(kept == printed, "linesman schema profile > profiles/profile.schema.json");
+    let header = "# yaml-language-server: $schema=profile.schema.json\n";
+    for entry in fs::read_dir(&profiles).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.starts_with(header), "sed -i '1i{}' {}", header.trim(), path.display());
+        }
     }
 }

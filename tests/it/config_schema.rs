@@ -3,22 +3,14 @@
 use linesman::config::{self, CONFIG, Overlays};
 use linesman::profile::format::PROFILE;
 use linesman::profile::yaml::schema;
-use linesman::profile::yaml::table::{Key, Kind, Table};
+use linesman::profile::yaml::table::{Key, Table};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn inner(kind: &'static Kind) -> Option<&'static Table> {
-    match kind {
-        Kind::Table(table) => Some(table),
-        Kind::List { of, .. } | Kind::Named { of, .. } | Kind::Codes { of } => inner(of),
-        Kind::Scalar(_) | Kind::Whole { .. } | Kind::Word(_) | Kind::Flag | Kind::Anything => None,
-    }
-}
-
 fn keys(table: &'static Table) -> Vec<(&'static Table, &'static Key)> {
     let own = table.keys.iter().map(|key| (table, key));
-    own.chain(table.keys.iter().filter_map(|key| inner(&key.kind)).flat_map(keys)).collect()
+    own.chain(table.keys.iter().flat_map(|key| key.kind.tables()).flat_map(keys)).collect()
 }
 
 /// Every object with properties in a schema, in whatever depth.

@@ -6,10 +6,12 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod app_parts;
 mod architecture;
 mod bus_echo;
 mod bus_faults;
 mod bus_hours;
+mod bus_meters;
 mod bus_noise;
 mod bus_patience;
 mod bus_peers;
@@ -19,7 +21,9 @@ mod bus_wire;
 mod capture;
 mod cli_check;
 mod cli_decode;
+mod cli_init;
 mod cli_plan;
+mod cli_spool;
 mod common;
 mod config_golden;
 mod config_mutations;
@@ -35,11 +39,16 @@ mod port_held;
 mod port_settings;
 mod profile_library;
 mod profiles;
+mod read_orders;
 mod readme;
 mod replay_golden;
+mod scan_pty;
+mod scan_sweep;
+mod sentinels;
 mod sim_truth;
 mod sim_wire;
 mod spool_folder;
+mod spool_golden;
 mod unit_file;
 mod upstream_batches;
 mod upstream_delivery;

@@ -35,24 +35,44 @@ fn read(meter: &mut Meter, at: Timestamp) -> Scan {
     Scan { device: "d".parse().unwrap(), profile, ts: at, took: Duration::ZERO, fields }
 }
 
+/// Reads the profile's simulated meter at some seconds, and compares digit by digit.
+fn compare(profile: &Arc<profile::Profile>) {
+    let name = &profile.name;
+    for unit in [1, 7] {
+        let mut meter = Meter::new(Arc::clone(profile), unit, 42);
+        for second in [0, 1, 1_800_000_000, 1_800_000_008] {
+            let at = Timestamp(second * 1000 + 321);
+            let truth: BTreeMap<Name, Value> = meter.truth(at).into_iter().collect();
+            let reading = normalize::reading(&read(&mut meter, at), false);
+            let shown = profile.points.iter().filter(|point| !point.internal).count();
+            assert_eq!(reading.samples.len(), shown, "{name}");
+            for (point, sample) in reading.samples {
+                assert_eq!(sample.as_ref().ok(), truth.get(&point), "{name} {point} at {second}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_shipped_profile_reads_from_its_simulated_meter_exactly_what_it_shows() {
     let names: Vec<&str> = profile::builtin().collect();
     assert!(names.len() >= 14);
     for name in names {
-        let profile = profile::find(name, Path::new("."), &[]).unwrap();
-        for unit in [1, 7] {
-            let mut meter = Meter::new(Arc::clone(&profile), unit, 42);
-            for second in [0, 1, 1_800_000_000, 1_800_000_001] {
-                let at = Timestamp(second * 1000 + 321);
-                let truth: BTreeMap<Name, Value> = meter.truth(at).into_iter().collect();
-                let reading = normalize::reading(&read(&mut meter, at), false);
-                assert_eq!(reading.samples.len(), profile.points.len(), "{name}");
-                for (point, sample) in reading.samples {
-                    assert_eq!(sample.as_ref().ok(), truth.get(&point), "{name} {point} at {second}");
-                }
-            }
-        }
+        compare(&profile::find(name, Path::new("."), &[]).unwrap());
+    }
+}
+
+#[test]
+fn a_profile_with_every_key_of_the_format_reads_exactly_what_its_simulated_meter_shows() {
+    let text = include_str!("golden/format/everything.yaml");
+    let profile =
+        Arc::new(profile::parse("everything", "everything.yaml", text).unwrap_or_else(|e| panic!("{e}")));
+    compare(&profile);
+    let truth: Vec<_> =
+        [1, 7, 9].map(|unit| Meter::new(Arc::clone(&profile), unit, 3).truth(Timestamp(0))).concat();
+    let good = |name: &str| truth.iter().filter(|(point, _)| point.as_str() == name).count();
+    for point in profile.points.iter().filter(|point| !point.internal) {
+        assert_eq!(good(point.name.as_str()), 3, "{}: the simulator shows a value that is none", point.name);
     }
 }
 

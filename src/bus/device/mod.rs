@@ -2,7 +2,8 @@
 
 mod ready;
 
-use super::health::{Health, Line};
+use super::along::Along;
+use super::health::{Health, Line, Try};
 use super::job::{self, Effects, Item, Job, Manner, Turn};
 use super::learned::Learned;
 use super::plan::{Block, WireCost};
@@ -65,6 +66,7 @@ pub(super) struct Device {
     second: Vec<usize>,
     /// Those that went unanswered then too: no second chance until they have been answered.
     hopeless: BTreeSet<usize>,
+    along: Along,
     pub health: Health,
     pub learned: Learned,
     open: Option<Open>,
@@ -91,6 +93,7 @@ impl Device {
             learned: memory.map(remembered).unwrap_or_default(),
             health: Health::new(now, max_probe),
             plans: Plans::new(cost.with_min_gap(config.min_gap)),
+            along: Along::new(&config),
             config,
             periods,
             owed: Vec::new(),
@@ -106,7 +109,7 @@ impl Device {
     /// How long the word that clears the line is waited for; not sent again before a while is over.
     pub(super) fn clear(&mut self, now: Mono) -> Manners {
         self.cleared_at = now.plus(BETWEEN_CLEARINGS);
-        let timeout = self.health.patience(&self.config, &Line::default());
+        let timeout = self.health.patience(&self.config, &Line::default(), Try::Last);
         Manners { timeout, longest: self.config.timeout, min_gap: self.config.min_gap }
     }
 
@@ -121,6 +124,7 @@ impl Device {
         let deadline = if second { self.periods.next_periodic() } else { due.deadline };
         due.points.append(&mut self.owed);
         due.points.append(&mut self.second);
+        self.along.add_to(&mut due.points);
         due.points.sort_unstable();
         due.points.dedup();
         let (held, asked): (Vec<usize>, Vec<usize>) =
@@ -160,9 +164,11 @@ impl Device {
         line: &Line,
     ) -> Option<(Item, Manners)> {
         let open = self.open.as_mut()?;
-        let patience = self.health.patience(&self.config, line);
         let item = open.job.take(at, &|block| blocked(self.config.unit, block))?;
         open.asked = true;
+        let last_try = !line.hears_late || item.tries >= self.config.retries;
+        let try_now = if last_try { Try::Last } else { Try::Before(item.tries) };
+        let patience = self.health.patience(&self.config, line, try_now);
         Some((
             item,
             Manners { timeout: patience, longest: self.config.timeout, min_gap: self.config.min_gap },
@@ -175,10 +181,11 @@ impl Device {
         item: Item,
         outcome: Outcome,
         trace: &Trace,
-        utc: Timestamp,
-        now: Mono,
+        idle: bool,
+        (utc, now): (Timestamp, Mono),
     ) -> bool {
         let Some(open) = self.open.as_mut() else { return false };
+        open.job.line_is_idle(idle);
         let answered = matches!(outcome, Outcome::Data(_) | Outcome::Exception(_));
         // How long a gateway waits for a device that is not there says nothing of that device.
         if let (true, false, Some(first)) = (answered, outcome.is_gateways_silence(), trace.first_heard) {
@@ -198,6 +205,7 @@ impl Device {
     }
 
     fn take_in(&mut self, effects: Effects, utc: Timestamp, now: Mono) -> bool {
+        self.along.answered(&effects.answered);
         let mut news = self.learned.answered(&effects.answered);
         for lesson in &effects.lessons {
             news |= self.learn(lesson, utc, now);
@@ -307,6 +315,9 @@ impl Device {
             self.second = self.worth_a_second_chance(&mut job, second);
         } else {
             self.owed = points;
+        }
+        if !answered {
+            self.along.forget();
         }
         // That there is still no answer is said once a turn, not with each probe.
         let is_empty = job.is_empty();

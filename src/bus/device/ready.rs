@@ -1,7 +1,7 @@
 //! What a device could do now, and how urgent that is.
 
 use super::{Device, Open};
-use crate::bus::health::{Line, ProbeShare};
+use crate::bus::health::{Line, ProbeShare, Try};
 use crate::bus::job::Turn;
 use crate::bus::plan::Block;
 use crate::model::Mono;
@@ -60,18 +60,22 @@ impl Device {
         let probe = open.probe && !open.job.is_answered();
         let ahead = probe && share.free_at() > now && share.may_go_while_idle(now);
         let gate = if probe && !ahead { share.free_at().max(self.rest_until) } else { self.rest_until };
+        // Nobody knows that it is there: asked again while nobody else needs the line, or else when its turn comes.
+        let retried = self.is_unanswered() && !open.probe && open.asked && !open.job.is_lossy();
         let unit = self.config.unit;
         let rank = match open.deadline {
-            _ if ahead || open.second => Rank::Leisure(self.asked),
+            _ if ahead || open.second || retried => Rank::Leisure(self.asked),
             _ if probe => Rank::Deadline(self.asked),
             Some(deadline) => Rank::Deadline(deadline),
             None => Rank::Begun,
         };
-        if open.second && open.deadline.is_some_and(|turn| turn <= now) && !open.job.is_pending() {
+        if (open.second || retried) && open.deadline.is_some_and(|turn| turn <= now) && !open.job.is_pending()
+        {
             return Ready::GiveUp;
         }
         match open.job.turn(now, &|block| blocked(unit, block)) {
             _ if gate > now => Ready::Wait(gate),
+            Turn::Wait(_) if retried => Ready::GiveUp,
             Turn::Wait(until) if self.could_clear(open, until, now) => Ready::Clear(rank),
             Turn::Ask(at) => Ready::Ask(rank, at),
             Turn::Part(at) => Ready::Part(at),
@@ -120,6 +124,6 @@ impl Device {
 
     /// How long the line must be idle for what is asked at leisure: a short wait, whoever is asked.
     pub(in crate::bus) fn leisure_takes(&self, neighbours: Option<Duration>) -> Duration {
-        self.health.patience(&self.config, &Line { neighbours, ..Line::default() })
+        self.health.patience(&self.config, &Line { neighbours, ..Line::default() }, Try::Last)
     }
 }

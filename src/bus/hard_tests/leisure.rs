@@ -114,3 +114,32 @@ fn probes_on_an_idle_line_keep_the_share_in_the_long_run() {
     let permille = taken.as_millis() * 1000 / 3_480_000;
     assert!((20..=30).contains(&permille), "{permille} thousandths");
 }
+
+/// Another one has answered, so it is known how quick they are here.
+fn with_a_quick_neighbour(latency: Duration) -> Line {
+    let mut line = Line::new(vec![device(1, 4, every(seconds(5))), device(2, 4, every(seconds(5)))]);
+    line.run(seconds(5), |question, _| {
+        let latency = if question.index == 0 { ms(5) } else { latency };
+        if latency < question.manners.timeout { (data(question), latency) } else { silence(question) }
+    });
+    line
+}
+
+#[test]
+fn a_newcomer_is_asked_again_while_the_line_is_idle_and_more_patiently_each_time() {
+    let line = with_a_quick_neighbour(seconds(100));
+    let of_second: Vec<Duration> =
+        line.asked.iter().filter(|(_, index, ..)| *index == 1).map(|(.., took)| *took).collect();
+    assert_eq!(of_second[..2], [ms(75), ms(150)], "{of_second:?}");
+    assert!(of_second[2] >= ms(500), "as long as the line is idle: {of_second:?}");
+    let probes = of_second.len() - 3;
+    assert!(probes <= 1, "a dead one is known to be dead then: {of_second:?}");
+}
+
+#[test]
+fn a_slow_newcomer_answers_its_first_scan() {
+    let mut line = with_a_quick_neighbour(ms(400));
+    let scans = line.scans();
+    let first = scans.iter().find(|scan| scan.device.as_str() == "d2").unwrap();
+    assert_eq!(good(first), 4, "{first:?}");
+}

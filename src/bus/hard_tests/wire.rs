@@ -60,7 +60,7 @@ impl Link for Wire {
         for (after, octets) in (self.answers)(octets) {
             self.coming.push((self.left.plus(after), octets));
         }
-        self.coming.sort();
+        self.coming.sort_by_key(|(at, _)| *at);
         Ok(octets.len())
     }
 
@@ -130,6 +130,24 @@ fn a_question_whose_port_went_may_still_be_answered_on_the_next_one() {
         // Nothing was sent where the port was gone before.
         assert_eq!(blocked.is_some(), gone_after > 0, "gone after {gone_after} ms");
     }
+}
+
+#[test]
+fn a_port_that_went_under_another_question_does_not_shorten_the_silence_a_device_asks_for() {
+    let mut wire = Wire::new(|_| vec![(ms(10), reply(1, 2, 7))]);
+    let mut talk = Conversation::new(PACE, Mono(0));
+    let (slow, quick) = (Manners { min_gap: ms(200), ..Manners::new(TIMEOUT) }, Manners::new(TIMEOUT));
+    let put = |wire: &mut Wire, talk: &mut Conversation, count, manners| {
+        talk.transact(wire, 1, holding(0, count), manners, &mut BusCounters::default())
+    };
+    put(&mut wire, &mut talk, 2, slow).unwrap();
+    wire.gone_at = Some(wire.now.plus(ms(205)));
+    assert!(put(&mut wire, &mut talk, 2, quick).is_err());
+    wire.gone_at = None;
+    talk.reopened(wire.now);
+    let opened = wire.now;
+    put(&mut wire, &mut talk, 3, quick).unwrap();
+    assert!(wire.left.since(opened) >= ms(200), "{:?}", wire.left.since(opened));
 }
 
 #[test]
@@ -234,4 +252,38 @@ fn another_units_damaged_ascii_frame_is_not_our_answer_however_long_it_is() {
     let mut talk = Conversation::new(Tempo::serial(PACE, Framing::Ascii), Mono(0));
     assert_eq!(ask(&mut talk, &mut wire, holding(0, 2)).0, Outcome::Garbled { whole: false });
     assert!(talk.blocked_until(1, holding(9, 2), wire.now).is_some());
+}
+
+#[test]
+fn a_second_answer_is_seen_however_the_reads_part_it_and_whatever_noise_follows() {
+    let coils = |value| ascii::frame(1, &[1, 2, value, value]);
+    for between in ["", ":0101", ":0101\r\n", "0101025A5A48\r\n", ":0101:01010", ":"] {
+        let octets = [b":\xbb\x846", coils(0x5A).as_slice(), between.as_bytes(), &coils(0xBB)].concat();
+        is_seen_behind(&octets, between);
+    }
+}
+
+/// Two answers with something between.
+fn is_seen_behind(octets: &[u8], between: &str) {
+    // Noise that begins like a frame is waited for longer than an answer.
+    for (part, noise, after) in
+        [(1, 0, 10), (3, 0, 10), (16, 0, 10), (64, 0, 10), (64, 400, 10), (1, 0, 300), (64, 0, 300)]
+    {
+        let octets = octets.to_vec();
+        let mut wire = Wire::new(move |_| {
+            let mut pieces: Answers = vec![(ms(0), vec![b':']), (ms(100), vec![b':'])];
+            pieces.extend(octets.chunks(part).map(|piece| (ms(after), piece.to_vec())));
+            // Colons begin a frame again and again.
+            pieces.extend((0..noise).map(|n| (ms(after + n), vec![b':'])));
+            pieces
+        });
+        let mut talk = Conversation::new(Tempo::serial(PACE, Framing::Ascii), Mono(0));
+        let request = ReadRequest::new(ReadFunction::Coils, 0, 15).unwrap();
+        let came = ask(&mut talk, &mut wire, request).0;
+        assert_eq!(
+            came,
+            Outcome::TwoAnswers,
+            "{between:?}, {part} octets a read, {noise} of noise, after {after} ms"
+        );
+    }
 }

@@ -189,7 +189,8 @@ impl Job {
         self.outstanding = self.outstanding.saturating_sub(1);
         self.failures += 1;
         self.last_bad = bad;
-        let may_be_there = self.manner.known || self.answered || self.manner.lossy && !self.manner.probe;
+        let hopeful = !self.manner.probe && (self.manner.lossy || self.idle);
+        let may_be_there = self.manner.known || self.answered || hopeful;
         let worth_it = item.tries < self.manner.retries && may_be_there;
         let mut effects = Effects::default();
         if worth_it && !self.is_hopeless() {

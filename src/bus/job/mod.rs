@@ -1,7 +1,8 @@
 //! One scan of one device, block by block: what to ask next, and what has come of it. No I/O.
 //!
 //! # What is asked again
-//! - A damaged answer, and none from a device that is known to be there: up to `retries` times. While a late
+//! - A damaged answer, and none from a device that is known to be there, or that is new while nobody else needs
+//!   the line: up to `retries` times. While a late
 //!   answer may still come the same question is not asked; the block is asked in another length instead, or in
 //!   two parts, at once, for no late answer fits these.
 //! - A refusal of a block of several values with exception 02 or 03: by halves, see [`search`](super::search).
@@ -121,6 +122,8 @@ pub(in crate::bus) struct Job {
     failures: u32,
     /// Why the last question failed.
     last_bad: Bad,
+    /// Nobody else has anything to ask.
+    idle: bool,
     manner: Manner,
 }
 
@@ -152,8 +155,14 @@ impl Job {
             garbled: false,
             failures: 0,
             last_bad: Bad::NoReply,
+            idle: false,
             manner,
         }
+    }
+
+    /// Whether nobody else needs the line now: then a device that nobody knows is asked again too.
+    pub(in crate::bus) fn line_is_idle(&mut self, idle: bool) {
+        self.idle = idle;
     }
 
     /// Points that are not asked this time.
@@ -285,6 +294,10 @@ impl Job {
 
     pub(in crate::bus) fn is_empty(&self) -> bool {
         self.fields.is_empty()
+    }
+
+    pub(in crate::bus) fn is_lossy(&self) -> bool {
+        self.manner.lossy
     }
 
     pub(in crate::bus) fn is_answered(&self) -> bool {

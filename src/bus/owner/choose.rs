@@ -125,6 +125,16 @@ impl Owner {
         self.devices.iter().filter_map(|device| device.health.latency.patience()).max()
     }
 
+    /// Whether a device that nobody knows could be asked once more before anybody else needs the line, which was to
+    /// be idle until then.
+    pub(super) fn has_time_for(&self, index: usize, idle_until: Mono, now: Mono) -> bool {
+        let newcomer = self.devices.get(index).filter(|device| !device.health.is_good() && self.hears_late);
+        newcomer.is_some_and(|device| {
+            let neighbours = self.neighbours();
+            neighbours.is_some() && idle_until >= now.plus(device.leisure_takes(neighbours))
+        })
+    }
+
     /// What decides how long a device is waited for whose pace nobody knows, or that is silent.
     pub(super) fn line_for(&self, index: usize, blocked: &dyn Fn(u8, &Block) -> Option<Mono>) -> Line {
         if self.devices.get(index).is_none_or(|device| device.health.is_good()) {
@@ -141,6 +151,6 @@ impl Owner {
             Ready::Nothing => None,
         });
         let idle = free_until.min().map_or(crate::bus::TIMEOUT, |until| until.since(now));
-        Line { neighbours, idle, patient: share.is_patient(now) }
+        Line { neighbours, idle, patient: share.is_patient(now), hears_late: self.hears_late }
     }
 }

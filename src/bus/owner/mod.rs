@@ -69,6 +69,8 @@ pub(in crate::bus) struct Owner {
     devices: Vec<Device>,
     share: ProbeShare,
     loss: Loss,
+    /// A serial line, on which answers after their time are heard.
+    hears_late: bool,
     doctor: Doctor,
     pub ledger: Ledger,
     scans: mpsc::Sender<Scan>,
@@ -101,10 +103,23 @@ impl Owner {
         let memory = own.map(|device| (device.config.name.to_string(), device.memory())).collect();
         let memory = watch::Sender::new(memory);
         let running = Running { name: config.name.clone(), status, memory: memory.subscribe(), ended };
+        let hears_late = !matches!(config.port, PortConfig::Tcp { .. });
         let (share, doctor) =
             (ProbeShare::new(now), Doctor::new(devices.len(), matches!(config.port, PortConfig::Serial(_))));
         (
-            Owner { devices, share, loss: Loss::default(), doctor, ledger, scans, memory, clock, tap, stop },
+            Owner {
+                devices,
+                share,
+                loss: Loss::default(),
+                hears_late,
+                doctor,
+                ledger,
+                scans,
+                memory,
+                clock,
+                tap,
+                stop,
+            },
             running,
         )
     }
@@ -169,12 +184,13 @@ impl Owner {
         if self.doctor.is_doubtful(index) && matches!(outcome, Outcome::Data(_)) {
             outcome = Outcome::TwoAnswers;
         }
+        let spare = self.has_time_for(index, trace.sent.plus(idle), now);
         let Some(device) = self.devices.get_mut(index) else { return };
         if device.health.is_good() {
             self.loss.add(matches!(outcome, Outcome::NoReply | Outcome::Garbled { .. }));
         }
         if let Some(item) = item
-            && device.heard(item, outcome, &trace, utc, now)
+            && device.heard(item, outcome, &trace, spare, (utc, now))
         {
             self.keep_memory(index);
         }

@@ -2,33 +2,11 @@
 
 use super::*;
 use crate::modbus::rtu::Pace;
-use crate::model::{Decimal, Ratio};
-use crate::profile::{Format, Habits, Order};
+use crate::profile::{Format, Habits};
 use std::collections::BTreeSet;
 
 pub(crate) fn point(name: &str, table: Table, address: u16, format: Format) -> Point {
-    Point {
-        name: name.parse().unwrap(),
-        table,
-        address,
-        format,
-        word_order: Order::Big,
-        byte_order: Order::Big,
-        scale: Ratio::ONE,
-        offset: Decimal::ZERO,
-        resolution: None,
-        quantity: "other".into(),
-        unit: String::new(),
-        phase: None,
-        direction: None,
-        range: None,
-        invalid: vec![],
-        words: vec![],
-        bit: None,
-        index: false,
-        every: None,
-        unverified: false,
-    }
+    Point::new(name.parse().unwrap(), table, address, format)
 }
 
 pub(crate) fn profile(points: Vec<Point>) -> Profile {
@@ -50,6 +28,8 @@ pub(crate) fn profile(points: Vec<Point>) -> Profile {
             min_timeout: None,
         },
         identify: vec![],
+        parameters: vec![],
+        identity: None,
         points,
     }
 }

@@ -29,6 +29,9 @@ impl Conversation {
             heard += n;
             counters.unsolicited_octets += n as u64;
             self.notes.idle_octets += n as u64;
+            if self.overheard.is_empty() {
+                self.overheard_since = now;
+            }
             self.overheard.extend_from_slice(&buffer[..n]);
             if self.overheard.len() > MOST_OVERHEARD {
                 self.listen_in(now, counters);
@@ -59,7 +62,8 @@ impl Conversation {
             self.answered = None;
         } else if let (Some(answered), Some(frame)) = (&self.answered, frame)
             && answered.unit == stray.unit
-            && now <= answered.until
+            // Not when it is looked at: what follows it may keep the line busy for long.
+            && self.overheard_since <= answered.until
             && let Some(data) = self.answer_in(frame, &answered.ask)
             && data != answered.data
         {
@@ -122,7 +126,9 @@ impl Conversation {
         // What came in the same read as the answer was heard with it.
         counters.noise_octets += self.overheard.len() as u64;
         let another = self.tempo.pace.octets(reply_octets(ask, self.tempo.framing));
-        self.answered = Some(Answered { unit, ask: *ask, data: data.clone(), until: longest.plus(another) });
+        // Where noise began before it an answer is waited for longer: another is then at least as late.
+        let until = longest.max(self.last_activity).plus(another);
+        self.answered = Some(Answered { unit, ask: *ask, data: data.clone(), until });
         let mut heard = 0;
         // A line on which it is never silent is not waited for, however slow its octets.
         let give_up = link.now().plus(LONGEST_WAIT_FOR_SILENCE.max(another.saturating_mul(2)));

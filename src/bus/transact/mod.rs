@@ -68,8 +68,10 @@ pub struct Conversation {
     suspects: Suspects,
     echo: EchoState,
     answered: Option<Answered>,
-    /// Octets that nobody asked for, since the line was last silent.
+    /// Octets that nobody asked for, since the line was last silent, …
     overheard: Vec<u8>,
+    /// … and when the first of them came.
+    overheard_since: Mono,
     notes: Notes,
     tap: Tap,
 }
@@ -84,6 +86,7 @@ impl Conversation {
             echo: EchoState::Unknown,
             answered: None,
             overheard: Vec::new(),
+            overheard_since: now,
             notes: Notes::default(),
             tap: Tap::none(),
         }
@@ -137,14 +140,18 @@ impl Conversation {
         self.suspects.forget_old(link.now());
         self.wait_for_silence(link, manners.min_gap, counters)?;
         let came = self.put(link, unit, &ask, manners, counters);
-        self.last_gap = manners.min_gap;
         match &came {
             Ok((outcome, trace)) => {
+                self.last_gap = manners.min_gap;
                 self.draw_conclusions(unit, &ask, outcome, trace, manners);
                 count(outcome, counters);
             }
-            // The port is gone, the question is not: its answer may come through the next one.
-            Err(_) => self.suspect(unit, &ask, link.now().max(self.last_activity), manners),
+            // The port is gone, the question may not be: its answer may come through the next one. Nor is it known
+            // which of the two devices was heard last.
+            Err(_) => {
+                self.last_gap = self.last_gap.max(manners.min_gap);
+                self.suspect(unit, &ask, link.now().max(self.last_activity), manners);
+            }
         }
         came
     }
@@ -289,7 +296,7 @@ impl Conversation {
         self.take_over(&mut arrived, outcome.is_some(), link.now());
         match outcome {
             Some(outcome) => {
-                self.overheard = arrived.rest();
+                (self.overheard, self.overheard_since) = (arrived.rest(), self.last_activity);
                 Ok(outcome)
             }
             None => Ok(arrived.conclude(counters)),

@@ -127,6 +127,7 @@ fn truth_of(device: &str, meter: &Meter, at: Timestamp) -> io::Result<Reading> {
         ts: at,
         took: Duration::ZERO,
         clock_unsure: false,
+        boot: None,
         samples: meter.truth(at).into_iter().map(|(name, value)| (name, Ok(value))).collect(),
     })
 }

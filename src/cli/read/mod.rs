@@ -1,12 +1,13 @@
 //! `linesman read`: asks one device once, by a profile or by addresses.
 
+mod orders;
 mod question;
 mod show;
 
 use super::{CaptureArguments, Exit, complain};
 use crate::bus::capture::{Recording, Tap};
 use crate::bus::{
-    self, Block, Failure, Lessons, LineConfig, PortConfig, SerialConfig, Session, Terms, plan_points,
+    self, Block, Failure, Field, Lessons, LineConfig, PortConfig, SerialConfig, Session, Terms, plan_points,
 };
 use crate::config;
 use crate::model::{Bad, Name, Sample};
@@ -55,6 +56,15 @@ pub(super) struct Arguments {
     /// What the registers hold: u16 s16 u32 s32 u64 s64 f32 f64 bcd16 bcd32 string:N bits.
     #[arg(long = "type", value_name = "TYPE", conflicts_with_all = ["profile", "coil", "discrete"])]
     format: Option<String>,
+    /// Every type and order side by side, the plausible ones first, with the line for a profile.
+    #[arg(long, conflicts_with_all = ["profile", "coil", "discrete", "format"])]
+    all_orders: bool,
+    /// With --all-orders: what the meter's display shows, as in `225..235`.
+    #[arg(long, value_name = "MIN..MAX", requires = "all_orders", value_parser = range, allow_hyphen_values = true)]
+    range: Option<(f64, f64)>,
+    /// With --all-orders: the time between its two readings.
+    #[arg(long, value_name = "DURATION", requires = "all_orders", default_value = "1s", value_parser = config::duration)]
+    moment: Duration,
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -81,7 +91,11 @@ pub(super) fn main(arguments: Arguments) -> Exit {
         Err(exit) => return exit,
     };
     let tap = capture.map_or_else(Tap::none, |capture| capture.tap(&line(&question.port)));
-    let exit = answer(&arguments, &question, tap);
+    let exit = if arguments.all_orders {
+        all_orders(&arguments, &question, tap)
+    } else {
+        answer(&arguments, &question, tap)
+    };
     match recording.map_or(Ok(()), Recording::finish) {
         Ok(()) => exit,
         Err(error) => {
@@ -123,6 +137,46 @@ fn answer(arguments: &Arguments, question: &Question, tap: Tap) -> Exit {
     let answered = answers.octets.iter().any(Option::is_some)
         || answers.failures.iter().any(|failure| matches!(failure, Failure::Exception { .. }));
     if answered { Exit::Done } else { Exit::Io }
+}
+
+fn all_orders(arguments: &Arguments, question: &Question, tap: Tap) -> Exit {
+    let given = arguments.input.as_deref().map(|given| ("input", given));
+    let given = given.or_else(|| arguments.holding.as_deref().map(|given| ("holding", given)));
+    let registers = given.ok_or_else(String::new).and_then(|(table, given)| orders::registers(table, given));
+    let registers = match registers {
+        Ok(registers) => registers,
+        Err(why) => {
+            complain(&format_args!("linesman read: {why}"));
+            return Exit::Usage;
+        }
+    };
+    let read = Session::open(&question.port).and_then(|session| {
+        let mut session = session.with_tap(tap);
+        orders::read(&mut session, arguments.unit, registers, arguments.timeout, arguments.moment)
+    });
+    match read {
+        Ok(read) => {
+            let meanings = orders::meanings(&read, arguments.range);
+            if arguments.json {
+                show::orders_json(arguments, &read, &meanings);
+            } else {
+                show::orders(&read, &meanings);
+            }
+            Exit::Done
+        }
+        Err(failure) => {
+            complain(&format_args!("linesman read: {failure}"));
+            // A refusal is an answer.
+            if matches!(failure, Failure::Exception { .. }) { Exit::Done } else { Exit::Io }
+        }
+    }
+}
+
+fn range(text: &str) -> Result<(f64, f64), String> {
+    let right = || format!("{text:?}: expected MIN..MAX, as in 225..235");
+    let (least, most) = text.split_once("..").ok_or_else(right)?;
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+    number(least).zip(number(most)).filter(|(least, most)| least <= most).ok_or_else(right)
 }
 
 fn port(arguments: &Arguments) -> Result<PortConfig, String> {
@@ -173,16 +227,28 @@ fn ask(arguments: &Arguments, question: &Question, tap: Tap) -> Result<Answers, 
             }
         }
     }
+    answers.complete(&question.profile);
     Ok(answers)
 }
 
 impl Answers {
+    /// Now that all is there: the points whose value others scale.
+    fn complete(&mut self, profile: &Profile) {
+        let field =
+            |(point, octets): (usize, &Option<Vec<u8>>)| Some(Field { point, octets: Ok(octets.clone()?) });
+        let fields: Vec<Field> = self.octets.iter().enumerate().filter_map(field).collect();
+        for (index, sample) in normalize::samples(profile, &fields) {
+            self.samples[index] = sample;
+        }
+    }
+
     fn take(&mut self, profile: &Profile, block: &Block, data: &[u8]) {
         for index in &block.points {
             let Some(point) = profile.points.get(*index) else { continue };
             let octets = block.octets_of(point, data);
-            self.samples[*index] =
-                octets.as_ref().map_or(Err(Bad::Garbled), |octets| normalize::sample(point, octets));
+            if octets.is_none() {
+                self.samples[*index] = Err(Bad::Garbled);
+            }
             self.octets[*index] = octets;
         }
     }

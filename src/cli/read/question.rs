@@ -71,7 +71,7 @@ fn width(table: &str, format: &str) -> Result<u16, String> {
         .map_or(1, |point| if point.table.is_bits() { 1 } else { Format::count(point.format) }))
 }
 
-fn parse(points: &str) -> Result<Profile, String> {
+pub(super) fn parse(points: &str) -> Result<Profile, String> {
     let text =
         format!("profile: 1\nvendor: none\nmodel: none\nkind: other\nsources: [none]\npoints:\n{points}");
     profile::parse("read", "--type", &text).map_err(|problems| {
@@ -79,7 +79,7 @@ fn parse(points: &str) -> Result<Profile, String> {
     })
 }
 
-fn span(given: &str, width: u32) -> Option<(u32, u32)> {
+pub(super) fn span(given: &str, width: u32) -> Option<(u32, u32)> {
     let (first, count) = given.split_once('+').map_or((given, None), |(first, count)| (first, Some(count)));
     let first = number(first)?;
     let count = count.map_or(Some(width), number)?;

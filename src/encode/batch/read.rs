@@ -179,6 +179,7 @@ impl Block {
                 device: self.name.clone(),
                 ts: Timestamp(stamp),
                 took: Duration::from_millis(took),
+                boot: None,
                 clock_unsure: batch.flags & wire::CLOCK_UNSURE != 0,
                 samples,
             };

@@ -20,6 +20,9 @@ const REASONS: &[Bad] = &[
     Bad::Stale,
     Bad::NotYet,
     Bad::TwoAnswers,
+    Bad::Factor,
+    Bad::SensorFault,
+    Bad::CounterFell,
 ];
 
 /// When this does not compile, a reason is new: it needs a code here, in `REASONS`, in `docs/batch.proto` and in
@@ -37,6 +40,9 @@ pub(super) fn code(bad: Bad) -> u32 {
         Bad::Stale => 25,
         Bad::NotYet => 26,
         Bad::TwoAnswers => 27,
+        Bad::Factor => 28,
+        Bad::SensorFault => 29,
+        Bad::CounterFell => 30,
         Bad::Exception(code) => EXCEPTION + u32::from(code),
     }
 }

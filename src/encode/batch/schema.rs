@@ -125,6 +125,7 @@ impl Device {
             profile: String::new(),
             vendor: String::new(),
             model: String::new(),
+            identity: None,
             every: std::time::Duration::ZERO,
             points: self.points.iter().map(point).collect::<Result<_, _>>()?,
         })

@@ -38,7 +38,8 @@ fn readings() -> impl Strategy<Value = Vec<(Reading, Number)>> {
                     let samples = samples.filter_map(|(name, sample)| Some((name.parse().unwrap(), sample?)));
                     let (device, took) = (device.parse().unwrap(), Duration::from_millis(took));
                     let samples = samples.collect();
-                    let reading = Reading { device, ts: Timestamp(ts), took, clock_unsure, samples };
+                    let reading =
+                        Reading { device, ts: Timestamp(ts), took, clock_unsure, boot: None, samples };
                     (reading, Number { epoch, seq })
                 })
                 .collect()

@@ -18,7 +18,7 @@ fn object(table: &'static Table) -> Value {
     // What does not act yet is refused by the reader, so an editor must not offer it.
     let acting: Vec<&Key> = table.keys.iter().filter(|key| key.acts()).collect();
     let properties: Map<String, Value> =
-        acting.iter().map(|key| (key.name.to_owned(), described(of(&key.kind), key.doc))).collect();
+        acting.iter().map(|key| (key.name.to_owned(), described(of(&key.kind), key))).collect();
     let required: Vec<&str> = acting.iter().filter(|key| key.required).map(|key| key.name).collect();
     let mut schema = json!({
         "type": "object",
@@ -65,6 +65,7 @@ fn of(kind: &Kind) -> Value {
             "additionalProperties": of(item),
             "minProperties": 1,
         }),
+        Kind::OneOf(kinds) => json!({ "anyOf": kinds.iter().map(of).collect::<Vec<_>>() }),
         Kind::Anything => json!({}),
     }
 }
@@ -98,10 +99,13 @@ fn word(words: &'static [Word]) -> Value {
     json!({ "oneOf": every.map(|w| json!({ "const": w.word, "description": w.doc })).collect::<Vec<_>>() })
 }
 
-fn described(mut schema: Value, doc: &str) -> Value {
+fn described(mut schema: Value, key: &Key) -> Value {
     if let Value::Object(map) = &mut schema {
         // A table says itself what it is.
-        map.entry("description").or_insert_with(|| json!(doc));
+        map.entry("description").or_insert_with(|| json!(key.doc));
+        if let Some(example) = key.example.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+            map.insert("examples".to_owned(), json!([example]));
+        }
     }
     schema
 }

@@ -25,6 +25,8 @@ pub struct Key {
     /// Why the key will never be accepted although people try it.
     pub never: Option<&'static str>,
     pub doc: &'static str,
+    /// As JSON, for editors.
+    pub example: Option<&'static str>,
 }
 
 /// What may stand after a key.
@@ -55,6 +57,8 @@ pub enum Kind {
     Codes {
         of: &'static Kind,
     },
+    /// One of these, told apart by their shape: a single value, keys, or a list; each shape once.
+    OneOf(&'static [Kind]),
     /// Anything: for keys that do not act yet.
     Anything,
 }
@@ -87,7 +91,12 @@ pub struct ScalarRule {
 
 impl Key {
     pub const fn new(name: &'static str, kind: Kind, doc: &'static str) -> Key {
-        Key { name, kind, required: false, later: None, never: None, doc }
+        Key { name, kind, required: false, later: None, never: None, doc, example: None }
+    }
+
+    /// Something that may stand there, as JSON.
+    pub const fn example(self, json: &'static str) -> Key {
+        Key { example: Some(json), ..self }
     }
 
     pub const fn required(self) -> Key {
@@ -121,5 +130,17 @@ impl Word {
 impl Table {
     pub fn key(&self, name: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+impl Kind {
+    /// The tables that may stand there.
+    pub fn tables(&'static self) -> Vec<&'static Table> {
+        match self {
+            Kind::Table(table) => vec![table],
+            Kind::List { of, .. } | Kind::Named { of, .. } | Kind::Codes { of } => of.tables(),
+            Kind::OneOf(kinds) => kinds.iter().flat_map(Kind::tables).collect(),
+            Kind::Scalar(_) | Kind::Whole { .. } | Kind::Word(_) | Kind::Flag | Kind::Anything => Vec::new(),
+        }
     }
 }

@@ -32,8 +32,17 @@ impl Walk<'_, '_> {
             Kind::List { of, least, most } => self.list(node, of, (*least, *most), what),
             Kind::Named { what: names, of } => self.named(node, names, of, what),
             Kind::Codes { of } => self.codes(node, of, what),
+            Kind::OneOf(kinds) => self.one_of(node, kinds, what),
             Kind::Anything => {}
         }
+    }
+
+    fn one_of(&mut self, node: &Node, kinds: &[Kind], what: &str) {
+        if let Some(kind) = kinds.iter().find(|kind| kind.has_shape_of(node)) {
+            return self.kind(node, kind, what);
+        }
+        let expected: Vec<String> = kinds.iter().map(Kind::shape).collect();
+        self.unexpected(node, &expected.join(", or "), what, "");
     }
 
     fn unexpected(&mut self, node: &Node, expected: &str, what: &str, help: &str) {
@@ -218,6 +227,37 @@ impl Walk<'_, '_> {
     }
 }
 
+impl Kind {
+    fn has_shape_of(&self, node: &Node) -> bool {
+        match (self, &node.content) {
+            (Kind::Anything, _) => true,
+            (Kind::OneOf(kinds), _) => kinds.iter().any(|kind| kind.has_shape_of(node)),
+            (Kind::Scalar(_) | Kind::Whole { .. } | Kind::Word(_) | Kind::Flag, Content::Scalar(_)) => {
+                !node.is_null()
+            }
+            (Kind::Table(_) | Kind::Named { .. } | Kind::Codes { .. }, Content::Map(_))
+            | (Kind::List { .. }, Content::List(_)) => true,
+            (_, Content::Scalar(_) | Content::Map(_) | Content::List(_)) => false,
+        }
+    }
+
+    /// For "expected …".
+    fn shape(&self) -> String {
+        match self {
+            Kind::Scalar(rule) => rule.expected.to_owned(),
+            Kind::Table(table) => format!("keys ({})", names(table)),
+            Kind::List { .. } => "a list of them".to_owned(),
+            Kind::Named { what, .. } => format!("{what}, each as `name: …`"),
+            Kind::Codes { .. } => "codes, each as `0: word`".to_owned(),
+            Kind::Whole { least, most } => format!("a whole number from {least} to {most}"),
+            Kind::Word(words) => words.iter().map(|word| word.word).collect::<Vec<_>>().join(", "),
+            Kind::Flag => "true or false".to_owned(),
+            Kind::OneOf(kinds) => kinds.iter().map(Kind::shape).collect::<Vec<_>>().join(", or "),
+            Kind::Anything => "anything".to_owned(),
+        }
+    }
+}
+
 fn names(table: &'static Table) -> String {
     let acting = table.keys.iter().filter(|key| key.acts());
     acting.map(|key| key.name).take(MOST_LISTED).collect::<Vec<_>>().join(", ")
@@ -239,14 +279,6 @@ fn suggestion(found: &str, table: &'static Table) -> Option<&'static str> {
 
 /// The table below this one that has such a key.
 fn home(key: &str, table: &'static Table) -> Option<&'static Table> {
-    let below = || table.keys.iter().filter_map(|key| inner(&key.kind));
+    let below = || table.keys.iter().flat_map(|key| key.kind.tables());
     below().find(|table| table.key(key).is_some()).or_else(|| below().find_map(|table| home(key, table)))
-}
-
-fn inner(kind: &'static Kind) -> Option<&'static Table> {
-    match kind {
-        Kind::Table(table) => Some(table),
-        Kind::List { of, .. } | Kind::Named { of, .. } | Kind::Codes { of } => inner(of),
-        Kind::Scalar(_) | Kind::Whole { .. } | Kind::Word(_) | Kind::Flag | Kind::Anything => None,
-    }
 }

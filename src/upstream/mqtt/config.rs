@@ -19,6 +19,17 @@ pub struct Config {
     /// `json`, `line`, `senml`, `template`: a message a reading; `batch`: one in `batch_every`.
     pub encoding: Encoding,
     pub batch_every: Duration,
+    pub version: Version,
+}
+
+/// Which MQTT is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    /// 3.1.1, which every broker speaks.
+    #[default]
+    V311,
+    /// 5: the broker can refuse one publish and say why, and says how much it takes at once.
+    V5,
 }
 
 impl Default for Config {
@@ -33,6 +44,7 @@ impl Default for Config {
             keep_alive: Duration::from_secs(30),
             encoding: Encoding::Json,
             batch_every: Duration::from_secs(300),
+            version: Version::default(),
         }
     }
 }

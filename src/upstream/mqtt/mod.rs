@@ -1,38 +1,66 @@
-//! Upstream `mqtt` (3.1.1): one session after the other, each from the cursor on.
+//! Upstream `mqtt` (3.1.1, or 5 if asked for): one session after the other.
 //!
-//! `P/status` (retained, with a Will), `P/meta` (retained), then records in order: `P/d/{device}` for what is
-//! live, `P/h/{device}` for what was sampled before this connection or has aged; `P/event` for what happened on
-//! the lines. All with QoS 1. With `encoding: batch`, `P/b` takes the place of both lanes; what it holds says which it is.
+//! `P/status` (retained, with a Will), `P/meta` (retained), then what happened on the lines and what was lost
+//! (`P/event`), then records: `P/d/{device}` for what is live, `P/h/{device}` for what was sampled before this connection
+//! or has aged. All with QoS 1. With `encoding: batch`, `P/b` takes the place of both; what a batch holds says which it is
+//! (see `batches.rs`).
+//!
+//! # Two lanes
+//! With `order: live-first` a session has two lanes: *live* begins behind the newest record at the time of the CONNACK,
+//! *history* goes from the cursor up to there. Live goes first, and keeps places in the window that history never takes;
+//! history goes at `history_rate` at most. So a record travels in one lane and once. What the far end has acknowledged of
+//! the live lane is settled beyond the cursor, and the cursor goes over it when history has come so far. A link that is so
+//! slow that live records grow old in their lane begins anew: they become history, and live begins behind them.
+//! With `order: strict` there is one lane, oldest first.
+//!
+//! History that was taken while the clock was unsure waits a minute for its date, if it may still come.
+//!
+//! # What is refused for good
+//! An MQTT 5 broker says of a publish that it is not authorised, or its topic or payload not valid: that record is set
+//! aside at once. Other refusals, and all of 3.1.1's, break the session.
+//! See `trials.rs`: a record that breaks three sessions in a row, the last of them alone, goes to `refused/` and the
+//! rest goes on. A batch is halved until the record stands alone.
 
 mod batches;
 mod config;
-mod flying;
+mod ending;
+mod hand;
+mod lane;
+mod pace;
 mod pipe;
+mod pipe5;
+mod said;
 mod session;
+mod trials;
 mod window;
 
-pub use config::Config;
+pub use config::{Config, Version};
 pub use window::WINDOW;
 
 use super::Work;
 use super::backoff::Backoff;
-use crate::encode::Encoding;
+use super::config::Order;
 use session::{Ended, Session};
+use std::num::NonZeroU32;
+use trials::Trials;
+
+/// In which order and how fast.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ways {
+    pub order: Order,
+    pub history_rate: Option<NonZeroU32>,
+}
 
 /// Connects, delivers, backs off, until told to stop.
-pub(super) async fn run(config: Config, mut work: Work) {
-    let mut backoff = Backoff::default();
+pub(super) async fn run(config: Config, ways: Ways, mut work: Work) {
+    let (mut backoff, mut trials) = (Backoff::default(), Trials::default());
     let mut first = true;
     while !work.stop.is_cancelled() {
         if !first {
             work.report.reconnecting();
         }
         first = false;
-        let ended = if let Encoding::Batch(options) = &config.encoding {
-            batches::run(&config, options, &mut work, &mut backoff).await
-        } else {
-            Session::run(&config, &mut work, &mut backoff).await
-        };
+        let ended = Session::run(&config, ways, &mut work, &mut backoff, &mut trials).await;
         match ended {
             Ended::AsAsked => break,
             Ended::SpoolClosed => return,

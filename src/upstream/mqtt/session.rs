@@ -1,32 +1,24 @@
-//! One connection: status, meta, then records from the cursor on, until trouble or the stop.
+//! One connection: status, meta, then records in their lanes, until trouble or the stop.
 
-use super::Config;
-use super::pipe::{Happened, LARGEST_PAYLOAD, Pipe};
+use super::batches::Batches;
+use super::ending::Stopping;
+use super::lane::Lane;
+use super::pace::Pace;
+use super::pipe::{Happened, Pipe, Will};
+use super::trials::{Span, Trials};
 use super::window::{Fate, What, Window};
-use crate::encode::json::{self, Number};
-use crate::encode::{Encoding, Numbered, Refused};
-use crate::model::{Name, Reading, Timestamp};
-use crate::record;
-use crate::spool::{Closed, Stored};
-use crate::upstream::Work;
+use super::{Config, Ways};
+use crate::encode::{batch, json};
+use crate::model::{Name, Timestamp};
+use crate::spool::{Closed, Outcome, Stored};
 use crate::upstream::backoff::Backoff;
-use rumqttc::{LastWill, QoS};
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use crate::upstream::{Order, Work};
+use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-/// Records fetched from the spool at a time.
-const RECORDS: usize = 64;
-const OCTETS: usize = 256 << 10;
-/// A publish that is not acknowledged for so long will not be on this connection.
-const ACK_PATIENCE: Duration = Duration::from_secs(20);
-/// Status is said again after this, and when the backlog has come to nothing.
-const STATUS_EVERY: Duration = Duration::from_secs(60);
-/// Younger than this is live, or younger than three periods if those are longer.
-const LIVE: Duration = Duration::from_secs(30);
-/// How long what was there at the stop may take to be delivered, and the good-bye to go out.
-const DRAIN: Duration = Duration::from_secs(2);
+/// How long history that may yet be dated waits for its date.
+const HOLD: Duration = Duration::from_secs(60);
 
 /// Why a session is over.
 #[derive(Debug)]
@@ -43,102 +35,116 @@ impl From<Closed> for Ended {
 }
 
 pub(super) struct Session<'a> {
-    config: &'a Config,
-    work: &'a mut Work,
-    backoff: &'a mut Backoff,
-    pipe: Pipe,
-    window: Window,
-    /// Fetched and not yet handed to the client.
-    fetched: VecDeque<Stored>,
-    /// The last position fetched.
-    at: u64,
-    connected: Timestamp,
-    /// The number of the last event that was handed to the client.
-    told: u64,
+    pub(super) config: &'a Config,
+    pub(super) work: &'a mut Work,
+    pub(super) backoff: &'a mut Backoff,
+    pub(super) trials: &'a mut Trials,
+    pub(super) pipe: Pipe,
+    pub(super) window: Window,
+    pub(super) pace: Pace,
+    /// From the cursor on: all of it in strict order, else up to where live begins.
+    pub(super) history: Lane,
+    pub(super) live: Option<Lane>,
+    /// The first position of the live lane.
+    pub(super) live_from: u64,
+    /// The newest position when the connection stood: what is older is backlog.
+    pub(super) backlog_upto: u64,
+    /// Live has grown old: once nothing is in flight, the lanes are cut anew.
+    pub(super) recut: bool,
+    pub(super) connected: Timestamp,
+    pub(super) hold_until: Instant,
+    /// What is suspected and sent alone, one record or those of one batch, and whether it has gone out.
+    pub(super) alone: Option<(Vec<Stored>, bool)>,
+    /// With `encoding: batch`.
+    pub(super) batches: Option<Batches>,
+    /// The number of the last event that was handed to the client, and of the last gap.
+    pub(super) told: u64,
+    pub(super) gap_told: Option<u64>,
     /// How often each device is read, of the site that meta was last said of.
-    every: BTreeMap<Name, Duration>,
-    status_due: Instant,
+    pub(super) every: BTreeMap<Name, Duration>,
+    pub(super) status_due: Instant,
     /// The last status told of a backlog.
-    had_backlog: bool,
-    stopping: Option<Stopping>,
-}
-
-/// The end, step by step: deliver up to here, say good-bye, close.
-#[derive(Debug, Clone, Copy)]
-struct Stopping {
-    upto: u64,
-    by: Instant,
-    said_goodbye: bool,
-    closing: bool,
+    pub(super) had_backlog: bool,
+    pub(super) stopping: Option<Stopping>,
 }
 
 impl<'a> Session<'a> {
-    pub(super) async fn run(config: &'a Config, work: &'a mut Work, backoff: &'a mut Backoff) -> Ended {
-        match Session::connect(config, work, backoff).await {
-            Ok(mut session) => match session.deliver().await {
-                Ok(()) => Ended::AsAsked,
-                Err(ended) => ended,
-            },
+    pub(super) async fn run(
+        config: &'a Config,
+        ways: Ways,
+        work: &'a mut Work,
+        backoff: &'a mut Backoff,
+        trials: &'a mut Trials,
+    ) -> Ended {
+        let (pipe, most) = match connect(config, work).await {
+            Ok(greeted) => greeted,
+            Err(ended) => return ended,
+        };
+        work.report.connected();
+        let mut session = Session::begin(config, ways, work, (backoff, trials), pipe);
+        session.window = Window::of(most);
+        match session.deliver().await {
+            Ok(()) => Ended::AsAsked,
+            Err(Ended::Trouble(why)) => {
+                session.convict(&why).await;
+                Ended::Trouble(why)
+            }
             Err(ended) => ended,
         }
     }
 
-    async fn connect(
+    fn begin(
         config: &'a Config,
+        ways: Ways,
         work: &'a mut Work,
-        backoff: &'a mut Backoff,
-    ) -> Result<Session<'a>, Ended> {
-        let will =
-            LastWill::new(format!("{}/status", config.topic), json::offline(None), QoS::AtLeastOnce, true);
-        let gateway = work.site.borrow().gateway.clone();
-        let client_id =
-            config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
-        let mut pipe = Pipe::connect(config, &client_id, will).map_err(Ended::Trouble)?;
-        let stop = work.stop.clone();
-        let first = tokio::select! {
-            first = pipe.next() => first,
-            () = stop.cancelled() => return Err(Ended::AsAsked),
+        (backoff, trials): (&'a mut Backoff, &'a mut Trials),
+        pipe: Pipe,
+    ) -> Session<'a> {
+        let (cursor, head, now) = (work.reader.cursor(), work.reader.head(), Instant::now());
+        let (bound, live_from) = match ways.order {
+            Order::LiveFirst => (Some(head), head + 1),
+            Order::Strict => (None, u64::MAX),
         };
-        match first {
-            Happened::Connected => {}
-            Happened::Trouble(why) => return Err(Ended::Trouble(why)),
-            Happened::Sent(_) | Happened::Acknowledged(_) | Happened::Closed => {
-                return Err(Ended::Trouble("the broker speaks before it has greeted".to_owned()));
-            }
-        }
-        work.report.connected();
-        let told = work.told;
-        let (at, connected, now) = (work.reader.cursor(), work.clock.utc(), Instant::now());
-        Ok(Session {
-            config,
-            work,
-            backoff,
+        let batches = Batches::of(config, &work.site.borrow(), ways.order == Order::Strict);
+        Session {
             pipe,
             window: Window::default(),
-            fetched: VecDeque::new(),
-            at,
-            connected,
-            told,
+            pace: Pace::new(ways.history_rate),
+            history: Lane::start(work.reader.another(), cursor, bound),
+            live: bound.map(|head| Lane::start(work.reader.another(), head, None)),
+            live_from,
+            backlog_upto: head,
+            recut: false,
+            connected: work.clock.utc(),
+            hold_until: now + HOLD,
+            alone: None,
+            batches,
+            told: work.told,
+            gap_told: None,
             every: BTreeMap::new(),
             status_due: now,
             had_backlog: false,
             stopping: None,
-        })
+            config,
+            work,
+            backoff,
+            trials,
+        }
     }
 
     async fn deliver(&mut self) -> Result<(), Ended> {
         self.say_status()?;
         self.say_meta()?;
+        self.summon().await?;
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.work.stop.clone();
         let mut events = true;
         loop {
-            self.fill().await?;
+            let wake = self.fill().await?;
             if self.is_finished()? {
                 return Ok(());
             }
-            let idle = self.window.has_room() && self.fetched.is_empty() && self.stopping.is_none();
             tokio::select! {
                 happened = self.pipe.next() => {
                     let over = self.take_all(happened);
@@ -148,7 +154,9 @@ impl<'a> Session<'a> {
                         return Ok(());
                     }
                 }
-                more = self.work.reader.beyond(self.at), if idle => more?,
+                () = more(&mut self.live) => {}
+                () = self.history.more() => {}
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 changed = self.work.site.changed() => {
                     if changed.is_ok() { self.say_meta()?; }
                 }
@@ -160,84 +168,91 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Hands records to the client while the window has room.
-    async fn fill(&mut self) -> Result<(), Ended> {
-        self.tell_events()?;
-        while self.window.has_room() {
-            if self.fetched.is_empty() {
-                if self.stopping.is_some_and(|stopping| self.at >= stopping.upto) {
-                    return self.settle().await;
-                }
-                let records = self.work.reader.read(self.at, RECORDS, OCTETS).await?;
-                let Some(last) = records.last() else { return self.settle().await };
-                self.at = last.position;
-                self.fetched = records.into();
-            }
-            if let Some(stored) = self.fetched.pop_front() {
-                self.hand_over(&stored)?;
-            }
+    /// From the cursor on, in one lane, or in two of which one ends here and the other begins.
+    pub(super) fn start_lanes(&mut self, bound: Option<u64>) {
+        let reader = &self.work.reader;
+        self.history = Lane::start(reader.another(), reader.cursor(), bound);
+        self.live = bound.map(|bound| Lane::start(reader.another(), bound, None));
+        self.live_from = bound.map_or(u64::MAX, |bound| bound + 1);
+        if let Some(batches) = &mut self.batches {
+            batches.start_over();
         }
-        self.settle().await
     }
 
-    /// Events go before records: they are few, and somebody waits for them.
-    fn tell_events(&mut self) -> Result<(), Ended> {
-        while self.window.has_room() {
-            let Some((number, event)) = self.work.events.borrow().after(self.told) else { break };
-            let topic = format!("{}/event", self.config.topic);
-            self.publish(What::Event(number), &topic, false, json::event(&event))?;
-            self.told = number;
+    /// Fetches the next records that are suspected, to send them alone.
+    async fn summon(&mut self) -> Result<(), Ended> {
+        self.alone = None;
+        while let Some((first, last)) = self.trials.suspect().map(Span::into_inner) {
+            let (before, most) = (first.saturating_sub(1), batch::MOST_READINGS);
+            let found = self.work.reader.read_until(before, last, most, usize::MAX).await?;
+            if !found.is_empty() {
+                self.alone = Some((found, false));
+                break;
+            }
+            self.trials.gone();
         }
         Ok(())
     }
 
-    fn hand_over(&mut self, stored: &Stored) -> Result<(), Ended> {
-        let reading = match record::decode(&stored.octets) {
-            Ok(reading) => reading,
-            Err(error) => {
-                tracing::warn!(upstream = %self.work.name, position = stored.position, %error, "record given up");
-                self.window.given_up(stored.position, "undecodable", Instant::now());
-                return Ok(());
+    /// Goes on with the records that are sent alone; `true` when there are none left.
+    async fn try_alone(&mut self) -> Result<bool, Ended> {
+        loop {
+            let empty = self.window.is_empty();
+            let Some((stored, sent)) = &mut self.alone else {
+                // What was read ahead may have them again.
+                self.start_lanes(self.live.is_some().then_some(self.backlog_upto));
+                return Ok(true);
+            };
+            if !empty {
+                return Ok(false);
             }
-        };
-        let number = Number { epoch: stored.epoch, seq: stored.seq };
-        let payload = match self.payload(Numbered { reading: &reading, number }) {
-            Ok(payload) => payload,
-            Err(why) => {
-                tracing::warn!(upstream = %self.work.name, device = %reading.device, %why, "record given up");
-                self.window.given_up(stored.position, why.word(), Instant::now());
-                return Ok(());
+            if std::mem::replace(sent, true) {
+                self.summon().await?;
+            } else {
+                let stored = stored.clone();
+                self.hand_over_alone(&stored)?;
+                // One that cannot even be sent has ended already.
+                self.settle().await?;
             }
+        }
+    }
+
+    /// Hands records to the client while the window has room. When history has to wait: until when.
+    async fn fill(&mut self) -> Result<Option<Instant>, Ended> {
+        if self.alone.is_some() && !self.try_alone().await? {
+            return Ok(None);
+        }
+        self.tell_events()?;
+        self.tell_gaps().await?;
+        self.cut_anew();
+        let wake = match self.batches.take() {
+            Some(mut batches) => {
+                let wake = self.fill_batches(&mut batches);
+                self.batches = Some(batches);
+                wake?
+            }
+            None => self.fill_singly()?,
         };
-        let lane = if self.is_live(&reading) { "d" } else { "h" };
-        let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
-        self.publish(What::Record(stored.position), &topic, false, payload)
-    }
-
-    /// One reading, one message; the topic says whose it is. Its line end stays behind.
-    fn payload(&self, one: Numbered<'_>) -> Result<Vec<u8>, Refused> {
-        if matches!(self.config.encoding, Encoding::Json) {
-            let octets = json::reading(one.reading, one.number, None).into_bytes();
-            let too_large = Refused::TooLarge { octets: octets.len(), at_most: LARGEST_PAYLOAD };
-            return if octets.len() > LARGEST_PAYLOAD { Err(too_large) } else { Ok(octets) };
+        self.settle().await?;
+        if self.history.is_over() && self.live.as_ref().is_none_or(Lane::is_over) {
+            // The lane that has no bound ends only with the spool.
+            return Err(Ended::SpoolClosed);
         }
-        let site = Arc::clone(&self.work.site.borrow());
-        let mut payload = self.config.encoding.encode(&[one], &site, LARGEST_PAYLOAD)?.octets;
-        while payload.last() == Some(&b'\n') {
-            payload.pop();
+        Ok(wake)
+    }
+
+    /// Each reading a message.
+    fn fill_singly(&mut self) -> Result<Option<Instant>, Ended> {
+        while self.window.has_room() && !self.recut {
+            match self.next_record() {
+                Ok(stored) => self.hand_over(&stored)?,
+                Err(until) => return Ok(until),
+            }
         }
-        Ok(payload)
+        Ok(None)
     }
 
-    /// Live is what was sampled since the connection stands and has not aged since.
-    fn is_live(&self, reading: &Reading) -> bool {
-        let every = self.every.get(&reading.device).copied().unwrap_or_default();
-        let longest = i64::try_from(LIVE.max(every * 3).as_millis()).unwrap_or(i64::MAX);
-        let age = self.work.clock.utc().0.saturating_sub(reading.ts.0);
-        reading.ts >= self.connected && age <= longest
-    }
-
-    fn publish(
+    pub(super) fn publish(
         &mut self,
         what: What,
         topic: &str,
@@ -247,27 +262,6 @@ impl<'a> Session<'a> {
         self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
         self.window.handed(what, Instant::now());
         Ok(())
-    }
-
-    fn say_status(&mut self) -> Result<(), Ended> {
-        let backlog = self.work.reader.account().borrow().pending;
-        let config = self.work.site.borrow().config_hash.clone();
-        let payload = json::online(self.work.clock.utc(), self.work.version, &config, backlog);
-        self.had_backlog = backlog > 0;
-        self.status_due = Instant::now() + STATUS_EVERY;
-        self.publish(What::Word, &format!("{}/status", self.config.topic), true, payload)
-    }
-
-    fn say_meta(&mut self) -> Result<(), Ended> {
-        let site = Arc::clone(&self.work.site.borrow_and_update());
-        self.every = site.devices.iter().map(|device| (device.name.clone(), device.every)).collect();
-        let meta = json::meta(&site, LARGEST_PAYLOAD);
-        let meta = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
-        let Some(payload) = meta else {
-            tracing::warn!(upstream = %self.work.name, octets = LARGEST_PAYLOAD, "meta is larger than what is sent at once and is left out");
-            return Ok(());
-        };
-        self.publish(What::Word, &format!("{}/meta", self.config.topic), true, payload)
     }
 
     /// All that has happened by now: acknowledgements come in bunches, and each settling wakes the spool.
@@ -296,77 +290,98 @@ impl<'a> Session<'a> {
                     return Err(confused("acknowledges what was not sent"));
                 }
             }
+            Happened::Refused(packet, why) => {
+                if !self.window.ended(packet, Fate::Refused(why)) {
+                    return Err(confused("refuses what was not sent"));
+                }
+            }
             Happened::Closed => return Ok(true),
             Happened::Trouble(_) if self.stopping.is_some_and(|stopping| stopping.closing) => {
                 return Ok(true);
             }
             Happened::Trouble(why) => return Err(Ended::Trouble(why)),
-            Happened::Connected => return Err(confused("greets twice")),
+            Happened::Connected(_) => return Err(confused("greets twice")),
         }
         Ok(false)
     }
 
-    /// Moves the cursor over the unbroken run.
+    /// Of a position, the first one of the lane that its record travels in; what goes alone is a lane of its own.
+    fn lanes(&self) -> impl Fn(u64) -> u64 + use<> {
+        let spans = self.batches.as_ref().map(Batches::spans).cloned().unwrap_or_default();
+        let (live_from, alone) = (self.live_from, self.alone.is_some());
+        move |position| match position {
+            position if alone => spans.get(&position).copied().unwrap_or(position),
+            position if position >= live_from => live_from,
+            _ => 0,
+        }
+    }
+
+    /// Settles what has ended, in the order in which it was handed over: of each lane everything up to there.
     async fn settle(&mut self) -> Result<(), Ended> {
-        let mut delivered = None;
-        for (what, fate) in self.window.take_run() {
+        let mut delivered: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut any = false;
+        let lane_of = self.lanes();
+        for (what, fate) in self.window.take_run(&lane_of) {
             match (what, fate) {
-                (What::Record(position), Fate::Delivered) => delivered = Some(position),
+                (What::Record(position), Fate::Delivered) => {
+                    delivered.insert(lane_of(position), position);
+                    self.trials.delivered(position);
+                    any = true;
+                }
+                (What::Record(position), Fate::Refused(why)) => {
+                    let from = lane_of(position);
+                    if let Some(upto) = delivered.remove(&from) {
+                        self.work.reader.settle([from..=upto], Outcome::Delivered).await?;
+                    }
+                    self.refuse(position, why).await?;
+                }
                 (What::Event(number), _) => self.work.told = self.work.told.max(number),
+                (What::Gap(id), _) => self.work.reader.announced(id).await?,
                 (What::Word, _) => {}
                 (What::Record(position), Fate::GivenUp(reason)) => {
-                    if let Some(upto) = delivered.take() {
-                        self.work.reader.ack(upto).await?;
+                    let from = lane_of(position);
+                    if let Some(upto) = delivered.remove(&from) {
+                        self.work.reader.settle([from..=upto], Outcome::Delivered).await?;
                     }
-                    // Only this one: everything before it has been settled.
-                    self.work.reader.give_up(position, reason).await?;
+                    // Only this one: everything before it in its lane has been settled.
+                    self.work.reader.settle([from..=position], Outcome::Dropped(reason.to_owned())).await?;
                 }
             }
         }
-        if let Some(upto) = delivered {
-            self.work.reader.ack(upto).await?;
+        if any {
+            let ranges = delivered.into_iter().map(|(from, upto)| from..=upto);
+            self.work.reader.settle(ranges, Outcome::Delivered).await?;
             self.work.report.delivered(self.work.clock.utc());
             self.backoff.worked();
         }
         Ok(())
     }
+}
 
-    /// Once a second: a broker that does not acknowledge, and the status that is due.
-    fn look(&mut self) -> Result<(), Ended> {
-        if self.window.waiting_since().is_some_and(|since| since.elapsed() > ACK_PATIENCE) {
-            let patience = ACK_PATIENCE.as_secs();
-            return Err(Ended::Trouble(format!("a publish was not acknowledged within {patience} s")));
+/// Connects and is greeted.
+async fn connect(config: &Config, work: &Work) -> Result<(Pipe, usize), Ended> {
+    let topic = format!("{}/status", config.topic);
+    let will = Will { topic, payload: json::offline(None) };
+    let gateway = work.site.borrow().gateway.clone();
+    let client_id = config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
+    let mut pipe = Pipe::connect(config, &client_id, will).map_err(Ended::Trouble)?;
+    let first = tokio::select! {
+        first = pipe.next() => first,
+        () = work.stop.cancelled() => return Err(Ended::AsAsked),
+    };
+    match first {
+        Happened::Connected(most) => Ok((pipe, most)),
+        Happened::Trouble(why) => Err(Ended::Trouble(why)),
+        Happened::Sent(_) | Happened::Acknowledged(_) | Happened::Refused(..) | Happened::Closed => {
+            Err(Ended::Trouble("the broker speaks before it has greeted".to_owned()))
         }
-        let caught_up = self.had_backlog && self.work.reader.account().borrow().pending == 0;
-        if self.stopping.is_none() && (caught_up || Instant::now() >= self.status_due) {
-            self.say_status()?;
-        }
-        Ok(())
     }
+}
 
-    fn begin_stop(&mut self) {
-        let (upto, by) = (self.work.reader.head(), Instant::now() + DRAIN);
-        self.stopping = Some(Stopping { upto, by, said_goodbye: false, closing: false });
-    }
-
-    /// Goes on with the stop as far as it can; `true` when it took too long and is over all the same.
-    fn is_finished(&mut self) -> Result<bool, Ended> {
-        let Some(mut stopping) = self.stopping else { return Ok(false) };
-        if Instant::now() >= stopping.by + DRAIN {
-            return Ok(true);
-        }
-        let late = Instant::now() >= stopping.by;
-        let all_handed = self.fetched.is_empty() && self.at >= stopping.upto;
-        if !stopping.said_goodbye && (late || (all_handed && self.window.is_empty())) {
-            stopping.said_goodbye = true;
-            let payload = json::offline(Some(self.work.clock.utc()));
-            self.publish(What::Word, &format!("{}/status", self.config.topic), true, payload)?;
-        }
-        if stopping.said_goodbye && !stopping.closing && (late || self.window.is_empty()) {
-            stopping.closing = true;
-            self.pipe.close();
-        }
-        self.stopping = Some(stopping);
-        Ok(false)
+/// A lane that is not there never has more.
+async fn more(lane: &mut Option<Lane>) {
+    match lane {
+        Some(lane) => lane.more().await,
+        None => std::future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! A broker made for a test: speaks just enough MQTT 3.1.1, and answers only when the test says so.
+//! A broker made for a test: speaks just enough MQTT 3.1.1 and 5, and answers only when the test says so.
 
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +15,7 @@ pub struct StubBroker {
 /// One client's connection.
 pub struct Client {
     stream: TcpStream,
+    five: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub enum Packet {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
+    pub version: u8,
     pub clean: bool,
     pub client_id: String,
     pub will: Option<(String, String, bool)>,
@@ -53,19 +55,42 @@ impl StubBroker {
     /// The next connection, not greeted yet.
     pub async fn accept(&self) -> Client {
         let accepted = timeout(PATIENCE, self.listener.accept()).await.expect("no client came");
-        Client { stream: accepted.unwrap().0 }
+        Client { stream: accepted.unwrap().0, five: false }
     }
 
     /// The next connection, greeted.
     pub async fn welcome(&self) -> (Client, Connect) {
         let mut client = self.accept().await;
         let Packet::Connect(connect) = client.next().await else { panic!("a client that does not connect") };
-        client.send(&[0x20, 2, 0, 0]).await;
+        client.greet(None).await;
         (client, connect)
+    }
+
+    /// The same for one who speaks MQTT 5 and takes so many publishes at once.
+    pub async fn welcome_with(&self, receive_maximum: u16) -> Client {
+        let mut client = self.accept().await;
+        let Packet::Connect(connect) = client.next().await else { panic!("a client that does not connect") };
+        assert_eq!(connect.version, 5);
+        client.greet(Some(receive_maximum)).await;
+        client
     }
 }
 
 impl Client {
+    async fn greet(&mut self, receive_maximum: Option<u16>) {
+        match receive_maximum.map(u16::to_be_bytes) {
+            Some([high, low]) => self.send(&[0x20, 6, 0, 0, 3, 0x21, high, low]).await,
+            None if self.five => self.send(&[0x20, 3, 0, 0, 0]).await,
+            None => self.send(&[0x20, 2, 0, 0]).await,
+        }
+    }
+
+    /// A PUBACK of MQTT 5 with a reason code.
+    pub async fn refuse(&mut self, packet: u16, reason: u8) {
+        let [high, low] = packet.to_be_bytes();
+        self.send(&[0x40, 3, high, low, reason]).await;
+    }
+
     pub async fn send(&mut self, octets: &[u8]) {
         self.stream.write_all(octets).await.unwrap();
     }
@@ -114,11 +139,15 @@ impl Client {
         if self.stream.read_exact(&mut body).await.is_err() {
             return Packet::Closed;
         }
-        packet(head, &body)
+        let packet = packet(head, &body, self.five);
+        if let Packet::Connect(connect) = &packet {
+            self.five = connect.version == 5;
+        }
+        packet
     }
 }
 
-fn packet(head: u8, body: &[u8]) -> Packet {
+fn packet(head: u8, body: &[u8], five: bool) -> Packet {
     match head >> 4 {
         1 => Packet::Connect(connect(body)),
         3 => {
@@ -126,9 +155,12 @@ fn packet(head: u8, body: &[u8]) -> Packet {
             let topic = text(&mut rest);
             let packet = u16::from_be_bytes([rest[0], rest[1]]);
             assert_eq!((head >> 1) & 3, 1, "a publish that is not QoS 1");
+            rest = &rest[2..];
+            if five {
+                skip_properties(&mut rest);
+            }
             // What is no text comes as its octets, a character each.
-            let octets = rest[2..].to_vec();
-            let payload = String::from_utf8(octets)
+            let payload = String::from_utf8(rest.to_vec())
                 .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
             Packet::Publish { topic, retain: head & 1 == 1, packet, payload }
         }
@@ -140,14 +172,27 @@ fn packet(head: u8, body: &[u8]) -> Packet {
 fn connect(body: &[u8]) -> Connect {
     let mut rest = body;
     assert_eq!(text(&mut rest), "MQTT");
-    assert_eq!(rest[0], 4, "MQTT 3.1.1");
-    let flags = rest[1];
+    let (version, flags) = (rest[0], rest[1]);
+    assert!(version == 4 || version == 5, "neither MQTT 3.1.1 nor 5");
     rest = &rest[4..];
+    if version == 5 {
+        skip_properties(&mut rest);
+    }
     let client_id = text(&mut rest);
-    let will = (flags & 4 != 0).then(|| (text(&mut rest), text(&mut rest), flags & 0x20 != 0));
+    let will = (flags & 4 != 0).then(|| {
+        if version == 5 {
+            skip_properties(&mut rest);
+        }
+        (text(&mut rest), text(&mut rest), flags & 0x20 != 0)
+    });
     let username = (flags & 0x80 != 0).then(|| text(&mut rest));
     let password = (flags & 0x40 != 0).then(|| text(&mut rest));
-    Connect { clean: flags & 2 != 0, client_id, will, username, password }
+    Connect { version, clean: flags & 2 != 0, client_id, will, username, password }
+}
+
+/// Those of the tests are shorter than 128 octets.
+fn skip_properties(rest: &mut &[u8]) {
+    *rest = &rest[1 + usize::from(rest[0])..];
 }
 
 fn text(rest: &mut &[u8]) -> String {

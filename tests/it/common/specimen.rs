@@ -24,6 +24,7 @@ pub fn site() -> Site {
         profile: "specimen".into(),
         vendor: "none".into(),
         model: "none".into(),
+        identity: None,
         every: Duration::from_secs(10),
         points: points.iter().copied().map(point).collect(),
     };
@@ -57,7 +58,7 @@ fn text(text: &str) -> Sample {
 fn reading(device: &str, ts: i64, samples: Vec<(&str, Sample)>) -> Reading {
     let samples = samples.into_iter().map(|(name, sample)| (name.parse().unwrap(), sample)).collect();
     let (device, took) = (device.parse().unwrap(), Duration::from_millis(300));
-    Reading { device, ts: Timestamp(ts), took, clock_unsure: false, samples }
+    Reading { device, ts: Timestamp(ts), took, clock_unsure: false, boot: None, samples }
 }
 
 /// In the order of their numbers: some steady, some with reasons, a slow scan, points that were not due, a device and

@@ -1,0 +1,247 @@
+//! Who the meters are and how their counters ran, kept over a restart: `meters.json` in the spool's folder.
+//!
+//! `{"format":1,"devices":{NAME:{"identity":SERIAL,"counters":{POINT:[LAST,TOTAL]}}}}`, exact decimals as texts. Written
+//! each ten minutes and at a stop, at once when a meter is new: what a power cut loses is made up for by the first
+//! reading after it, since a total goes on from the last value that was kept. A file that can't be read is no
+//! reason not to start, but it is said: totals begin anew and any meter is taken for the one that is meant.
+
+use super::{Gateway, document};
+use crate::bus::Scan;
+use crate::config::Config;
+use crate::model::{Event, EventKind, IdentityRule, Name, Reading};
+use crate::normalize::{Kept, News, Normalizer};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+const FILE: &str = "meters.json";
+const FORMAT: u32 = 1;
+/// A thousand devices with a hundred counters each; what is larger is not ours.
+const LARGEST: u64 = 64 << 20;
+/// A card of the field is written as rarely as this.
+const KEEP_EVERY: Duration = Duration::from_secs(600);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    format: u32,
+    devices: Kept,
+}
+
+/// Of each device: its line, and whether another meter may take its place.
+pub(super) type Rules = BTreeMap<Name, (Name, IdentityRule)>;
+
+pub(super) fn rules(config: &Config) -> Rules {
+    let devices = config.lines.iter().flat_map(|line| line.devices.iter().map(move |device| (line, device)));
+    devices
+        .map(|(line, device)| (device.name.clone(), (line.name.clone(), device.identity.clone())))
+        .collect()
+}
+
+pub(super) type Identities = Arc<BTreeMap<Name, String>>;
+
+/// The normaliser, with what it remembers kept and what it finds told.
+pub(super) struct Meters {
+    normalizer: Normalizer,
+    rules: watch::Receiver<Arc<Rules>>,
+    events: mpsc::Sender<Event>,
+    identities: watch::Sender<Identities>,
+    path: PathBuf,
+    kept: Kept,
+    keep_at: Instant,
+    /// A slow card holds up nobody.
+    writing: Option<JoinHandle<()>>,
+}
+
+impl Meters {
+    pub(super) fn open(
+        folder: &Path,
+        rules: watch::Receiver<Arc<Rules>>,
+        events: mpsc::Sender<Event>,
+        identities: watch::Sender<Identities>,
+    ) -> Meters {
+        let path = folder.join(FILE);
+        let kept = match document::read(&path, FORMAT, LARGEST) {
+            Ok(Document { devices, .. }) => devices,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::new(),
+            Err(error) => {
+                let file = path.display();
+                tracing::warn!(%file, %error, "what was known of the meters can't be read; totals begin anew");
+                Kept::new()
+            }
+        };
+        let normalizer = Normalizer::remembering(&kept);
+        identities.send_replace(Arc::new(normalizer.identities()));
+        let keep_at = Instant::now() + KEEP_EVERY;
+        Meters { normalizer, rules, events, identities, path, kept, keep_at, writing: None }
+    }
+
+    pub(super) fn reading(&mut self, scan: &Scan) -> Reading {
+        let rules = Arc::clone(&self.rules.borrow());
+        let (line, rule) = match rules.get(&scan.device) {
+            Some((line, rule)) => (Some(line), rule),
+            None => (None, &IdentityRule::Hold),
+        };
+        let (reading, news) = self.normalizer.reading(scan, rule, false);
+        for news in news {
+            self.tell(scan, line, news);
+        }
+        reading
+    }
+
+    fn tell(&self, scan: &Scan, line: Option<&Name>, news: News) {
+        let device = &scan.device;
+        let (kind, text) = match news {
+            News::Exchanged { from, to, accepted: true } => {
+                (EventKind::MeterExchanged, format!("the meter {from} was exchanged for {to}"))
+            }
+            News::Exchanged { from, to, accepted: false } => (
+                EventKind::OtherMeter,
+                format!(
+                    "another meter answers: {to} instead of {from}; its values are held. If it was exchanged, write \
+                     `identity: \"{to}\"` at this device of the configuration and reload"
+                ),
+            ),
+            News::CounterReset { point, from, to } => {
+                (EventKind::CounterReset, format!("the counter {point} was reset: {to} after {from}"))
+            }
+        };
+        tracing::warn!(%device, "{text}");
+        if let Some(line) = line {
+            let event = Event { ts: scan.ts, kind, line: line.clone(), device: Some(device.clone()), text };
+            // The log has it; the chronicle has room for what comes rarely.
+            let _ = self.events.try_send(event);
+        }
+    }
+
+    /// After a batch: tells who the meters are, and keeps what is known where it is time to.
+    pub(super) fn look(&mut self) {
+        let changed = self.normalizer.take_named();
+        if changed {
+            self.identities.send_replace(Arc::new(self.normalizer.identities()));
+        }
+        let busy = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
+        if busy || !changed && Instant::now() < self.keep_at {
+            return;
+        }
+        self.keep_at = Instant::now() + KEEP_EVERY;
+        if let Some(write) = self.news() {
+            self.writing = Some(tokio::task::spawn_blocking(write));
+        }
+    }
+
+    fn news(&mut self) -> Option<impl FnOnce() + Send + 'static> {
+        let known = self.normalizer.kept();
+        if known == self.kept {
+            return None;
+        }
+        self.kept = known.clone();
+        let path = self.path.clone();
+        Some(move || {
+            if let Err(error) = write(&path, known) {
+                let file = path.display();
+                tracing::warn!(%file, %error, "what is known of the meters can't be kept for the next start");
+            }
+        })
+    }
+
+    /// At the end, after the writing that is under way.
+    pub(super) async fn close(mut self) {
+        if let Some(writing) = self.writing.take() {
+            let _ = writing.await;
+        }
+        if let Some(write) = self.news() {
+            let _ = tokio::task::spawn_blocking(write).await;
+        }
+    }
+}
+
+impl Gateway {
+    /// Tells the far end which meters there are, by the serial numbers that they have said.
+    pub(super) fn name_the_meters(&mut self) {
+        let identities = Arc::clone(&self.identities.borrow_and_update());
+        let mut site = self.config.site();
+        for device in &mut site.devices {
+            device.identity = identities.get(&device.name).cloned();
+        }
+        self.site.send_if_modified(|known| {
+            let changed = **known != site;
+            if changed {
+                *known = Arc::new(site);
+            }
+            changed
+        });
+    }
+}
+
+fn write(path: &Path, devices: Kept) -> io::Result<()> {
+    document::replace(path, &serde_json::to_vec(&Document { format: FORMAT, devices })?)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::bus::Field;
+    use crate::model::Timestamp;
+    use std::fs;
+
+    pub(crate) fn meters(folder: &Path) -> (Meters, mpsc::Receiver<Event>, watch::Receiver<Identities>) {
+        let rules = watch::Sender::new(Arc::new(Rules::from([(
+            "m".parse().unwrap(),
+            ("l".parse().unwrap(), IdentityRule::Hold),
+        )])));
+        let (events, heard) = mpsc::channel(8);
+        let identities = watch::Sender::default();
+        let seen = identities.subscribe();
+        (Meters::open(folder, rules.subscribe(), events, identities), heard, seen)
+    }
+
+    fn scan(serial: u16, count: u16) -> Scan {
+        let text = "profile: 1\nvendor: A\nmodel: B\nkind: other\npoints:
+  serial_number: { holding: 0, type: u16 }
+  e: { holding: 1, type: u16, index: true, total: true }
+";
+        let field = |(point, n): (usize, u16)| Field { point, octets: Ok(n.to_be_bytes().to_vec()) };
+        Scan {
+            device: "m".parse().unwrap(),
+            profile: Arc::new(crate::profile::parse("p", "p.yaml", text).unwrap()),
+            ts: Timestamp(5),
+            took: Duration::ZERO,
+            fields: [serial, count].into_iter().enumerate().map(field).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn totals_and_serial_numbers_survive_a_restart_and_a_stranger_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut first, _, seen) = meters(dir.path());
+        first.reading(&scan(7, 65_535));
+        first.look();
+        assert_eq!(seen.borrow().values().collect::<Vec<_>>(), ["7"]);
+        first.close().await;
+        let (mut second, mut heard, seen) = meters(dir.path());
+        assert_eq!(seen.borrow().len(), 1, "known from the start");
+        let total = |reading: Reading| format!("{:?}", reading.samples.last().unwrap().1);
+        assert!(total(second.reading(&scan(7, 1))).contains("65537"));
+        assert!(total(second.reading(&scan(8, 2))).contains("Identity"));
+        let event = heard.try_recv().unwrap();
+        assert_eq!((event.kind, event.device.unwrap().as_str()), (EventKind::OtherMeter, "m"));
+        assert!(event.text.contains("identity: \"8\""), "{}", event.text);
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_is_no_reason_not_to_start() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "{}", r#"{"format":2,"devices":{}}"#] {
+            fs::write(dir.path().join(FILE), text).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let _inside = runtime.enter();
+            assert!(meters(dir.path()).0.kept.is_empty(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Looks at the clocks once a second, and tells the others when something became known or changed.
+
+use super::boots::{Boots, this_boot};
+use super::reckoning::{News, Reckoning};
+use super::witness::{Config, Witness, Word};
+use super::{Now, Timeline};
+use crate::model::status::ClockStatus;
+use crate::model::{BootId, Clock, Dating, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How often the clocks are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a start waits for the first word: who knows, knows at once, and else the polling begins without.
+const FIRST_WORD: Duration = Duration::from_millis(500);
+/// A step below this is the clock's business and no news for people.
+const WORTH_SAYING_MS: u64 = 1000;
+
+pub(in crate::app) struct Keeper {
+    clock: Arc<dyn Clock>,
+    boot: BootId,
+    boots: Boots,
+    lines_zero: i64,
+    reckoning: Reckoning,
+    dating: Dating,
+    now_told: watch::Sender<Now>,
+    dating_told: watch::Sender<Arc<Dating>>,
+    status_told: watch::Sender<ClockStatus>,
+    /// The witness is at home, or away to be asked.
+    witness: Option<Witness>,
+    asking: Option<JoinHandle<(Option<Word>, Witness)>>,
+}
+
+impl Keeper {
+    /// `newest` is the time of the newest reading that was dated well.
+    pub(in crate::app) async fn start(
+        clock: Arc<dyn Clock>,
+        config: Config,
+        boots: Boots,
+        newest: Option<Timestamp>,
+    ) -> Keeper {
+        let boot = this_boot();
+        let mut dating = boots.read();
+        dating.set_current(boot);
+        let reckoning = Reckoning::new(clock.utc(), clock.mono(), built(), newest);
+        let mut keeper = Keeper {
+            boot,
+            boots,
+            lines_zero: 0,
+            now_told: watch::Sender::new(reckoning.now.clone()),
+            dating_told: watch::Sender::new(Arc::new(dating.clone())),
+            status_told: watch::Sender::new(ClockStatus::default()),
+            reckoning,
+            dating,
+            clock,
+            witness: Some(Witness::new(config)),
+            asking: None,
+        };
+        keeper.ask();
+        if let Some(asking) = &mut keeper.asking
+            && let Ok(answer) = tokio::time::timeout(FIRST_WORD, asking).await
+        {
+            keeper.asking = None;
+            keeper.heard(answer.ok());
+        }
+        keeper.lines_zero = keeper.reckoning.now.zero;
+        keeper.publish();
+        if !keeper.reckoning.now.known {
+            tracing::warn!(
+                "the wall clock is not known to be right yet: readings are marked, and dated when it is"
+            );
+        }
+        keeper
+    }
+
+    pub(in crate::app) fn timeline(&self) -> Timeline {
+        Timeline {
+            clock: Arc::clone(&self.clock),
+            boot: self.boot,
+            lines_zero: self.lines_zero,
+            now: self.now_told.subscribe(),
+            dating: self.dating_told.subscribe(),
+            status: self.status_told.subscribe(),
+        }
+    }
+
+    /// Looks until told to stop.
+    pub(in crate::app) async fn run(mut self, stop: CancellationToken) {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = looks.tick() => self.look().await,
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        if self.asking.as_ref().is_some_and(JoinHandle::is_finished)
+            && let Some(asking) = self.asking.take()
+        {
+            self.heard(asking.await.ok());
+        } else {
+            self.reckon(None);
+        }
+        if !self.reckoning.now.known {
+            self.ask();
+        }
+    }
+
+    fn ask(&mut self) {
+        let Some(mut witness) = self.witness.take() else { return };
+        self.asking = Some(tokio::task::spawn_blocking(move || (witness.ask(), witness)));
+    }
+
+    fn heard(&mut self, answer: Option<(Option<Word>, Witness)>) {
+        let Some((word, witness)) = answer else { return };
+        self.witness = Some(witness);
+        self.reckon(word);
+    }
+
+    fn reckon(&mut self, word: Option<Word>) {
+        let news = self.reckoning.look(self.clock.utc(), self.clock.mono(), word);
+        match news {
+            News::None => return,
+            News::Known(Word::NobodyCanTell) => {
+                tracing::warn!(
+                    "nobody on this machine can say whether the wall clock is right; it is believed"
+                );
+            }
+            News::Known(Word::Right | Word::NotYet) => tracing::info!("the wall clock is known to be right"),
+            News::Lost => {
+                tracing::warn!("the wall clock says a time before this program was built: no longer believed")
+            }
+            News::Stepped(ms) if ms.unsigned_abs() >= WORTH_SAYING_MS => {
+                tracing::warn!(ms, "the wall clock was set; polling goes on undisturbed");
+            }
+            News::Stepped(_) => {}
+        }
+        if self.reckoning.now.known {
+            self.dating.know(self.boot, self.reckoning.now.zero);
+            self.keep();
+        }
+        self.publish();
+    }
+
+    /// On disk, off the runtime's threads: a slow card holds up nobody.
+    fn keep(&self) {
+        let (boots, dating) = (self.boots.clone(), self.dating.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = boots.write(&dating) {
+                tracing::warn!(%error, "when this boot began can't be kept for the next start");
+            }
+        });
+    }
+
+    fn publish(&self) {
+        let Now { zero, known } = self.reckoning.now;
+        self.dating_told.send_if_modified(|told| {
+            let news = **told != self.dating;
+            if news {
+                *told = Arc::new(self.dating.clone());
+            }
+            news
+        });
+        self.now_told.send_replace(self.reckoning.now.clone());
+        let shift_ms = zero.saturating_sub(self.lines_zero);
+        self.status_told.send_replace(ClockStatus { known, shift_ms });
+    }
+}
+
+/// When this program was built, in ms since 1970.
+fn built() -> Timestamp {
+    let seconds: i64 = env!("LINESMAN_BUILT").parse().unwrap_or(0);
+    Timestamp(seconds.saturating_mul(1000))
+}

@@ -1,0 +1,168 @@
+//! The table of a profile's keys: what the reader checks and what the JSON Schema says.
+
+mod point;
+mod rules;
+mod types;
+
+use super::yaml::scalar::{DECIMAL, DURATION, NAME, TEXT};
+use super::yaml::table::{Key, Kind, Table, Word};
+use point::POINT;
+use rules::{HOLE, TIMEOUT};
+
+pub use rules::{EVERY, TIMEOUTS, every};
+pub(super) use rules::{field, is_nan};
+pub(super) use types::format_of;
+pub use types::{TYPES, type_word};
+
+const ADDRESS: Kind = Kind::Whole { least: 0, most: 65_535 };
+
+/// A whole profile file.
+pub static PROFILE: Table = Table {
+    what: "a profile",
+    doc: "What one meter model offers: its registers, and how it wants to be asked.",
+    keys: &[
+        Key::new("profile", Kind::Whole { least: 1, most: 1 }, "version of this format: 1").required(),
+        Key::new("vendor", Kind::Scalar(&TEXT), "who makes it").required(),
+        Key::new("model", Kind::Scalar(&TEXT), "the model's name as on its label").required(),
+        Key::new("kind", Kind::Word(KINDS), "what sort of meter it is").required(),
+        Key::new(
+            "sources",
+            Kind::List { of: &Kind::Scalar(&TEXT), least: 1, most: 64 },
+            "where the facts come from: manuals with version and section",
+        ),
+        Key::new("serial", Kind::Table(&SERIAL), "serial settings as they leave the factory"),
+        Key::new("unit_id", Kind::Whole { least: 1, most: 247 }, "unit id as it leaves the factory"),
+        Key::new("modbus", Kind::Table(&MODBUS), "how this model wants to be asked"),
+        Key::new(
+            "identify",
+            Kind::List { of: &Kind::Table(&FINGERPRINT), least: 1, most: 16 },
+            "registers that tell this model from others; all must hold",
+        ),
+        Key::new(
+            "parameters",
+            Kind::Named { what: "parameters", of: &Kind::Table(&PARAMETER) },
+            "what the installation adds and the meter does not say (a current transformer's ratio); the \
+             configuration's device gives them their values",
+        ),
+        Key::new(
+            "identity",
+            Kind::Scalar(&NAME),
+            "the point that tells one meter of this model from another; `serial_number` where there is one",
+        ),
+        Key::new(
+            "points",
+            Kind::Named { what: "points", of: &Kind::Table(&POINT) },
+            "what can be read, by name",
+        )
+        .required(),
+    ],
+    exactly_one: &[],
+};
+
+static SERIAL: Table = Table {
+    what: "`serial`",
+    doc: "Serial settings as they leave the factory.",
+    keys: &[
+        Key::new("baud", BAUD, "bits per second").required(),
+        Key::new("parity", Kind::Word(PARITIES), "parity; none unless said otherwise"),
+        Key::new("stop_bits", Kind::Whole { least: 1, most: 2 }, "stop bits; 1 unless said otherwise"),
+    ],
+    exactly_one: &[],
+};
+
+/// What serial ports of the field can do.
+pub const BAUD: Kind = Kind::Whole { least: 300, most: 4_000_000 };
+
+static MODBUS: Table = Table {
+    what: "`modbus`",
+    doc: "How this model wants to be asked.",
+    keys: &[
+        Key::new("word_order", Kind::Word(ORDERS), "which register of several comes first"),
+        Key::new("byte_order", Kind::Word(ORDERS), "which octet within a register comes first"),
+        Key::new(
+            "max_registers",
+            Kind::Whole { least: 1, most: 125 },
+            "most registers in one read; 125 unless said otherwise",
+        ),
+        Key::new("align", Kind::Whole { least: 1, most: 125 }, "reads begin at a multiple of this"),
+        Key::new(
+            "holes",
+            Kind::List { of: &Kind::Scalar(&HOLE), least: 0, most: 1000 },
+            "addresses that must not be read, not even in passing",
+        ),
+        Key::new("min_gap", Kind::Scalar(&DURATION), "silence that the meter needs before the next request"),
+        Key::new(
+            "diagnostics",
+            Kind::Flag,
+            "true: it answers function 08, Return Query Data; false unless said otherwise",
+        ),
+        Key::new(
+            "timeout",
+            Kind::Scalar(&TIMEOUT),
+            "longest wait for a reply, unless the configuration says otherwise",
+        ),
+        Key::new(
+            "min_timeout",
+            Kind::Scalar(&TIMEOUT),
+            "shortest wait for a reply, unless the configuration says otherwise",
+        ),
+    ],
+    exactly_one: &[],
+};
+
+static FINGERPRINT: Table = Table {
+    what: "a fingerprint",
+    doc: "A register and what it holds on this model.",
+    keys: &[
+        Key::new("holding", ADDRESS, "holding register, zero-based"),
+        Key::new("input", ADDRESS, "input register, zero-based"),
+        Key::new("equals", Kind::Whole { least: 0, most: 65_535 }, "what the register holds").required(),
+    ],
+    exactly_one: &[&["holding", "input"]],
+};
+
+static PARAMETER: Table = Table {
+    what: "a parameter",
+    doc: "A number that the installation adds: a transformer's ratio, litres a pulse.",
+    keys: &[
+        Key::new(
+            "default",
+            Kind::Scalar(&DECIMAL),
+            "its value unless the configuration gives another; without \
+             one the configuration has to",
+        ),
+        Key::new("min", Kind::Scalar(&DECIMAL), "the least that makes sense"),
+        Key::new("max", Kind::Scalar(&DECIMAL), "the most that makes sense"),
+        Key::new("about", Kind::Scalar(&TEXT), "what it is and where it is found, in a sentence"),
+    ],
+    exactly_one: &[],
+};
+
+macro_rules! words {
+    ($($word:literal),* $(,)?) => { &[$(Word::new($word, "")),*] };
+}
+
+static KINDS: &[Word] = words![
+    "energy-meter",
+    "pressure",
+    "temperature",
+    "humidity",
+    "moisture",
+    "flow",
+    "level",
+    "heat-meter",
+    "water-meter",
+    "gas-meter",
+    "pulse",
+    "water-quality",
+    "weather",
+    "air-quality",
+    "inverter",
+    "io",
+    "other",
+];
+pub static PARITIES: &[Word] = words!["none", "even", "odd"];
+static ORDERS: &[Word] = words!["big", "little"];
+static PHASES: &[Word] = words!["l1", "l2", "l3", "n", "l1-n", "l2-n", "l3-n", "l1-l2", "l2-l3", "l3-l1"];
+static DIRECTIONS: &[Word] =
+    words!["import", "export", "total", "net", "inductive", "capacitive", "forward", "reverse"];

@@ -1,0 +1,148 @@
+//! How a session ends: as asked, step by step; for a broker that does not acknowledge; and whose fault it was.
+
+use super::batches::Batches;
+use super::hand::number_of;
+use super::session::{Ended, Session};
+use super::trials::Span;
+use super::window::What;
+use crate::encode::{Numbered, json};
+use crate::record;
+use crate::spool::{Outcome, Stored};
+use crate::upstream::aside::Refused;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A publish that is not acknowledged for so long will not be on this connection.
+const ACK_PATIENCE: Duration = Duration::from_secs(20);
+/// The same for a record that is sent alone: with two such tries and the one before them, what waits behind a record
+/// that nobody wants waits less than a minute.
+const ALONE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long what was there at the stop may take to be delivered, and the good-bye to go out.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// The end, step by step: deliver up to here, say good-bye, close.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stopping {
+    pub(super) upto: u64,
+    by: Instant,
+    said_goodbye: bool,
+    pub(super) closing: bool,
+}
+
+impl Session<'_> {
+    /// Once a second: a broker that does not acknowledge, and the status that is due.
+    pub(super) fn look(&mut self) -> Result<(), Ended> {
+        self.work.report.turned();
+        let alone = self.alone.as_ref().is_some_and(|(_, sent)| *sent);
+        let patience = if alone { ALONE_PATIENCE } else { ACK_PATIENCE };
+        if self.window.waiting_since().is_some_and(|since| since.elapsed() > patience) {
+            let patience = patience.as_secs();
+            return Err(Ended::Trouble(format!("a publish was not acknowledged within {patience} s")));
+        }
+        let caught_up = self.had_backlog && self.work.reader.account().borrow().pending == 0;
+        if self.stopping.is_none() && (caught_up || Instant::now() >= self.status_due) {
+            self.say_status()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin_stop(&mut self) {
+        let (upto, by) = (self.work.reader.head(), Instant::now() + DRAIN);
+        self.stopping = Some(Stopping { upto, by, said_goodbye: false, closing: false });
+    }
+
+    /// Goes on with the stop as far as it can; `true` when it took too long and is over all the same.
+    pub(super) fn is_finished(&mut self) -> Result<bool, Ended> {
+        let Some(mut stopping) = self.stopping else { return Ok(false) };
+        if Instant::now() >= stopping.by + DRAIN {
+            return Ok(true);
+        }
+        let late = Instant::now() >= stopping.by;
+        let all_handed = self.alone.is_none() && self.has_handed(stopping.upto);
+        if !stopping.said_goodbye && (late || (all_handed && self.window.is_empty())) {
+            stopping.said_goodbye = true;
+            let payload = json::offline(Some(self.work.clock.utc()));
+            self.publish(What::Word, &format!("{}/status", self.config.topic), true, payload)?;
+        }
+        if stopping.said_goodbye && !stopping.closing && (late || self.window.is_empty()) {
+            stopping.closing = true;
+            self.pipe.close();
+        }
+        self.stopping = Some(stopping);
+        Ok(false)
+    }
+
+    fn has_handed(&self, upto: u64) -> bool {
+        let taken = match &self.live {
+            Some(live) => self.history.is_over() && live.has_taken(upto),
+            None => self.history.has_taken(upto),
+        };
+        taken && self.batches.as_ref().is_none_or(Batches::is_empty)
+    }
+
+    /// The session has failed: which record may be the reason, and whether that is proven now.
+    pub(super) async fn convict(&mut self, why: &str) {
+        let in_flight: Vec<Span> =
+            self.window.records().into_iter().map(|position| self.span_of(position)).collect();
+        match self.alone.take() {
+            Some((stored, true)) => {
+                let Some(span) = in_flight.into_iter().next() else { return };
+                let refused = stored.iter().find(|stored| *span.end() == stored.position);
+                if self.trials.failed_alone(&span) {
+                    if let Some(stored) = refused {
+                        self.set_aside(stored, why).await;
+                    }
+                } else if span.start() != span.end() {
+                    // It comes to an end within a few tries, and what waits behind it should not wait for long.
+                    self.backoff.worked();
+                }
+            }
+            // Broken before it could be tried.
+            Some(_) => {}
+            // The broker has named a batch.
+            None if in_flight.is_empty() || self.trials.suspect().is_some() => {}
+            None => self.trials.failed(in_flight),
+        }
+    }
+
+    /// The broker has refused this record for good and said so. Of a batch that is refused nobody knows yet which
+    /// record it is for: it goes again by halves, alone.
+    pub(super) async fn refuse(&mut self, position: u64, why: &'static str) -> Result<(), Ended> {
+        let span = self.span_of(position);
+        if span.start() != span.end() {
+            self.trials.halve(&span);
+            return match self.alone {
+                Some(_) => Ok(()),
+                None => {
+                    Err(Ended::Trouble(format!("the broker refuses a batch, which goes by halves: {why}")))
+                }
+            };
+        }
+        if !self.trials.may_refuse() {
+            return Err(Ended::Trouble(format!("the broker refuses one record after the other: {why}")));
+        }
+        let before = position.saturating_sub(1);
+        let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
+        if let Some(stored) = found.into_iter().next() {
+            self.set_aside(&stored, why).await;
+        }
+        Ok(())
+    }
+
+    async fn set_aside(&self, stored: &Stored, why: &str) {
+        let reading = record::decode(&stored.octets).ok();
+        let number = number_of(stored);
+        let payload = reading.as_ref().map(|reading| self.shown(Numbered { reading, number }));
+        let refused = Refused {
+            at: self.work.clock.utc(),
+            reason: why.to_owned(),
+            device: reading.map(|reading| reading.device),
+            number,
+            payload: payload.unwrap_or_default(),
+        };
+        self.work.aside.put(refused).await;
+        let outcome = Outcome::Dropped("refused".to_owned());
+        // Should the spool be gone, the process ends.
+        let _ = self.work.reader.settle([stored.position..=stored.position], outcome).await;
+    }
+}

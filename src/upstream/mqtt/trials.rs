@@ -1,0 +1,187 @@
+//! Whether a record is poison: pure. MQTT 3.1.1 has no way to refuse one publish. A broker that does not want it closes
+//! the connection, or keeps silent.
+//!
+//! Records that were in flight when two sessions in a row failed are suspected. The next session sends each of
+//! them alone, after its status and meta have been acknowledged, so that nothing else can be the reason; one that fails
+//! alone too, its third time, is refused. What goes in batches is suspected by batches: one that fails alone is halved, and
+//! each half goes alone, until a single record is refused. A line that comes and goes suspects nobody as long as records get
+//! through. And a far end that has refused [`IN_A_ROW`] records and delivered none in between refuses everything: that is
+//! an outage with another name, and the backlog waits.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+/// The positions that one publish stands for: a record's, or those of a batch.
+pub(super) type Span = RangeInclusive<u64>;
+
+/// More records in a row are not the records' fault.
+const IN_A_ROW: u32 = 3;
+
+#[derive(Debug, Default)]
+pub(super) struct Trials {
+    /// In flight when the last session failed.
+    last: Vec<Span>,
+    /// In flight when the one before failed too, in the order in which they went.
+    suspects: VecDeque<Span>,
+    refused: u32,
+}
+
+impl Trials {
+    /// What is to be sent alone next, if anything is suspected.
+    pub(super) fn suspect(&self) -> Option<Span> {
+        self.suspects.front().cloned()
+    }
+
+    /// A session failed with these in flight, oldest first. Batches may have been cut otherwise the time before.
+    pub(super) fn failed(&mut self, in_flight: Vec<Span>) {
+        let again = in_flight.iter().flat_map(|span| self.last.iter().map(|last| common(span, last)));
+        self.suspects = again.filter(|span| !span.is_empty()).collect();
+        self.last = in_flight;
+    }
+
+    /// A session failed while nothing but these was in flight: whether that convicts a record. More than one are halved.
+    pub(super) fn failed_alone(&mut self, span: &Span) -> bool {
+        if span.start() != span.end() {
+            self.halve(span);
+            return false;
+        }
+        let convicted = self.may_refuse();
+        if convicted {
+            self.gone();
+        }
+        convicted
+    }
+
+    /// These positions are suspected by halves from now on.
+    pub(super) fn halve(&mut self, span: &Span) {
+        if !self.suspects.front().is_some_and(|suspect| suspect.contains(span.start())) {
+            self.suspects.push_front(span.clone());
+        }
+        self.part(span.start() + (span.end() - span.start()).div_ceil(2));
+    }
+
+    /// The first suspect is two from now on, the second from this position on.
+    pub(super) fn part(&mut self, at: u64) {
+        let Some((first, last)) = self.suspects.pop_front().map(Span::into_inner) else { return };
+        for span in [at.max(first)..=last, first..=last.min(at.saturating_sub(1))] {
+            if !span.is_empty() {
+                self.suspects.push_front(span);
+            }
+        }
+    }
+
+    /// The broker refuses one and says so: whether that is the record's fault.
+    pub(super) fn may_refuse(&mut self) -> bool {
+        let may = self.refused < IN_A_ROW;
+        self.refused += u32::from(may);
+        may
+    }
+
+    /// A record was delivered: this far end takes some.
+    pub(super) fn delivered(&mut self, position: u64) {
+        self.refused = 0;
+        self.last.retain(|span| !span.contains(&position));
+        self.suspects.retain(|suspect| !suspect.contains(&position));
+    }
+
+    /// The suspect is settled, or not in the spool any more.
+    pub(super) fn gone(&mut self) {
+        if let Some(gone) = self.suspects.pop_front() {
+            self.last.retain(|span| common(span, &gone).is_empty());
+        }
+    }
+}
+
+fn common(a: &Span, b: &Span) -> Span {
+    *a.start().max(b.start())..=*a.end().min(b.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn each(positions: &[u64]) -> Vec<Span> {
+        positions.iter().map(|position| *position..=*position).collect()
+    }
+
+    fn one(position: u64) -> Span {
+        position..=position
+    }
+
+    #[test]
+    fn a_batch_is_halved_until_one_record_is_refused_and_the_rest_delivered() {
+        for poison in 1..=300 {
+            let mut trials = Trials::default();
+            trials.failed(vec![1..=300, 301..=310]);
+            // Cut otherwise, for more has been sampled.
+            trials.failed(vec![1..=320]);
+            let (mut refused, mut delivered, mut failures) = (Vec::new(), 0, 2);
+            while let Some(span) = trials.suspect() {
+                if !span.contains(&poison) {
+                    delivered += span.clone().count();
+                    trials.delivered(*span.end());
+                    continue;
+                }
+                failures += 1;
+                if trials.failed_alone(&span) {
+                    refused.push(span);
+                }
+            }
+            assert_eq!((refused, delivered), (vec![one(poison)], 309), "{poison}");
+            assert!(failures <= 2 + 10, "{failures} for {poison}");
+        }
+    }
+
+    #[test]
+    fn what_did_not_fit_into_a_batch_stays_suspected() {
+        let mut trials = Trials::default();
+        trials.halve(&(1..=8));
+        assert_eq!(trials.suspect(), Some(1..=4));
+        trials.part(3);
+        assert_eq!(trials.suspect(), Some(1..=2));
+        trials.delivered(2);
+        assert_eq!(trials.suspect(), Some(3..=4));
+        trials.gone();
+        assert_eq!(trials.suspect(), Some(5..=8));
+    }
+
+    #[test]
+    fn a_record_is_refused_at_its_third_failure_of_which_the_last_was_alone() {
+        let mut trials = Trials::default();
+        trials.failed(each(&[6, 7, 8]));
+        assert_eq!(trials.suspect(), None, "any line breaks once");
+        trials.failed(each(&[7, 8, 9]));
+        assert_eq!(trials.suspect(), Some(one(7)));
+        assert!(trials.failed_alone(&one(7)));
+        assert_eq!(trials.suspect(), Some(one(8)), "the next is tried alone before it is believed");
+        trials.delivered(8);
+        assert_eq!(trials.suspect(), None);
+    }
+
+    #[test]
+    fn a_line_that_comes_and_goes_suspects_nobody_while_records_get_through() {
+        let mut trials = Trials::default();
+        for first in 1..100 {
+            let in_flight: Vec<u64> = (first * 32..first * 32 + 32).collect();
+            in_flight.iter().take(5).for_each(|position| trials.delivered(*position));
+            trials.failed(each(&in_flight));
+            assert_eq!(trials.suspect(), None);
+        }
+    }
+
+    #[test]
+    fn a_far_end_that_refuses_everything_is_not_fed_the_whole_backlog() {
+        let mut trials = Trials::default();
+        let mut set_aside = 0;
+        for position in 1..50 {
+            trials.failed(each(&[position]));
+            trials.failed(each(&[position]));
+            set_aside += u32::from(trials.failed_alone(&one(position)));
+        }
+        assert_eq!(set_aside, IN_A_ROW);
+        trials.delivered(49);
+        trials.failed(each(&[50]));
+        trials.failed(each(&[50]));
+        assert!(trials.failed_alone(&one(50)));
+    }
+}

@@ -1,0 +1,98 @@
+//! Any part that ends unasked ends the gateway, with its name: never half a gateway.
+//!
+//! The fault is a clock that panics for whoever runs where the test says; everybody asks the clock.
+
+use linesman::app::{self, Outside, RunError};
+use linesman::config::{self, Config, Overlays};
+use linesman::model::{Clock, Mono, SystemClock, Timestamp};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Fails where `victim` says so, after some calls there that went well.
+struct Failing {
+    victim: fn(&str) -> bool,
+    calls: AtomicU32,
+}
+
+impl Failing {
+    fn look(&self) {
+        let here = std::thread::current().name().is_some_and(self.victim);
+        if here && self.calls.fetch_add(1, Ordering::SeqCst) == 3 {
+            panic!("on purpose");
+        }
+    }
+}
+
+impl Clock for Failing {
+    fn utc(&self) -> Timestamp {
+        self.look();
+        SystemClock.utc()
+    }
+
+    fn mono(&self) -> Mono {
+        self.look();
+        SystemClock.mono()
+    }
+}
+
+fn config(folder: &Path) -> Config {
+    let text = "\
+gateway: { id: g }
+lines:
+  - name: a
+    serial: { port: ./no-such-port }
+    devices: [ { name: m, profile: eastron-sdm120, unit: 1 } ]
+spool: { dir: spool }
+upstreams: [ { name: f, file: { path: out.jsonl } } ]
+";
+    let config = config::parse("linesman.yaml", text, &Overlays::default(), folder, &[]);
+    config.map_err(|problems| problems.to_string()).unwrap()
+}
+
+/// Runs a gateway until it ends; one that is told to stop ends well.
+async fn run(folder: &Path, victim: fn(&str) -> bool, stop: CancellationToken) -> Result<(), RunError> {
+    let (_orders, orders) = mpsc::channel(1);
+    let outside = Outside {
+        clock: Arc::new(Failing { victim, calls: AtomicU32::new(0) }),
+        stop,
+        orders,
+        loader: Box::new(|| Err(config::Problems::one("no reload here"))),
+        onlooker: None,
+        capture: None,
+        started: Box::new(drop),
+    };
+    timeout(PATIENCE, app::run(config(folder), outside)).await.expect("half a gateway goes on")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lines_thread_that_panics_ends_the_gateway_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = run(dir.path(), |thread| thread == "line-a", CancellationToken::new()).await;
+    let why = ended.unwrap_err().to_string();
+    assert!(why.starts_with("line a ended unexpectedly"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_panics_ends_the_gateway_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    // Two tasks ask the clock while nothing is read; it fails for whichever comes first.
+    let ended = run(dir.path(), |thread| thread.starts_with("tokio"), CancellationToken::new()).await;
+    let why = ended.unwrap_err().to_string();
+    let tasks = ["the keeper of the time", "the chronicle of events"];
+    assert!(tasks.iter().any(|task| why.starts_with(&format!("{task} ended unexpectedly"))), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nothing_fails_only_the_stop_ends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    assert!(run(dir.path(), |_| false, stop).await.is_ok());
+}
