@@ -5,6 +5,7 @@ mod compose;
 mod decode;
 mod demo;
 mod init;
+mod network;
 mod plan;
 mod profiles;
 mod read;

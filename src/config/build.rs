@@ -51,6 +51,9 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         .get("http")
         .and_then(|http| text(http, "listen"))
         .and_then(|listen| endpoints::listen(listen).ok());
+    let hash = hash(root, profiles.used());
+    let (wire, doubts) = profiles.told();
+    ground.warnings.extend(doubts);
     Config {
         gateway,
         lines,
@@ -58,8 +61,8 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         upstreams,
         http: http.map(|listen| serve::Config { listen }),
         clock: clock(root.get("clock"), base, report),
-        hash: hash(root, profiles.used()),
-        wire: profiles.wire(),
+        hash,
+        wire,
         warnings: ground.warnings,
     }
 }
@@ -121,7 +124,7 @@ fn lines(
         if let (Some(name), Some(place)) = (&name, node.get("name").map(|n| &n.place)) {
             names.enter("the line", name.as_str(), place, report);
         }
-        let port = port(node, &mut ports, report);
+        let port = port(node, &mut ports, ground, report);
         let devices = devices::build(node, profiles, &mut device_names, ground, report);
         if let (Some(name), Some(port)) = (name, port) {
             let max_probe = max_probe(node, report);
@@ -131,7 +134,12 @@ fn lines(
     lines
 }
 
-fn port(line: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<PortConfig> {
+fn port(
+    line: &Node,
+    ports: &mut Once,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<PortConfig> {
     if let Some(tcp) = line.get("tcp") {
         let address = endpoints::address(text(tcp, "address")?).ok()?;
         ports.enter("the endpoint", &address, &tcp.get("address")?.place, report);
@@ -143,7 +151,7 @@ fn port(line: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<PortCo
         ports.enter("the endpoint", &address, &tcp.get("address")?.place, report);
         return Some(PortConfig::RtuOverTcp { address });
     }
-    super::serial::build(line.get("serial")?, ports, report).map(PortConfig::Serial)
+    super::serial::build(line.get("serial")?, ports, ground, report).map(PortConfig::Serial)
 }
 
 fn max_probe(line: &Node, report: &mut Report<'_>) -> Duration {
@@ -169,7 +177,10 @@ fn spool(node: Option<&Node>, base: &Path, report: &mut Report<'_>) -> spool::Co
         max_size: node.get("max_size").and_then(|n| scalar::size(n.scalar()?).ok()).unwrap_or(plain.max_size),
         max_age: duration(node, "max_age").or(plain.max_age),
         commit_every: duration(node, "commit_every").unwrap_or(plain.commit_every),
-        when_full: plain.when_full,
+        when_full: match text(node, "when_full") {
+            Some("refuse-new") => spool::WhenFull::RefuseNew,
+            _ => plain.when_full,
+        },
     }
 }
 

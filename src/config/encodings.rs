@@ -4,15 +4,14 @@ use super::build::{Ground, duration, text};
 use crate::encode::batch::{Options, Tolerance, Tolerances};
 use crate::encode::{Encoding, Template};
 use crate::model::{Decimal, quantity};
-use crate::profile::yaml::scalar::DURATION;
-use crate::profile::yaml::table::{Key, Kind, ScalarRule, Table};
+use crate::profile::yaml::table::ScalarRule;
 use crate::profile::yaml::{Node, Report, Scalar, nearest};
 use std::time::Duration;
 
 /// Below this a batch saves little; beyond it nobody would call it telemetry.
 const BATCHES: std::ops::RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(3600);
 
-static SHARE: ScalarRule = ScalarRule {
+pub static SHARE: ScalarRule = ScalarRule {
     expected: "a share of the range, above 0% and at most 10% (0.25%)",
     check: |scalar| match tolerance(scalar)? {
         Tolerance::Percent(_) => Ok(()),
@@ -22,33 +21,16 @@ static SHARE: ScalarRule = ScalarRule {
     pattern: Some("^[0-9.]+%$"),
     words: None,
     limits: None,
+    example: r#""0.25%""#,
 };
-static TOLERANCE: ScalarRule = ScalarRule {
+pub static TOLERANCE: ScalarRule = ScalarRule {
     expected: "an amount (0.5), a share of the range (0.25%), or 0 for exact",
     check: |scalar| tolerance(scalar).map(|_| ()),
     types: &["string", "number"],
     pattern: None,
     words: None,
     limits: None,
-};
-
-pub static BATCH: Table = Table {
-    what: "`batch`",
-    doc: "Compact batches: how often, and how much may be lost to save octets.",
-    keys: &[
-        Key::new("every", Kind::Scalar(&DURATION), "a batch in this time, 10s to 1h; 5m unless given"),
-        Key::new(
-            "tolerance",
-            Kind::Scalar(&SHARE),
-            "values may be off by so much of the profile's range (0.25%); nothing unless given, counters never",
-        ),
-        Key::new(
-            "tolerances",
-            Kind::Named { what: "points or quantities", of: &Kind::Scalar(&TOLERANCE) },
-            "the same for single points or quantities: in the unit in which they leave (0.5), or a share of the range",
-        ),
-    ],
-    exactly_one: &[],
+    example: r#"0.5"#,
 };
 
 fn tolerance(scalar: &Scalar) -> Result<Tolerance, String> {

@@ -18,6 +18,7 @@ pub static ADDRESS: ScalarRule = ScalarRule {
     pattern: None,
     words: None,
     limits: None,
+    example: r#""10.0.0.5:502""#,
 };
 pub static URL: ScalarRule = ScalarRule {
     expected: "mqtt://HOST[:PORT]",
@@ -26,6 +27,7 @@ pub static URL: ScalarRule = ScalarRule {
     pattern: Some("^mqtt://"),
     words: None,
     limits: None,
+    example: r#""mqtt://192.168.1.10:1883""#,
 };
 pub static TOPIC: ScalarRule = ScalarRule {
     expected: "1 to 4 topic levels of A-Z a-z 0-9 _ - and {gateway}",
@@ -34,6 +36,7 @@ pub static TOPIC: ScalarRule = ScalarRule {
     pattern: Some("^[A-Za-z0-9_{}-]+(/[A-Za-z0-9_{}-]+){0,3}$"),
     words: None,
     limits: None,
+    example: r#""linesman/{gateway}""#,
 };
 pub static LISTEN: ScalarRule = ScalarRule {
     expected: "ADDRESS:PORT (\"127.0.0.1:8580\")",
@@ -42,6 +45,7 @@ pub static LISTEN: ScalarRule = ScalarRule {
     pattern: None,
     words: None,
     limits: None,
+    example: r#""127.0.0.1:8580""#,
 };
 
 /// Host and port of a Modbus TCP endpoint, port 502 where none is given: `HOST:PORT`.

@@ -1,11 +1,13 @@
 //! The table of the configuration's keys: what the reader checks and what the JSON Schema says.
 
+mod encoding;
+
 use super::devices::UNIT_ID;
-use super::encodings::BATCH;
 use super::endpoints::{ADDRESS, LISTEN, TOPIC, URL};
 use crate::profile::format::{BAUD, EVERY, PARITIES};
 use crate::profile::yaml::scalar::{DECIMAL, DURATION, NAME, SIZE, TEXT};
 use crate::profile::yaml::table::{Key, Kind, Table, Word};
+use encoding::{BATCH, ENCODINGS, FILE_ENCODINGS};
 
 /// A thousand lines of a thousand devices: beyond that something else is wrong.
 const MOST: usize = 1000;
@@ -26,7 +28,7 @@ pub static CONFIG: Table = Table {
             "units",
             Kind::Named { what: "quantities", of: &Kind::Scalar(&TEXT) },
             "the unit that readings of a quantity leave in, where it is not the canonical one: { active-energy: Wh }",
-        ),
+        ).example(r#"{"active-energy":"Wh"}"#),
         Key::new("spool", Kind::Table(&SPOOL), "where readings wait until they are delivered"),
         Key::new(
             "upstreams",
@@ -47,7 +49,8 @@ static GATEWAY: Table = Table {
         "id",
         Kind::Scalar(&NAME),
         "its name in topics and payloads; the host's name unless given",
-    )],
+    )
+    .example(r#""plant-7""#)],
     exactly_one: &[],
 };
 
@@ -55,7 +58,7 @@ static LINE: Table = Table {
     what: "a line",
     doc: "One serial port or TCP endpoint: one conversation at a time.",
     keys: &[
-        Key::new("name", Kind::Scalar(&NAME), "the line's name").required(),
+        Key::new("name", Kind::Scalar(&NAME), "the line's name").example(r#""rs485-1""#).required(),
         Key::new("serial", Kind::Table(&SERIAL), "an RS-485 or RS-232 port"),
         Key::new("tcp", Kind::Table(&TCP), "a Modbus TCP endpoint"),
         Key::new("rtu_over_tcp", Kind::Table(&RTU_OVER_TCP), "RTU frames through a serial device server"),
@@ -68,7 +71,8 @@ static LINE: Table = Table {
             "max_probe",
             Kind::Scalar(&DURATION),
             "a silent device is looked for at least this often, 1s to 1h; 25s unless given",
-        ),
+        )
+        .example(r#""25s""#),
         Key::new(
             "devices",
             Kind::List { of: &Kind::Table(&DEVICE), least: 1, most: MOST },
@@ -88,13 +92,15 @@ static SERIAL: Table = Table {
             Kind::Scalar(&TEXT),
             "the device file, best by its stable name (/dev/serial/by-id/…)",
         )
+        .example(r#""/dev/serial/by-id/usb-FTDI_x-if00-port0""#)
         .required(),
-        Key::new("baud", BAUD, "bits per second; 9600 unless given"),
+        Key::new("baud", BAUD, "bits per second; 9600 unless given").example(r#"9600"#),
         Key::new(
             "data_bits",
             Kind::Whole { least: 7, most: 8 },
             "data bits; 8 unless given, 7 only with ASCII framing",
-        ),
+        )
+        .example(r#"8"#),
         Key::new("parity", Kind::Word(PARITIES), "parity; none unless given"),
         Key::new("stop_bits", Kind::Whole { least: 1, most: 2 }, "stop bits; 1 unless given"),
         Key::new("framing", Kind::Word(FRAMINGS), "how frames are told apart; rtu unless given"),
@@ -123,12 +129,14 @@ static RS485: Table = Table {
             "delay_before",
             Kind::Scalar(&DURATION),
             "from turning on to the first bit, up to 100ms; 0ms unless given",
-        ),
+        )
+        .example(r#""1ms""#),
         Key::new(
             "delay_after",
             Kind::Scalar(&DURATION),
             "from the last bit to turning off, up to 100ms; 0ms unless given",
-        ),
+        )
+        .example(r#""1ms""#),
         Key::new(
             "rx_during_tx",
             Kind::Flag,
@@ -161,7 +169,8 @@ static TCP: Table = Table {
             "in_flight",
             Kind::Whole { least: 1, most: 16 },
             "questions that may be under way at once; 1 unless given",
-        ),
+        )
+        .example(r#"4"#),
     ],
     exactly_one: &[],
 };
@@ -179,7 +188,7 @@ static DEVICE: Table = Table {
     keys: &[
         Key::new("name", Kind::Scalar(&NAME), "its name in topics and payloads; unique in this gateway")
             .required(),
-        Key::new("profile", Kind::Scalar(&TEXT), "a profile by name, or by path (with / or ending in .yaml)")
+        Key::new("profile", Kind::Scalar(&TEXT), "a profile by name, or by path (with / or ending in .yaml)").example(r#""eastron-sdm630""#)
             .required(),
         Key::new(
             "unit",
@@ -203,7 +212,7 @@ static DEVICE: Table = Table {
             "retries",
             Kind::Whole { least: 0, most: 10 },
             "how often a damaged answer is asked for again; 2 unless given",
-        ),
+        ).example(r#"2"#),
         Key::new(
             "min_gap",
             Kind::Scalar(&DURATION),
@@ -213,18 +222,18 @@ static DEVICE: Table = Table {
             "points",
             Kind::Named { what: "points of the profile", of: &Kind::Table(&DEVICE_POINT) },
             "what is different for single points",
-        ),
+        ).example(r#"{"energy_import":{"every":"60s"}}"#),
         Key::new(
             "identity",
             Kind::Scalar(&TEXT),
             "when another meter answers than the one that was known: `hold` its values (unless given), `accept` it, or \
              the serial number of the one that is meant",
-        ),
+        ).example(r#""hold""#),
         Key::new(
             "parameters",
             Kind::Named { what: "parameters of the profile", of: &Kind::Scalar(&DECIMAL) },
             "what the installation adds and the meter does not say: { ct_ratio: 40 }",
-        ),
+        ).example(r#"{"ct_ratio":40}"#),
     ],
     exactly_one: &[],
 };
@@ -232,7 +241,7 @@ static DEVICE: Table = Table {
 static DEVICE_POINT: Table = Table {
     what: "a device's point",
     doc: "What is different for one point of this device.",
-    keys: &[Key::new("every", Kind::Scalar(&EVERY), "how often it is read")],
+    keys: &[Key::new("every", Kind::Scalar(&EVERY), "how often it is read").example(r#""60s""#)],
     exactly_one: &[],
 };
 
@@ -240,14 +249,17 @@ static SPOOL: Table = Table {
     what: "`spool`",
     doc: "Where readings wait until they are delivered.",
     keys: &[
-        Key::new("dir", Kind::Scalar(&TEXT), "its folder; /var/lib/linesman/spool unless given"),
+        Key::new("dir", Kind::Scalar(&TEXT), "its folder; /var/lib/linesman/spool unless given")
+            .example(r#""/var/lib/linesman/spool""#),
         Key::new("max_size", Kind::Scalar(&SIZE), "most room on disk; 1GiB unless given"),
-        Key::new("max_age", Kind::Scalar(&DURATION), "older readings are dropped; 30d unless given"),
+        Key::new("max_age", Kind::Scalar(&DURATION), "older readings are dropped; 30d unless given")
+            .example(r#""30d""#),
         Key::new(
             "commit_every",
             Kind::Scalar(&DURATION),
             "how often it is made durable, 1s to 60s; 5s unless given",
-        ),
+        )
+        .example(r#""5s""#),
         Key::new("when_full", Kind::Word(WHEN_FULL), "what gives way; drop-oldest unless given"),
     ],
     exactly_one: &[],
@@ -255,14 +267,19 @@ static SPOOL: Table = Table {
 
 static WHEN_FULL: &[Word] = &[
     Word::new("drop-oldest", "the oldest readings are dropped, counted and announced"),
-    Word::new("refuse-new", "new readings are refused").later("the oldest readings are dropped"),
+    Word::new(
+        "refuse-new",
+        "what an upstream still needs stays; new readings are dropped, counted and announced",
+    ),
 ];
 
 static UPSTREAM: Table = Table {
     what: "an upstream",
     doc: "A far system that readings are delivered to.",
     keys: &[
-        Key::new("name", Kind::Scalar(&NAME), "its name; the spool's cursor hangs on it").required(),
+        Key::new("name", Kind::Scalar(&NAME), "its name; the spool's cursor hangs on it")
+            .example(r#""scada""#)
+            .required(),
         Key::new("mqtt", Kind::Table(&MQTT), "an MQTT broker"),
         Key::new("file", Kind::Table(&FILE), "lines in a file, JSON or others"),
         Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
@@ -271,7 +288,8 @@ static UPSTREAM: Table = Table {
             "history_rate",
             Kind::Whole { least: 1, most: 1_000_000 },
             "most readings a second of the backlog, beside the live ones; as many as go unless given",
-        ),
+        )
+        .example(r#"200"#),
     ],
     exactly_one: &[&["mqtt", "file", "stdout"]],
 };
@@ -293,20 +311,24 @@ static MQTT: Table = Table {
         ),
         Key::new("version", Kind::Word(VERSIONS), "which MQTT is spoken; 3.1.1 unless given"),
         Key::new("encoding", Kind::Word(ENCODINGS), "how readings are written; json unless given"),
-        Key::new("template", Kind::Scalar(&TEXT), "Jinja, of one reading; with `encoding: template`"),
+        Key::new("template", Kind::Scalar(&TEXT), "Jinja, of one reading; with `encoding: template`")
+            .example(r#""{{ device }} {{ ts }} {{ values|tojson }}""#),
         Key::new("batch", Kind::Table(&BATCH), "with `encoding: batch`: how often, and tolerances"),
-        Key::new("username", Kind::Scalar(&TEXT), "who logs in"),
-        Key::new("password_file", Kind::Scalar(&TEXT), "a file that holds the password and nothing else"),
+        Key::new("username", Kind::Scalar(&TEXT), "who logs in").example(r#""plant-7""#),
+        Key::new("password_file", Kind::Scalar(&TEXT), "a file that holds the password and nothing else")
+            .example(r#""secrets/mqtt""#),
         Key::new(
             "client_id",
             Kind::Scalar(&TEXT),
             "MQTT client identifier; linesman-{gateway}-{upstream} unless given",
-        ),
+        )
+        .example(r#""plant-7-scada""#),
         Key::new(
             "keep_alive",
             Kind::Scalar(&DURATION),
             "longest silence on the connection; 30s unless given",
-        ),
+        )
+        .example(r#""30s""#),
         Key::new("password", Kind::Anything, "")
             .never("secrets never stand in the file; use `password_file`"),
         Key::new("ca_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
@@ -321,35 +343,20 @@ static VERSIONS: &[Word] = &[
     Word::new("5", "the broker can refuse one reading and say why"),
 ];
 
-static ENCODINGS: &[Word] = &[
-    Word::new("json", "one JSON object a reading"),
-    Word::new("line", "InfluxDB line protocol"),
-    Word::new("senml", "SenML (RFC 8428) as JSON"),
-    Word::new("template", "what `template` says"),
-    Word::new("batch", "compact batches, on the topic b"),
-    Word::new("json-array", "").later("a message is one reading; `json` does"),
-    Word::new("csv", "").later("a message has no header; the upstream `file` writes CSV"),
-];
-
-static FILE_ENCODINGS: &[Word] = &[
-    Word::new("json", "one JSON object a reading"),
-    Word::new("json-array", "one JSON array each time something is written"),
-    Word::new("line", "InfluxDB line protocol"),
-    Word::new("senml", "SenML (RFC 8428) as JSON, a pack each time something is written"),
-    Word::new("csv", "a row a value, each file with its header"),
-    Word::new("template", "what `template` says"),
-    Word::new("batch", "").later("a file is text; the upstream `mqtt` sends batches"),
-];
-
 static FILE: Table = Table {
     what: "`file`",
     doc: "Lines in a file, rotated by size.",
     keys: &[
-        Key::new("path", Kind::Scalar(&TEXT), "the file").required(),
+        Key::new("path", Kind::Scalar(&TEXT), "the file")
+            .example(r#""/var/lib/linesman/readings.jsonl""#)
+            .required(),
         Key::new("encoding", Kind::Word(FILE_ENCODINGS), "how readings are written; json unless given"),
-        Key::new("template", Kind::Scalar(&TEXT), "Jinja, of one reading; with `encoding: template`"),
-        Key::new("max_size", Kind::Scalar(&SIZE), "rotate beyond this size; 64MiB unless given"),
-        Key::new("keep", Kind::Whole { least: 0, most: 1000 }, "rotated files that are kept; 4 unless given"),
+        Key::new("template", Kind::Scalar(&TEXT), "Jinja, of one reading; with `encoding: template`")
+            .example(r#""{{ device }} {{ ts }} {{ values|tojson }}""#),
+        Key::new("max_size", Kind::Scalar(&SIZE), "rotate beyond this size; 64MiB unless given")
+            .example(r#""64MiB""#),
+        Key::new("keep", Kind::Whole { least: 0, most: 1000 }, "rotated files that are kept; 4 unless given")
+            .example(r#"4"#),
     ],
     exactly_one: &[],
 };
@@ -377,7 +384,8 @@ static CLOCK: Table = Table {
             "sync_file",
             Kind::Scalar(&TEXT),
             "a file that is there once the clock is right; the system is asked unless given",
-        ),
+        )
+        .example(r#""/run/gps/fix""#),
     ],
     exactly_one: &[],
 };

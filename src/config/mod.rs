@@ -225,6 +225,17 @@ clock: { sync_file: gps/fix }
     }
 
     #[test]
+    fn what_gives_way_when_the_spool_is_full_is_the_files_word() {
+        let gives_way = |word: &str| {
+            let text = GOOD.replace("commit_every: 2s", &format!("commit_every: 2s{word}"));
+            load_text(&text, &Overlays::default()).unwrap().spool.when_full
+        };
+        assert_eq!(gives_way(""), spool::WhenFull::DropOldest);
+        assert_eq!(gives_way(", when_full: drop-oldest"), spool::WhenFull::DropOldest);
+        assert_eq!(gives_way(", when_full: refuse-new"), spool::WhenFull::RefuseNew);
+    }
+
+    #[test]
     fn a_timeout_is_the_configurations_else_the_profiles() {
         let dir = tempfile::tempdir().unwrap();
         let meter = METER.replace("min_gap: 20ms", "timeout: 3s, min_timeout: 400ms");

@@ -16,6 +16,7 @@
 
 mod address;
 mod derived;
+mod doubts;
 pub mod format;
 pub mod glossary;
 pub mod library;
@@ -27,6 +28,7 @@ mod units;
 pub mod yaml;
 
 pub use derived::{BitField, Factor, How, Needs, Operand, Parameter, SignBy, UnitBy, Write};
+pub use doubts::doubts;
 pub use library::{OWN_FOLDER, builtin, builtin_text, find, is_path, locate};
 pub use read::{notation, parity, parse};
 pub use units::Units;

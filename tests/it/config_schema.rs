@@ -1,9 +1,10 @@
 //! The schema, the reader and the defaults say the same.
 
 use linesman::config::{self, CONFIG, Overlays};
+use linesman::profile;
 use linesman::profile::format::PROFILE;
-use linesman::profile::yaml::schema;
 use linesman::profile::yaml::table::{Key, Table};
+use linesman::profile::yaml::{Report, node, schema, walk};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,36 @@ fn the_schema_has_the_readers_keys_and_no_others() {
             }
         }
     }
+}
+
+/// What an editor offers is right where it is offered: every key has an example, and the reader takes it.
+#[test]
+fn every_key_has_an_example_that_the_reader_takes() {
+    for table in [&CONFIG, &PROFILE] {
+        for (table, key) in keys(table).into_iter().filter(|(_, key)| key.acts()) {
+            let place = format!("{} in {}", key.name, table.what);
+            let example = schema::example(key);
+            assert!(!example.is_null(), "{place}");
+            let mut whole = schema::least_of(table);
+            let map = whole.as_object_mut().unwrap();
+            let rivals =
+                table.exactly_one.iter().filter(|group| group.contains(&key.name)).copied().flatten();
+            rivals.for_each(|rival| drop(map.remove(*rival)));
+            map.insert(key.name.to_owned(), example);
+            let text = whole.to_string();
+            let mut report = Report::new("example", &text);
+            let root = node::parse(&text, &mut report).unwrap();
+            walk::check(&root, table, &mut report);
+            let problems = report.finish();
+            assert!(problems.is_empty(), "{place}\n{problems}");
+        }
+    }
+    // What the least of it all comes to is a file that runs.
+    let config = schema::least_of(&CONFIG).to_string();
+    let config = config::parse("least", &config, &Overlays::default(), Path::new(""), &[]);
+    assert!(config.is_ok(), "{}", config.unwrap_err());
+    let profile = schema::least_of(&PROFILE).to_string();
+    assert!(profile::parse("least", "least", &profile).is_ok(), "{profile}");
 }
 
 /// A key that is in the table and that nobody asks for would be accepted and do nothing.

@@ -1,6 +1,8 @@
 //! The README is read by people who will type what it says: its configurations load, its links lead somewhere.
 
 use linesman::config::{self, Overlays};
+use linesman::profile;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -26,6 +28,49 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
         blocks.push(body.map(|line| line.get(indent..).unwrap_or_default().to_owned() + "\n").collect());
     }
     blocks
+}
+
+/// The library by kind, in three columns side by side; and how many profiles have several sources.
+fn counts() -> (String, usize) {
+    let mut kinds: BTreeMap<String, [usize; 3]> = BTreeMap::new();
+    let mut several = 0;
+    for name in profile::builtin() {
+        let profile = profile::parse(name, name, profile::builtin_text(name).unwrap()).unwrap();
+        several += usize::from(profile.sources.len() > 1);
+        let confirmed = profile.points.iter().filter(|point| !point.unverified).count();
+        for kind in [profile.kind.as_str(), "**all**"] {
+            let sums = kinds.entry(kind.to_owned()).or_default();
+            *sums = [sums[0] + 1, sums[1] + profile.points.len(), sums[2] + confirmed];
+        }
+    }
+    let mut cells: Vec<(String, [usize; 3])> = kinds.into_iter().collect();
+    cells.sort_by_key(|(_, [devices, points, _])| std::cmp::Reverse((*devices, *points)));
+    let rows = cells.len().div_ceil(3);
+    let mut table = format!(
+        "{}|\n{}|\n",
+        "| kind | devices | points | confirmed ".repeat(3),
+        "| --- | ---: | ---: | ---: ".repeat(3)
+    );
+    for row in 0..rows {
+        for column in 0..3 {
+            match cells.get(column * rows + row) {
+                Some((kind, [devices, points, confirmed])) => {
+                    table += &format!("| {kind} | {devices} | {points} | {confirmed} ");
+                }
+                None => table += "| | | | ",
+            }
+        }
+        table += "|\n";
+    }
+    (table, several)
+}
+
+#[test]
+fn the_library_is_counted_in_the_readme_as_it_is() {
+    let (counts, several) = counts();
+    assert!(page("README.md").contains(&format!(" {several} of them from two sources or more")), "{several}");
+    assert!(counts.lines().count() > 4, "{counts}");
+    assert!(page("README.md").contains(&format!("\n\n{counts}\n")), "put this into README.md:\n{counts}");
 }
 
 /// Text and target of every link to a file of this repository.
