@@ -7,7 +7,7 @@ use crate::model::Name;
 use crate::profile::Profile;
 use crate::profile::yaml::{Content, Node, Place, Problem, Report, scalar};
 use crate::{app, serve, spool};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +22,20 @@ const MAX_PROBES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=
 pub(super) struct Ground<'a> {
     pub(super) base: &'a Path,
     pub(super) warnings: Vec<Problem>,
+    /// Every point of a device that is configured.
+    pub(super) points: BTreeSet<Name>,
 }
 
 /// What the walk has refused is left out here without another word.
 pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Report<'_>) -> Config {
-    let mut ground = Ground { base, warnings: Vec::new() };
+    let mut ground = Ground { base, warnings: Vec::new(), points: BTreeSet::new() };
     let units = adapt::units(root.get("units"), report);
     let mut profiles = Profiles::new(base, dirs, units);
     let gateway = gateway(root);
     let lines = lines(root.get("lines"), &mut profiles, &mut ground, report);
+    let devices = lines.iter().flat_map(|line| &line.devices);
+    ground.points =
+        devices.flat_map(|device| device.profile.points.iter().map(|point| point.name.clone())).collect();
     let spool = spool(root.get("spool"), base, report);
     let upstreams = upstreams::build(root.get("upstreams"), &gateway, &mut ground, report);
     upstreams::outside_of(&spool.dir, root.get("upstreams"), base, report);

@@ -12,6 +12,7 @@
 mod adapt;
 mod build;
 mod devices;
+mod encodings;
 mod endpoints;
 mod format;
 mod overlay;
@@ -21,7 +22,7 @@ mod upstreams;
 
 pub use crate::profile::{Problem, Problems};
 pub use build::host_name;
-pub use endpoints::{address, broker};
+pub use endpoints::{Broker, address, broker};
 pub use format::CONFIG;
 pub use overlay::Overlays;
 
@@ -139,7 +140,7 @@ lines:
     tcp: { address: 10.0.0.5 }
     devices:
       - { name: c, profile: ./x1.yaml, unit: 255, min_gap: 50ms, enabled: false }
-spool: { dir: spool, max_size: 512MiB, max_age: 7d, commit_every: 2s, when_full: refuse-new }
+spool: { dir: spool, max_size: 512MiB, max_age: 7d, commit_every: 2s }
 upstreams:
   - name: scada
     mqtt: { url: \"mqtt://broker\", insecure: true, topic: \"site/{gateway}\", username: u, password_file: secret }
@@ -179,7 +180,6 @@ clock: { sync_file: gps/fix }
         assert_eq!(serial.devices[0].min_gap, Duration::from_millis(20));
         assert_eq!((lan.devices[0].min_gap, lan.devices[0].enabled), (Duration::from_millis(50), false));
         assert_eq!((config.spool.max_size, config.spool.commit_every), (512 << 20, Duration::from_secs(2)));
-        assert_eq!(config.spool.when_full, crate::spool::WhenFull::RefuseNew);
         let upstream::Kind::Mqtt(mqtt) = &config.upstreams[0].kind else { panic!() };
         assert_eq!(
             (mqtt.brokers[0].to_string(), mqtt.topic.as_str()),

@@ -1,7 +1,7 @@
 //! The upstreams: where each delivers to.
 
 use super::build::{Ground, Once, duration, name, text, whole};
-use super::endpoints;
+use super::{encodings, endpoints};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
 use crate::uplink::{Endpoint, Identity, Tls, TlsError};
@@ -88,6 +88,8 @@ fn mqtt_config(
         password,
         client_id: text(node, "client_id").map(str::to_owned),
         keep_alive: duration(node, "keep_alive").unwrap_or(plain.keep_alive),
+        batch_every: encodings::batch_every(node, report).unwrap_or(plain.batch_every),
+        encoding: encodings::of(node, ground, report),
         version: if text(node, "version") == Some("5") { mqtt::Version::V5 } else { plain.version },
     })
 }
@@ -197,6 +199,7 @@ fn file_config(
         path: ground.base.join(path),
         max_size: node.get("max_size").and_then(|n| scalar::size(n.scalar()?).ok()).unwrap_or(plain.max_size),
         keep: whole(node, "keep").unwrap_or(plain.keep),
+        encoding: encodings::of(node, ground, report),
     })
 }
 

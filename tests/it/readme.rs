@@ -87,10 +87,13 @@ fn links(page: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_configuration_in_the_readme_loads() {
-    let blocks = blocks(&page("README.md"), "yaml");
-    assert!(!blocks.is_empty(), "the blocks were not found");
-    for block in blocks {
+fn every_configuration_in_the_readme_and_of_payloads_loads() {
+    let mut found = blocks(&page("README.md"), "yaml");
+    assert!(!found.is_empty(), "the blocks were not found");
+    let payloads = blocks(&page("docs/payloads.md"), "yaml");
+    assert!(!payloads.is_empty(), "docs/payloads.md shows no configuration");
+    found.extend(payloads);
+    for block in found {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("linesman.yaml");
         fs::write(&file, &block).unwrap();
@@ -115,6 +118,7 @@ fn every_link_leads_to_a_file_and_every_promise_to_its_test() {
         ("tests/", "tests/README.md"),
         ("profiles/", "profiles/README.md"),
         ("docs/", "docs/capture.md"),
+        ("docs/", "docs/payloads.md"),
         ("docs/", "docs/commissioning.md"),
     ] {
         for (text, target) in links(&page(name)) {
@@ -154,7 +158,7 @@ fn the_commands_that_the_pages_show_exist() {
         help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
     let shown = commands(&page("README.md"));
     assert!(shown.len() >= 8, "{shown:?}");
-    let others = ["systemd/README.md", "docs/capture.md", "docs/commissioning.md"]
+    let others = ["systemd/README.md", "docs/capture.md", "docs/commissioning.md", "docs/payloads.md"]
         .map(page)
         .map(|page| commands(&page));
     for command in shown.into_iter().chain(others.concat()) {

@@ -1,6 +1,8 @@
 //! Records that are sent alone: those that are suspected, and a witness where it must be found out whether anybody's are taken.
 
 use super::session::{Ended, Session};
+use super::trials::Span;
+use crate::encode::batch;
 use crate::record;
 use crate::spool::Stored;
 
@@ -9,14 +11,14 @@ const WITNESS_READS: usize = 16;
 const WITNESS_RECORDS: usize = 256;
 
 impl Session<'_> {
-    /// Fetches the next record that is suspected, to send it alone.
+    /// Fetches the next records that are suspected, to send them alone.
     pub(super) async fn summon(&mut self) -> Result<(), Ended> {
         self.alone = None;
-        while let Some(position) = self.trials.suspect() {
-            let before = position.saturating_sub(1);
-            let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
-            if let Some(stored) = found.into_iter().next() {
-                self.alone = Some((stored, false));
+        while let Some((first, last)) = self.trials.suspect().map(Span::into_inner) {
+            let (before, most) = (first.saturating_sub(1), batch::MOST_READINGS);
+            let found = self.work.reader.read_until(before, last, most, usize::MAX).await?;
+            if !found.is_empty() {
+                self.alone = Some((found, false));
                 break;
             }
             self.trials.gone();
@@ -59,7 +61,7 @@ impl Session<'_> {
                 self.summon().await?;
             } else {
                 let stored = stored.clone();
-                self.hand_over(&stored)?;
+                self.hand_over_alone(&stored)?;
                 // One that cannot even be sent has ended already.
                 self.settle().await?;
             }

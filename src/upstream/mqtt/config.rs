@@ -1,5 +1,6 @@
 //! Upstream `mqtt`: how it is configured.
 
+use crate::encode::Encoding;
 use crate::uplink::{Endpoint, Tls};
 use crate::upstream::Secret;
 use std::time::Duration;
@@ -18,6 +19,9 @@ pub struct Config {
     /// `linesman-{gateway}-{upstream}` when not given.
     pub client_id: Option<String>,
     pub keep_alive: Duration,
+    /// `json`, `line`, `senml`, `template`: a message a reading; `batch`: one in `batch_every`.
+    pub encoding: Encoding,
+    pub batch_every: Duration,
     pub version: Version,
 }
 
@@ -48,6 +52,8 @@ impl Default for Config {
             password: None,
             client_id: None,
             keep_alive: Duration::from_secs(30),
+            encoding: Encoding::Json,
+            batch_every: Duration::from_secs(300),
             version: Version::default(),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! `P/status` (retained, with a Will), `P/meta` (retained), then what happened on the lines and what was lost
 //! (`P/event`), then records: `P/d/{device}` for what is live, `P/h/{device}` for what was sampled before this connection
-//! or has aged. All with QoS 1.
+//! or has aged. All with QoS 1. With `encoding: batch`, `P/b` takes the place of both; what a batch holds says which it is
+//! (see `batches.rs`).
 //!
 //! # Two lanes
 //! With `order: live-first` a session has two lanes: *live* begins behind the newest record at the time of the CONNACK,
@@ -18,9 +19,10 @@
 //! An MQTT 5 broker says of a publish that it is not authorised, or its topic or payload not valid: that record is set
 //! aside at once. Other refusals, and all of 3.1.1's, break the session.
 //! See `trials.rs`: a record that breaks three sessions in a row, the last of them alone, goes to `refused/` and the
-//! rest goes on.
+//! rest goes on. A batch is halved until the record stands alone.
 
 mod alone;
+mod batches;
 mod config;
 mod ending;
 mod hand;

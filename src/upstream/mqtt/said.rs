@@ -27,8 +27,11 @@ impl Session<'_> {
         let most = self.greeting.room(&topic);
         let meta = json::meta(&site, most);
         let meta = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
+        if let Some(batches) = &mut self.batches {
+            batches.describe(&site, meta.is_some());
+        }
         let Some(payload) = meta else {
-            tracing::warn!(upstream = %self.work.name, octets = most, "meta is larger than what is sent at once and is left out");
+            tracing::warn!(upstream = %self.work.name, octets = most, "meta is larger than what is sent at once and is left out; batches bring their names, which costs");
             return Ok(());
         };
         self.publish(What::Word, &topic, true, payload)

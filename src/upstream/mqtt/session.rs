@@ -1,5 +1,6 @@
 //! One connection: status, meta, then records in their lanes, until trouble or the stop.
 
+use super::batches::Batches;
 use super::ending::Stopping;
 use super::lane::Lane;
 use super::pace::Pace;
@@ -59,8 +60,10 @@ pub(super) struct Session<'a> {
     pub(super) recut: bool,
     pub(super) connected: Timestamp,
     pub(super) hold_until: Instant,
-    /// The record that is sent alone, and whether it has gone out.
-    pub(super) alone: Option<(Stored, bool)>,
+    /// What is suspected and sent alone, one record or those of one batch, and whether it has gone out.
+    pub(super) alone: Option<(Vec<Stored>, bool)>,
+    /// With `encoding: batch`.
+    pub(super) batches: Option<Batches>,
     /// The number of the last event that was handed to the client, and of the last gap.
     pub(super) told: u64,
     pub(super) gap_told: Option<u64>,
@@ -115,6 +118,7 @@ impl<'a> Session<'a> {
             Order::LiveFirst => (Some(head), head + 1),
             Order::Strict => (None, u64::MAX),
         };
+        let batches = Batches::of(config, &work.site.borrow(), ways.order == Order::Strict);
         Session {
             broker,
             pipe,
@@ -130,6 +134,7 @@ impl<'a> Session<'a> {
             connected: work.clock.utc(),
             hold_until: now + HOLD,
             alone: None,
+            batches,
             told: work.told,
             gap_told: None,
             event_refused: false,
@@ -188,6 +193,9 @@ impl<'a> Session<'a> {
         self.history = Lane::start(reader.another(), reader.cursor(), bound);
         self.live = bound.map(|bound| Lane::start(reader.another(), bound, None));
         self.live_from = bound.map_or(u64::MAX, |bound| bound + 1);
+        if let Some(batches) = &mut self.batches {
+            batches.start_over();
+        }
     }
 
     /// Hands records to the client while the window has room. When history has to wait: until when.
@@ -198,16 +206,14 @@ impl<'a> Session<'a> {
         self.tell_events()?;
         self.tell_gaps().await?;
         self.cut_anew();
-        let mut wake = None;
-        while self.window.has_room() && !self.recut {
-            match self.next_record() {
-                Ok(stored) => self.hand_over(&stored)?,
-                Err(until) => {
-                    wake = until;
-                    break;
-                }
+        let wake = match self.batches.take() {
+            Some(mut batches) => {
+                let wake = self.fill_batches(&mut batches);
+                self.batches = Some(batches);
+                wake?
             }
-        }
+            None => self.fill_singly()?,
+        };
         self.settle().await?;
         if self.history.is_over() && self.live.as_ref().is_none_or(Lane::is_over) {
             // The lane that has no bound ends only with the spool.
@@ -216,12 +222,23 @@ impl<'a> Session<'a> {
         Ok(wake)
     }
 
+    /// Each reading a message.
+    fn fill_singly(&mut self) -> Result<Option<Instant>, Ended> {
+        while self.window.has_room() && !self.recut {
+            match self.next_record() {
+                Ok(stored) => self.hand_over(&stored)?,
+                Err(until) => return Ok(until),
+            }
+        }
+        Ok(None)
+    }
+
     pub(super) fn publish(
         &mut self,
         what: What,
         topic: &str,
         retain: bool,
-        payload: String,
+        payload: impl Into<Vec<u8>>,
     ) -> Result<(), Ended> {
         let retain = retain && self.greeting.retains;
         let packet = self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;

@@ -1,5 +1,6 @@
 //! What becomes of records that have ended: settled by lane, refused, told.
 
+use super::batches::Batches;
 use super::session::{Ended, Session};
 use super::window::{Fate, What};
 use crate::spool::Outcome;
@@ -11,15 +12,9 @@ impl Session<'_> {
     /// Settles what has ended, in the order in which it was handed over: of each lane everything up to there. What was
     /// taken first, for it tells what a refusal is worth.
     pub(super) async fn settle(&mut self) -> Result<(), Ended> {
-        let (live_from, alone) = (self.live_from, self.alone.is_some());
-        // The first position of the lane that a record travels in; one that goes alone is a lane of its own.
-        let lane_of = move |position: u64| match position {
-            position if alone => position,
-            position if position >= live_from => live_from,
-            _ => 0,
-        };
+        let lane_of = self.lanes();
         let mut runs = Runs::default();
-        for (what, fate) in self.window.take_run(lane_of) {
+        for (what, fate) in self.window.take_run(&lane_of) {
             match (what, fate) {
                 (What::Record(position), Fate::Delivered) => {
                     let device = self.under_way.remove(&position);
@@ -43,6 +38,17 @@ impl Session<'_> {
             }
         }
         self.settle_runs(runs).await
+    }
+
+    /// Of a position, the first one of the lane that its record travels in; what goes alone is a lane of its own.
+    fn lanes(&self) -> impl Fn(u64) -> u64 + use<> {
+        let spans = self.batches.as_ref().map(Batches::spans).cloned().unwrap_or_default();
+        let (live_from, alone) = (self.live_from, self.alone.is_some());
+        move |position| match position {
+            position if alone => spans.get(&position).copied().unwrap_or(position),
+            position if position >= live_from => live_from,
+            _ => 0,
+        }
     }
 
     async fn settle_runs(&mut self, runs: Runs) -> Result<(), Ended> {
