@@ -1,6 +1,6 @@
 //! Who the meters are and how their counters ran, kept over a restart: `meters.json` in the spool's folder.
 //!
-//! `{"format":1,"devices":{NAME:{"identity":SERIAL,"counters":{POINT:[LAST,TOTAL]}}}}`, exact decimals as texts. Written
+//! `{"format":1,"devices":{NAME:{"identity":SERIAL,"counters":{POINT:{"last","total"}}}}}`, exact decimals as texts. Written
 //! each ten minutes and at a stop, at once when a meter is new: what a power cut loses is made up for by the first
 //! reading after it, since a total goes on from the last value that was kept. A file that can't be read is no
 //! reason not to start, but it is said: totals begin anew and any meter is taken for the one that is meant.
@@ -110,6 +110,10 @@ impl Meters {
             News::CounterReset { point, from, to } => {
                 (EventKind::CounterReset, format!("the counter {point} was reset: {to} after {from}"))
             }
+            News::CounterBack { point, from, to } => (
+                EventKind::CounterBack,
+                format!("the counter {point} is back: {to} after {from}; it was not reset"),
+            ),
         };
         tracing::warn!(%device, "{text}");
         if let Some(line) = line {
@@ -227,7 +231,8 @@ pub(super) mod tests {
         let (mut second, mut heard, seen) = meters(dir.path());
         assert_eq!(seen.borrow().len(), 1, "known from the start");
         let total = |reading: Reading| format!("{:?}", reading.samples.last().unwrap().1);
-        assert!(total(second.reading(&scan(7, 1))).contains("65537"));
+        let totals = [1, 1, 2, 3].map(|count| total(second.reading(&scan(7, count))));
+        assert!(totals[0].contains("CounterFell") && totals[3].contains("65539"), "{totals:?}");
         assert!(total(second.reading(&scan(8, 2))).contains("Identity"));
         let event = heard.try_recv().unwrap();
         assert_eq!((event.kind, event.device.unwrap().as_str()), (EventKind::OtherMeter, "m"));

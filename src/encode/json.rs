@@ -79,6 +79,7 @@ pub fn event(event: &Event) -> String {
         EventKind::OtherMeter => ("other-meter", None),
         EventKind::MeterExchanged => ("meter-exchanged", None),
         EventKind::CounterReset => ("counter-reset", None),
+        EventKind::CounterBack => ("counter-back", None),
         EventKind::DeviceLost => ("device-lost", None),
         EventKind::DeviceFound => ("device-found", None),
         EventKind::Begins(finding) => ("finding", Some((finding, "begins"))),

@@ -81,6 +81,8 @@ pub enum EventKind {
     /// Another meter has taken the place of the one that was known.
     MeterExchanged,
     CounterReset,
+    /// A counter that was taken for reset is where it stood before.
+    CounterBack,
     /// A finding began.
     Begins(FindingKind),
     /// A finding is over.

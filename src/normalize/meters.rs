@@ -1,11 +1,11 @@
 //! What is known of each meter from scan to scan: what scales its values, who it is, how its counters ran.
 
 use super::counter::{Counter, Step};
+use super::kept::{Kept, KeptCounter, KeptDevice};
 use super::{Others, read};
 use crate::bus::Scan;
 use crate::model::{Bad, Decimal, IdentityRule, Name, Reading, Sample, Value};
 use crate::profile::{Point, Profile};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -49,28 +49,20 @@ pub enum News {
         from: Decimal,
         to: Decimal,
     },
-}
-
-/// What survives a restart, by device.
-pub type Kept = BTreeMap<String, KeptDevice>;
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct KeptDevice {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<String>,
-    /// By point: the last value, if it is of the meter that is meant now, and the total; exact decimals.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub counters: BTreeMap<String, (Option<String>, String)>,
+    /// It was not reset, as had been told: it is where it stood before, or above.
+    CounterBack {
+        point: Name,
+        from: Decimal,
+        to: Decimal,
+    },
 }
 
 impl Normalizer {
     /// With what was kept; what is not understood of it is left out.
     pub fn remembering(kept: &Kept) -> Normalizer {
         let device = |(name, kept): (&String, &KeptDevice)| {
-            let counter = |(point, (last, total)): (&String, &(Option<String>, String))| {
-                let last = last.as_ref().and_then(|last| last.parse().ok());
-                Some((point.parse().ok()?, Counter::kept(last, total.parse().ok()?)))
-            };
+            let counter =
+                |(point, kept): (&String, &KeptCounter)| Some((point.parse().ok()?, kept.counter()?));
             let counters = kept.counters.iter().filter_map(counter).collect();
             let known = Known { identity: kept.identity.clone(), counters, ..Known::new(Arc::default()) };
             Some((name.parse().ok()?, known))
@@ -79,9 +71,7 @@ impl Normalizer {
     }
 
     pub fn kept(&self) -> Kept {
-        let counter = |(point, counter): (&Name, &Counter)| {
-            (point.to_string(), (counter.last.map(|last| last.to_string()), counter.total.to_string()))
-        };
+        let counter = |(point, counter): (&Name, &Counter)| (point.to_string(), KeptCounter::of(counter));
         let device = |(name, known): (&Name, &Known)| {
             let counters = known.counters.iter().map(counter).collect();
             (name.to_string(), KeptDevice { identity: known.identity.clone(), counters })
@@ -225,6 +215,12 @@ impl Known {
                     Step::Fell => *sample = Err(Bad::CounterFell),
                     Step::Reset { from } => {
                         news.push(News::CounterReset { point: point.name.clone(), from, to: value });
+                    }
+                    Step::Back { from } => {
+                        // Not below where it stood, not even in the last digit.
+                        let to = counter.last.unwrap_or(value);
+                        *sample = Ok(Value::Number(to));
+                        news.push(News::CounterBack { point: point.name.clone(), from, to });
                     }
                 }
                 sample.as_ref().map(|_| Value::Number(counter.total)).map_err(|bad| *bad)

@@ -329,17 +329,15 @@ fn a_restart_forgets_neither_who_it_is_nor_the_total() {
     let text = serde_json::to_string(&meter.normalizer.kept()).unwrap();
     meter.normalizer = Normalizer::remembering(&serde_json::from_str(&text).unwrap());
     assert_eq!(meter.scan(&IdentityRule::Hold, [None, Some(5)]).0, ["identity"; 2]);
-    assert_eq!(
-        meter.scan(&IdentityRule::Hold, [Some(7), Some(5)]).0,
-        ["5", "65541"],
-        "it rolled over meanwhile"
-    );
+    let scans = [5, 5, 6, 8].map(|count| meter.scan(&IdentityRule::Hold, [Some(7), Some(count)]).0);
+    let expected = [["counter-fell"; 2], ["5", "65530"], ["6", "65530"], ["8", "65544"]];
+    assert_eq!(scans, expected.map(|said| said.map(String::from).to_vec()), "it rolled over meanwhile");
     meter.normalizer = Normalizer::remembering(&serde_json::from_str(&text).unwrap());
     assert_eq!(meter.scan(&IdentityRule::Hold, [Some(8), Some(5)]).0, ["identity"; 2]);
 }
 
 #[test]
-fn a_counter_that_falls_is_bad_and_one_that_was_reset_is_told() {
+fn a_counter_that_falls_is_bad_and_one_that_was_reset_or_is_back_is_told() {
     let mut meter = Watched::new();
     let hold = IdentityRule::Hold;
     meter.scan(&hold, [Some(7), Some(500)]);
@@ -347,6 +345,14 @@ fn a_counter_that_falls_is_bad_and_one_that_was_reset_is_told() {
     assert_eq!(meter.scan(&hold, [Some(7), Some(501)]).0, ["501", "501"]);
     meter.scan(&hold, [Some(7), Some(0)]);
     let (said, news) = meter.scan(&hold, [Some(7), Some(2)]);
-    assert_eq!(said, ["2", "503"]);
+    assert_eq!(said, ["2", "501"], "what it has counted since is not believed yet");
     assert!(matches!(&news[..], [News::CounterReset { .. }]), "{news:?}");
+    assert_eq!(meter.scan(&hold, [Some(7), Some(5)]).0, ["5", "506"]);
+    meter.scan(&hold, [Some(7), Some(0)]);
+    meter.scan(&hold, [Some(7), Some(0)]);
+    let text = serde_json::to_string(&meter.normalizer.kept()).unwrap();
+    meter.normalizer = Normalizer::remembering(&serde_json::from_str(&text).unwrap());
+    let (said, news) = meter.scan(&hold, [Some(7), Some(6)]);
+    assert_eq!(said, ["6", "507"], "a restart forgets not that it may be back");
+    assert!(matches!(&news[..], [News::CounterBack { .. }]), "{news:?}");
 }
