@@ -20,6 +20,7 @@ pub mod format;
 pub mod glossary;
 pub mod library;
 mod links;
+mod meaning;
 mod octets;
 mod point;
 mod read;
