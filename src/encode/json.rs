@@ -77,6 +77,7 @@ pub fn event(event: &Event) -> String {
         EventKind::LineDown => ("line-down", None),
         EventKind::LineUp => ("line-up", None),
         EventKind::OtherMeter => ("other-meter", None),
+        EventKind::NamelessMeter => ("nameless-meter", None),
         EventKind::MeterExchanged => ("meter-exchanged", None),
         EventKind::CounterReset => ("counter-reset", None),
         EventKind::CounterBack => ("counter-back", None),

@@ -78,6 +78,8 @@ pub enum EventKind {
     DeviceFound,
     /// Another meter than the one that was known answers; its values are held.
     OtherMeter,
+    /// A meter answers and does not say who it is; its values are held.
+    NamelessMeter,
     /// Another meter has taken the place of the one that was known.
     MeterExchanged,
     CounterReset,

@@ -33,6 +33,8 @@ pub(super) struct Counter {
     /// A reading below the last one, not believed yet.
     low: Option<Decimal>,
     pub fallen: Option<Fallen>,
+    /// The checksum of what the profile means by it; none of what was kept before there was one.
+    pub meaning: Option<u32>,
 }
 
 /// Two readings in a row were below the last: it may have begun again, or be back with the next one.
@@ -67,16 +69,17 @@ pub(super) enum Step {
 impl Counter {
     /// A counter that is read for the first time.
     pub(super) fn new(first: Decimal) -> Counter {
-        Counter::kept(Some(first), first, None)
-    }
-
-    pub(super) fn kept(last: Option<Decimal>, total: Decimal, fallen: Option<Fallen>) -> Counter {
-        Counter { last, total, low: None, fallen }
+        Counter { last: Some(first), total: first, low: None, fallen: None, meaning: None }
     }
 
     /// Another meter goes on in this one's place.
     pub(super) fn exchanged(&mut self) {
         (self.last, self.low, self.fallen) = (None, None, None);
+    }
+
+    /// Its last reading was below the one before and not believed.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.low.is_some()
     }
 
     pub(super) fn step(&mut self, value: Decimal, point: &Point) -> Step {

@@ -11,6 +11,9 @@ pub type Kept = BTreeMap<String, KeptDevice>;
 pub struct KeptDevice {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// The checksum of what the profile means by the serial number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_meaning: Option<u32>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, KeptCounter>,
 }
@@ -22,6 +25,9 @@ pub struct KeptCounter {
     pub total: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallen: Option<KeptFallen>,
+    /// The checksum of what the profile means by the point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<u32>,
 }
 
 /// It reads less than it did, and has not risen by itself since.
@@ -43,6 +49,7 @@ impl KeptCounter {
             last: counter.last.map(|last| last.to_string()),
             total: counter.total.to_string(),
             fallen: counter.fallen.map(fallen),
+            meaning: counter.meaning,
         }
     }
 
@@ -53,6 +60,9 @@ impl KeptCounter {
             Some(Fallen { from: number(&kept.from)?, low: number(&kept.low)?, risen: kept.risen })
         };
         let last = self.last.as_ref().and_then(number);
-        Some(Counter::kept(last, number(&self.total)?, self.fallen.as_ref().and_then(fallen)))
+        let mut counter = Counter::new(number(&self.total)?);
+        (counter.last, counter.meaning) = (last, self.meaning);
+        counter.fallen = self.fallen.as_ref().and_then(fallen);
+        Some(counter)
     }
 }

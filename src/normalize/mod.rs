@@ -12,7 +12,9 @@
 //! - A counter never steps down: rollover and reset are understood (`counter`), and where the profile wants a
 //!   total it goes on over both, and over the exchange of a meter. It is never above what was counted.
 //! - Where a meter says its serial number, values of another one are held with the reason `identity` until the
-//!   owner has accepted it; after a silence also until it has been said again (`meters`).
+//!   owner has accepted it; after a silence also until it has been said again (`meters`). That is news, once.
+//! - Another profile for a device: what it reads otherwise than the one before (another register, type, scale) begins
+//!   anew, and the rest goes on.
 //! - No octets and no profile make it panic.
 //!
 //! # Order
@@ -27,7 +29,7 @@ mod meters;
 mod value;
 
 pub use kept::{Kept, KeptCounter, KeptDevice, KeptFallen};
-pub use meters::{News, Normalizer};
+pub use meters::{Changed, News, Normalizer};
 
 use crate::bus::{Field, Scan};
 use crate::model::{Bad, Reading, Sample};
@@ -79,5 +81,7 @@ fn read(scan: &Scan, known: Option<&BTreeMap<usize, Vec<u8>>>, clock_unsure: boo
     }
 }
 
+#[cfg(test)]
+mod meters_tests;
 #[cfg(test)]
 mod tests;

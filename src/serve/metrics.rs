@@ -106,6 +106,16 @@ impl Exposition {
         let answers = |device: &Device| matches!(device.state, DeviceState::Ok | DeviceState::Degraded);
         let up = devices.iter().map(|device| (device_labels(device), truth(answers(device)))).collect();
         gauges(out, "device_up", "1 while the device answers", up)?;
+        let degraded = devices.iter().filter(|device| device.state == DeviceState::Degraded);
+        let why = degraded.filter_map(|device| Some((device, device.reason.as_deref()?)));
+        let why =
+            why.map(|(device, reason)| ([device_labels(device), vec![("reason", reason)]].concat(), 1.0));
+        gauges(
+            out,
+            "device_degraded",
+            "1 while it answers, but not all of its values are good",
+            why.collect(),
+        )?;
         let late = devices.iter().map(|d| (device_labels(d), seconds(d.lateness_ms))).collect();
         gauges_in(out, "device_lateness", "How late the last scan began", Unit::Seconds, late)?;
         let latency =
