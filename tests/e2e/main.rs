@@ -8,6 +8,7 @@ mod capture;
 mod clock;
 mod demo;
 mod driver;
+mod exchange;
 mod foreign;
 mod gateway;
 mod inbox;
