@@ -306,7 +306,7 @@ impl Known {
         };
         let before = (counter.fallen, counter.last.is_none());
         match counter.step(value, point) {
-            Step::Good | Step::Rolled => {}
+            Step::Good | Step::Rolled | Step::FellAgain => {}
             Step::Steady(last) => *sample = Ok(Value::Number(last)),
             Step::Fell => *sample = Err(Bad::CounterFell),
             Step::Reset { from } => {

@@ -82,7 +82,8 @@ fn a_meter_without_a_serial_number_is_asked_for_it_more_and_more_rarely() {
 
 #[test]
 fn who_is_back_after_a_silence_is_asked_who_it_is_at_once() {
-    let (gone, back) = (40 * SECOND, 200 * SECOND);
+    // It is not asked who it is from the second 72 to the second 152.
+    let (gone, back) = (75 * SECOND, 100 * SECOND);
     let is_away = move |at: Duration| at >= gone && at < back;
     let seen = hours(move |asked| match asked.at {
         at if is_away(at) => Vec::new(),
