@@ -124,6 +124,9 @@ impl Normalizer {
         let remembers = profile.identity.is_some()
             || profile.points.iter().any(|point| point.index || !point.stands_alone());
         if !remembers {
+            if self.devices.remove(&scan.device).is_some() {
+                self.changed = Changed { shown: true, kept: true };
+            }
             return (super::reading(scan, clock_unsure), Vec::new());
         }
         let fresh = || Known::new(Arc::default());

@@ -23,9 +23,11 @@ impl Watched {
     }
 
     /// The same under another profile, as after a reload or a restart with an edited one.
-    fn edited(&mut self, from: &str, to: &str) {
-        let text = WATCHED.replace(from, to);
-        assert_ne!(text, WATCHED);
+    fn edited(&mut self, edits: &[(&str, &str)]) {
+        let text = edits.iter().fold(WATCHED.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        });
         self.profile = Arc::new(profile::parse("p", "p.yaml", &text).unwrap());
     }
 
@@ -229,15 +231,15 @@ fn another_profile_begins_anew_what_it_reads_otherwise_and_goes_on_with_the_rest
             meter
         };
         let mut meter = begun();
-        meter.edited("total: true", "total: true, range: [0, 60000], every: 1h");
+        meter.edited(&[("total: true", "total: true, range: [0, 60000], every: 1h")]);
         assert_eq!(meter.scan(&hold, [Some(7), Some(22)]).0, ["22", "5022"], "the same register as before");
         let mut meter = begun();
-        meter.edited("total: true", "total: true, scale: 0.1");
+        meter.edited(&[("total: true", "total: true, scale: 0.1")]);
         let (said, news) = meter.scan(&hold, [Some(7), Some(22)]);
         assert_eq!(said, ["2.2", "2.2"]);
         assert_eq!(news, [News::CountersAnew { points: vec!["e".parse().unwrap()] }]);
         let mut meter = begun();
-        meter.edited("serial_number: { holding: 0", "serial_number: { holding: 9");
+        meter.edited(&[("serial_number: { holding: 0", "serial_number: { holding: 9")]);
         let (said, news) = meter.scan(&hold, [Some(1234), Some(22)]);
         assert_eq!((said, news), (vec!["22".into(), "5022".into()], vec![]), "a name of another register");
         assert_eq!(meter.shown().0.as_deref(), Some("1234"));
@@ -250,4 +252,16 @@ fn what_was_kept_before_meanings_were_is_taken_for_the_same() {
     let text = r#"{"d":{"identity":"7","counters":{"e":["40","1040"]}}}"#;
     meter.normalizer = Normalizer::remembering(&serde_json::from_str(text).unwrap());
     assert_eq!(meter.scan(&IdentityRule::Hold, [Some(7), Some(41)]).0, ["41", "1041"]);
+}
+
+#[test]
+fn a_profile_that_knows_neither_names_nor_counters_holds_nothing_back() {
+    let mut meter = Watched::new();
+    meter.scan(&IdentityRule::Hold, [Some(7), Some(100)]);
+    meter.scan(&IdentityRule::Hold, [Some(8), Some(100)]);
+    meter.normalizer.take_changed();
+    meter.edited(&[("serial_number", "number"), (", index: true, total: true", "")]);
+    assert_eq!(meter.scan(&IdentityRule::Hold, [Some(8), Some(100)]).0, ["8", "100"]);
+    assert_eq!(meter.shown(), (None, None));
+    assert_eq!(meter.normalizer.take_changed(), Changed { shown: true, kept: true });
 }

@@ -258,3 +258,56 @@ fn encode_gauges(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::status::{Snapshot, Spool};
+    use std::collections::BTreeMap;
+
+    fn device(name: &str, state: DeviceState, reason: Option<&str>) -> Device {
+        Device {
+            name: name.to_owned(),
+            line: "l".to_owned(),
+            unit: 1,
+            state,
+            reason: reason.map(str::to_owned),
+            last_ok: None,
+            lateness_ms: 0,
+            latency_ms: None,
+            refused: BTreeMap::new(),
+            identity: None,
+            findings: Vec::new(),
+            counters: BusCounters::default(),
+        }
+    }
+
+    #[test]
+    fn a_device_whose_values_are_held_back_is_up_and_degraded_with_the_reason() {
+        let devices = vec![
+            device("a", DeviceState::Ok, None),
+            device("b", DeviceState::Degraded, Some("identity")),
+            device("c", DeviceState::Quarantined, Some("no-reply")),
+        ];
+        let spool =
+            Spool { records: 0, octets: 0, oldest_ts: None, healthy: true, detail: None, appended: 0 };
+        let (gateway, config, epoch) = ("g".to_owned(), String::new(), String::new());
+        let (lines, upstreams) = (Vec::new(), Vec::new());
+        let snapshot = Snapshot {
+            gateway,
+            version: "1",
+            config,
+            epoch,
+            clock: "known",
+            lines,
+            devices,
+            spool,
+            upstreams,
+        };
+        let text = text(&snapshot).unwrap();
+        let degraded: Vec<_> =
+            text.lines().filter(|line| line.starts_with("linesman_device_degraded{")).collect();
+        assert_eq!(degraded, [r#"linesman_device_degraded{line="l",device="b",reason="identity"} 1.0"#]);
+        assert!(text.contains(r#"linesman_device_up{line="l",device="b"} 1.0"#), "{text}");
+    }
+}
