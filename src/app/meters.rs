@@ -4,8 +4,8 @@
 //! texts, with checksums of what the profile meant by them and, after a fall, where the counter stood. Written each ten
 //! minutes and at a stop, and at once when there is news: a meter or counter is new, a meter was exchanged, a
 //! counter has fallen, risen again, rolled over. What a power cut or a `kill -9` loses of the counting between is made up
-//! for by the first reading after it, since a total goes on from the last value that was kept; only where the counter
-//! itself was reset while nobody looked is what it had counted since the file was written lost. A file that can't be
+//! for by the first reading after it, since a total goes on from the last value that was kept; only where the counter was
+//! reset, or the meter exchanged, while nobody looked is what was counted since the file was written lost. A file that can't be
 //! read is no reason not to start, but it is said: totals begin anew and any meter is taken for the one that is meant.
 
 use super::{Gateway, document};
@@ -30,6 +30,10 @@ const FORMAT: u32 = 1;
 const LARGEST: u64 = 64 << 20;
 /// A card of the field is written as rarely as this.
 const KEEP_EVERY: Duration = Duration::from_secs(600);
+/// News goes there at once, but not for ever: a counter that falls with every other reading gets this between two …
+const BETWEEN_NEWS: Duration = Duration::from_secs(10);
+/// … after so much of it that a reset, and what follows, need not wait.
+const NEWS_AHEAD: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Document {
@@ -61,6 +65,8 @@ pub(super) struct Meters {
     keep_at: Instant,
     /// Something is to be kept at once.
     is_news: bool,
+    /// As if each news had been written with its time between; what is ahead of now has been written in advance.
+    news_until: Instant,
     /// A slow card holds up nobody.
     writing: Option<JoinHandle<()>>,
 }
@@ -84,8 +90,9 @@ impl Meters {
         };
         let normalizer = Normalizer::remembering(&kept);
         shown.send_replace(Arc::new(normalizer.meters()));
-        let keep_at = Instant::now() + KEEP_EVERY;
-        Meters { normalizer, rules, events, shown, path, kept, keep_at, is_news: false, writing: None }
+        let (news_until, keep_at) = (Instant::now(), Instant::now() + KEEP_EVERY);
+        let (is_news, writing) = (false, None);
+        Meters { normalizer, rules, events, shown, path, kept, keep_at, is_news, news_until, writing }
     }
 
     pub(super) fn reading(&mut self, scan: &Scan) -> Reading {
@@ -154,11 +161,16 @@ impl Meters {
             self.shown.send_replace(Arc::new(self.normalizer.meters()));
         }
         self.is_news |= changed.kept;
-        let busy = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
-        if busy || !self.is_news && Instant::now() < self.keep_at {
+        let (now, busy) =
+            (Instant::now(), self.writing.as_ref().is_some_and(|writing| !writing.is_finished()));
+        let at_once = self.is_news && self.news_until <= now + NEWS_AHEAD;
+        if busy || !at_once && now < self.keep_at {
             return;
         }
-        (self.keep_at, self.is_news) = (Instant::now() + KEEP_EVERY, false);
+        if at_once {
+            self.news_until = self.news_until.max(now) + BETWEEN_NEWS;
+        }
+        (self.keep_at, self.is_news) = (now + KEEP_EVERY, false);
         if let Some(write) = self.news() {
             self.writing = Some(tokio::task::spawn_blocking(write));
         }
@@ -283,6 +295,24 @@ pub(super) mod tests {
         }
         // Nothing is written for 501 and 7; 3 is not believed, 4 is a reset, 6 shows that it counts.
         assert_eq!(on_disk, ["500", "500", "500", "501", "504", "504"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_counter_that_falls_again_and_again_does_not_wear_out_the_card() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut meters, ..) = meters(dir.path());
+        let (mut writes, seconds) = (0, 1200);
+        for second in 0..seconds {
+            let count = if second % 3 == 0 { 500 + second } else { 0 };
+            meters.reading(&scan(7, count));
+            meters.look();
+            if let Some(writing) = meters.writing.take() {
+                writing.await.unwrap();
+                writes += 1;
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert!((100..=130).contains(&writes), "{writes} in {seconds} s");
     }
 
     #[tokio::test]

@@ -203,3 +203,19 @@ fn a_counter_that_reads_nothing_for_a_while_or_is_reset_is_told_and_its_total_su
     let totals: Vec<u32> = seen.iter().filter_map(|said| said["energy_total"].parse().ok()).collect();
     assert!(totals.iter().all(|total| *total >= 1013), "{totals:?}");
 }
+
+#[test]
+fn a_profile_that_reads_a_counter_otherwise_begins_it_anew_with_the_reload() {
+    let mut site = Site::new();
+    let gateway = site.start();
+    site.until("1007", "1007");
+    let profile = site.folder.path().join("counter.yaml");
+    let text = fs::read_to_string(&profile).unwrap();
+    fs::write(&profile, text.replace("total: true", "total: true, scale: 0.1")).unwrap();
+    gateway.signal(Signal::HUP);
+    site.until("100.7", "100.7");
+    let event = site.event("counter-reset");
+    assert!(event["text"].as_str().unwrap().ends_with("begin anew: energy"), "{event}");
+    site.set(1, &[1010]);
+    site.until("101", "101");
+}
