@@ -9,6 +9,7 @@ mod capture;
 mod clock;
 mod demo;
 mod driver;
+mod exchange;
 mod foreign;
 mod gateway;
 mod inbox;

@@ -12,6 +12,7 @@ mod bus_echo;
 mod bus_faults;
 mod bus_hours;
 mod bus_meters;
+mod bus_names;
 mod bus_noise;
 mod bus_patience;
 mod bus_peers;
