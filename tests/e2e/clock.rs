@@ -5,6 +5,7 @@ use crate::broker::{Broker, Gate};
 use crate::gateway::{Gateway, linesman, until};
 use crate::inbox::{Inbox, Record, assert_none_missing};
 use crate::meter::{Meters, small_profile};
+use crate::skipped::skipped;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +20,7 @@ fn libfaketime() -> Option<PathBuf> {
     let found =
         folders.map(|folder| folder.path().join("faketime/libfaketime.so.1")).find(|path| path.exists());
     if found.is_none() {
-        eprintln!("skipped, because libfaketime is not installed: tests/run installs it");
+        skipped("libfaketime is not installed: tests/run installs it");
     }
     found
 }

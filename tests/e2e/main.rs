@@ -15,6 +15,11 @@ mod meter;
 mod outage;
 mod process;
 mod scan;
+mod script;
 mod service;
 mod simulated;
+#[path = "../it/common/skipped.rs"]
+mod skipped;
+mod spool_calls;
+mod strace;
 mod sudden_death;

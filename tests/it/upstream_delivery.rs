@@ -759,6 +759,6 @@ async fn a_record_that_is_never_acknowledged_holds_the_others_up_for_a_minute_at
         let held_up = start.elapsed();
         assert!(held_up < Duration::from_secs(60), "{held_up:?}");
     } else {
-        eprintln!("skipped, because it takes a minute: tests/run --long");
+        common::skipped::skipped("it takes a minute: tests/run --long");
     }
 }
