@@ -46,7 +46,7 @@ pub fn settled(records: u64) -> u64 {
     run + records / A_COMMIT - run / A_COMMIT
 }
 
-/// The script's spool. Tests that start a process hold all locks of this one for a moment.
+/// The script's spool.
 pub fn open(folder: &Path) -> Spool {
     let config = Config {
         dir: folder.to_owned(),
@@ -56,9 +56,14 @@ pub fn open(folder: &Path) -> Spool {
         commit_every: Duration::from_secs(3600),
         ..Config::default()
     };
+    unlocked(|| start(config.clone(), &["a".to_owned(), "b".to_owned()]))
+}
+
+/// Opens a spool. Tests that start a process hold all locks of this one for a moment.
+pub fn unlocked(open: impl Fn() -> Result<Spool, OpenError>) -> Spool {
     let end = Instant::now() + PATIENCE;
     loop {
-        match start(config.clone(), &["a".to_owned(), "b".to_owned()]) {
+        match open() {
             Err(OpenError::Locked { .. }) if Instant::now() < end => thread::yield_now(),
             opened => return opened.unwrap(),
         }
