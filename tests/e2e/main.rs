@@ -6,6 +6,7 @@ mod backlog;
 mod broker;
 mod capture;
 mod clock;
+mod day;
 mod demo;
 mod driver;
 mod foreign;
