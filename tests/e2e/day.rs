@@ -29,16 +29,16 @@ fn rate() -> i64 {
     if is_long() { 400 } else { 100 }
 }
 
-/// What the site has gathered until now lies in the spool; the epoch of these records.
-fn gathered(folder: &Path) -> String {
+/// What the site has gathered in so many seconds until now lies in the spool; the epoch of these records.
+pub fn gathered(folder: &Path, seconds: i64) -> String {
     let config = spool::Config { dir: folder.to_owned(), ..spool::Config::default() };
     let spool = crate::script::unlocked(|| spool::start(config.clone(), &["scada".to_owned()]));
     let (mut site, now) = (Site::new().unwrap(), SystemClock.utc().0);
     on_one_thread(async {
         let writer = spool.writer();
-        for n in 0..away() {
+        for n in 0..seconds {
             let mut reading = site.next().unwrap();
-            reading.ts = Timestamp(now - 1000 * (away() - n));
+            reading.ts = Timestamp(now - 1000 * (seconds - n));
             writer.append(reading.ts.0, record::encode(&reading)).await.unwrap();
         }
         let epoch = format!("{:08x}", spool.epoch());
@@ -74,7 +74,7 @@ fn site_of(folder: &Path, broker: u16) -> (Wire, String) {
 #[test]
 fn a_days_backlog_arrives_whole_and_once_at_its_rate_while_live_readings_come_within_two_seconds() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let epoch = gathered(&folder.path().join("spool"));
+    let epoch = gathered(&folder.path().join("spool"), away());
     let broker = Broker::start(folder.path());
     let mut inbox = Inbox::open(broker.port(), "plant-7");
     let (_wire, yaml) = site_of(folder.path(), broker.port());

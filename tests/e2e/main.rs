@@ -11,6 +11,7 @@ mod demo;
 mod driver;
 mod foreign;
 mod gateway;
+mod ill_disk;
 mod inbox;
 mod meter;
 mod mounted;

@@ -10,7 +10,6 @@ pub struct Mounted {
     pub folder: PathBuf,
 }
 
-#[allow(dead_code)]
 impl Mounted {
     /// A new ext4 of this size in a file. `None`, and said why, where that can't be had.
     pub fn ext4(image: &Path, octets: u64, folder: &Path) -> Option<Mounted> {
