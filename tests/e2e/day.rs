@@ -135,3 +135,46 @@ fn assert_arrived(inbox: &Inbox, epoch: &str, gathered: usize) {
     assert!(count >= 10, "{count} live readings");
     assert!(p99 <= 2000, "99 % of the live readings came within {p99} ms");
 }
+
+/// Octets of all files below a folder.
+fn octets(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    // A segment that gives way meanwhile is no longer there.
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    entries.map(|entry| if entry.path().is_dir() { octets(&entry.path()) } else { size(&entry.path()) }).sum()
+}
+
+#[test]
+fn three_days_through_a_small_spool_never_take_more_than_its_cap_and_what_they_cost_is_counted_to_the_record()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let (cap, seconds) = (1u64 << 20, if is_long() { 3 * 86_400 } else { 40_000 });
+    let config =
+        spool::Config { dir: folder.path().join("spool"), max_size: cap, ..spool::Config::default() };
+    let spool = crate::script::unlocked(|| spool::start(config.clone(), &["scada".to_owned()]));
+    let (mut site, mut most) = (Site::new().unwrap(), 0);
+    on_one_thread(async {
+        let (writer, reader) = (spool.writer(), spool.reader("scada").unwrap());
+        for n in 1..=seconds {
+            let reading = site.next().unwrap();
+            writer.append(reading.ts.0, record::encode(&reading)).await.unwrap();
+            if n % 500 == 0 {
+                spool.commit().await.unwrap();
+                most = octets(&config.dir.join("v1")).max(most);
+                assert!(most <= cap, "{most} octets after {n} s");
+            }
+        }
+        spool.commit().await.unwrap();
+        let account = reader.account().borrow().clone();
+        let (dropped, oldest) = (account.dropped["spool-full"], reader.read(0, 1, usize::MAX).await.unwrap());
+        assert_eq!((account.dropped.len(), account.sampled), (1, seconds));
+        assert_eq!((dropped, account.pending), (oldest[0].position - 1, seconds - dropped));
+        assert_eq!(account.gaps.iter().map(|gap| gap.count.unwrap()).sum::<u64>(), dropped);
+        spool.close().await.unwrap();
+        if is_long() {
+            println!(
+                "{seconds} s of the site in {cap} octets: {most} at most, {dropped} dropped and counted"
+            );
+        }
+    });
+}

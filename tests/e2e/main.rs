@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
 
 mod backlog;
+mod bad_reloads;
 mod broker;
 mod capture;
 mod clock;
