@@ -4,6 +4,7 @@
 
 mod backlog;
 mod bad_reloads;
+mod big_spool;
 mod broker;
 mod capture;
 mod clock;
