@@ -1,6 +1,11 @@
 //! End to end: the real binary, meters and brokers that are not ours, and `kill -9`.
 //! `tests/run` installs what these tests need.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on should stop"
+)]
 
 mod backlog;
 mod bad_reloads;

@@ -19,6 +19,7 @@ pub fn attach(process: u32, arguments: &[&str], log: &Path) -> Option<Kept> {
         }
     };
     let first = strace.errors().recv_timeout(PATIENCE).unwrap_or_default();
+    assert!(!first.contains("invalid"), "{first}");
     if !first.contains("attached") {
         skipped(&format!("strace says {first:?}"));
         return None;
