@@ -2,6 +2,7 @@
 //!
 //! A meter's clock has no time zone, so none is written; only seconds since 1970 are UTC and end in `Z`.
 //! What is no date (the month 0 or 13, all ones) is `invalid`: it is how a meter says that its clock is not set.
+//! A leap second, the second 60 of a minute 59, is written as the second before it: few who read dates know of one.
 
 use super::decode::bcd;
 use crate::model::Bad;
@@ -127,14 +128,42 @@ fn days_of(year: u32, month: u32) -> u32 {
 fn written(m: &Moment) -> Option<String> {
     let days = days_of(u32::from(m.year), u32::from(m.month));
     let is_date = (1..=12).contains(&m.month) && m.day >= 1 && u32::from(m.day) <= days;
-    let is_time = m.hour < 24 && m.minute < 60 && m.second < 60;
+    let is_leap_second = m.minute == 59 && m.second == 60;
+    let is_time = m.hour < 24 && m.minute < 60 && (m.second < 60 || is_leap_second);
     let is_year = (1970..=9999).contains(&m.year);
     if !(is_date && is_time && is_year) {
         return None;
     }
-    let milli = if m.milli == 0 { String::new() } else { format!(".{:03}", m.milli) };
+    let milli = if m.milli == 0 || is_leap_second { String::new() } else { format!(".{:03}", m.milli) };
     Some(format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{milli}",
-        m.year, m.month, m.day, m.hour, m.minute, m.second
+        m.year,
+        m.month,
+        m.day,
+        m.hour,
+        m.minute,
+        m.second.min(59)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leap_second_is_the_second_before_it_and_no_other_second_sixty_is_a_time() {
+        let fields = |hour: u8, minute: u8, second: u8| {
+            let registers = [2016, 12, 31, u16::from(hour), u16::from(minute), u16::from(second)];
+            let octets: Vec<u8> = registers.into_iter().flat_map(u16::to_be_bytes).collect();
+            text(DateForm::Fields, &octets)
+        };
+        assert_eq!(fields(23, 59, 60).as_deref(), Ok("2016-12-31T23:59:59"));
+        // A zone that is not UTC has it in the middle of the day.
+        assert_eq!(fields(0, 59, 60).as_deref(), Ok("2016-12-31T00:59:59"));
+        assert_eq!(fields(23, 58, 60), Err(Bad::Invalid));
+        assert_eq!(fields(23, 59, 61), Err(Bad::Invalid));
+        // Sixty seconds and a quarter, in milliseconds.
+        let cp56 = [0x5A, 0xEB, 59, 23, 31, 12, 16];
+        assert_eq!(text(DateForm::Cp56, &cp56).as_deref(), Ok("2016-12-31T23:59:59"));
+    }
 }

@@ -347,14 +347,17 @@ impl<D: Disk> Log<D> {
                 continue;
             }
             let path = self.folder.join(format!("{name}.cursor"));
+            // One that can't be read stays until another is whole: without a cursor its upstream would be a new one.
+            let fresh = self.folder.join(format!("{name}.cursor.new"));
             let generation = named.generation + 1;
             let file = match named.saved {
                 Some(_) => self.disk.open(&path)?,
-                None => self.disk.create(&path, CURSOR_ALLOCATION)?,
+                None => self.disk.create(&fresh, CURSOR_ALLOCATION)?,
             };
             self.disk.write_at(&file, &named.cursor.encode(generation), slot_offset(generation))?;
             self.disk.sync(&file)?;
             if named.saved.is_none() {
+                self.disk.rename(&fresh, &path)?;
                 self.disk.sync_folder(&self.folder)?;
             }
             named.generation = generation;

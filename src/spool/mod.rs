@@ -75,7 +75,8 @@
 //!
 //! **Cursor** `NAME.cursor`: two slots of 4096 octets, written in turn; the valid one with the higher generation
 //! counts, so a torn write leaves the other. A slot holds the acknowledged prefix, up to 16 ranges beyond it, all
-//! counts, and the gaps that are not announced yet. Its layout stands in the page of `cursor.rs`.
+//! counts, and the gaps that are not announced yet. Its layout stands in the page of `cursor.rs`. A new one is
+//! `NAME.cursor.new` until it is whole.
 //!
 //! **`clean`**: the newest position as text, written at a clean end and removed at the next start. Where it is
 //! missing or says another number, the process before has ended without a word.

@@ -2,14 +2,14 @@
 //! strace), and a line that is never silent. The other line goes on as if nothing were.
 
 use crate::broker::Broker;
-use crate::gateway::{Gateway, Kept, PATIENCE, is_long, until};
+use crate::gateway::{Gateway, Kept, is_long, until};
 use crate::inbox::{Inbox, Record};
+use crate::strace;
 use linesman::profile;
 use linesman::sim::wire::{self, Wire, WireConfig};
 use linesman::sim::{Faults, Meter};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PERIOD_MS: i64 = 100;
@@ -70,19 +70,9 @@ impl Plant {
     fn inject(&self, calls: &str, what: &str) -> Option<Injected> {
         let terminal = fs::read_link(self.folder.path().join("sick")).unwrap();
         let log = self.folder.path().join("strace.log");
-        let mut command = Command::new("strace");
-        command.args(["-f", "-ttt", "-p", &self.gateway.pid().to_string(), "-o"]).arg(&log);
-        command.arg("-P").arg(terminal);
-        command.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{what}")]);
-        let started = Kept::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()));
-        let mut strace = match started {
-            Ok(strace) => strace,
-            Err(error) => return skipped(&format!("strace does not start: {error}")),
-        };
-        let first = strace.errors().recv_timeout(PATIENCE).unwrap_or_default();
-        if !first.contains("attached") {
-            return skipped(&format!("strace says {first:?}"));
-        }
+        let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{what}"));
+        let arguments = ["-P", terminal.to_str().unwrap(), "-e", &trace, "-e", &inject];
+        let strace = strace::attach(self.gateway.pid(), &arguments, &log)?;
         Some(Injected { _strace: strace, log })
     }
 
@@ -107,12 +97,6 @@ impl Plant {
             all.iter().find(good).map(|record| record.ts)
         })
     }
-}
-
-#[allow(clippy::print_stderr, reason = "whoever runs the tests should know what was not tested")]
-fn skipped<T>(why: &str) -> Option<T> {
-    eprintln!("skipped, because {why}");
-    None
 }
 
 /// As long as this lives the gateway is traced.

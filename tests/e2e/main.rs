@@ -1,23 +1,39 @@
 //! End to end: the real binary, meters and brokers that are not ours, and `kill -9`.
 //! `tests/run` installs what these tests need.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on should stop"
+)]
 
 mod backlog;
+mod bad_reloads;
 mod batches;
+mod big_spool;
 mod broker;
 mod capture;
 mod clock;
+mod day;
 mod demo;
 mod driver;
 mod exchange;
 mod foreign;
 mod gateway;
+mod ill_disk;
 mod inbox;
 mod meter;
+mod mounted;
 mod outage;
+mod power_cut;
 mod process;
 mod scan;
+mod script;
 mod service;
 mod simulated;
+#[path = "../it/common/skipped.rs"]
+mod skipped;
+mod spool_calls;
+mod strace;
 mod sudden_death;
 mod tls;

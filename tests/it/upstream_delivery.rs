@@ -2,6 +2,7 @@
 
 use crate::common::broker::{Client, Packet, StubBroker};
 use crate::common::is_long;
+use crate::common::skipped::skipped;
 use linesman::model::status::UpstreamState;
 use linesman::model::{
     BootId, BootStamp, Chronicle, Clock, Dating, DeviceInfo, Event, EventKind, Mono, Reading, Site,
@@ -776,6 +777,6 @@ async fn a_record_that_is_never_acknowledged_holds_the_others_up_for_a_minute_at
         let held_up = start.elapsed();
         assert!(held_up < Duration::from_secs(60), "{held_up:?}");
     } else {
-        eprintln!("skipped, because it takes a minute: tests/run --long");
+        skipped("it takes a minute: tests/run --long");
     }
 }

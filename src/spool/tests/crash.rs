@@ -131,4 +131,7 @@ fn wherever_the_power_goes_what_was_committed_is_there() {
     let each = if long { 5 } else { 97 };
     let states = states_of_a_script(400, each);
     assert!(states / 5 > 100_000, "{states} states");
+    if long {
+        println!("{} states after a power cut", states / each);
+    }
 }

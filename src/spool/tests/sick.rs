@@ -329,6 +329,25 @@ fn a_damaged_cursor_means_twice_rather_than_never() {
 }
 
 #[test]
+fn a_cursor_that_can_neither_be_read_nor_replaced_is_no_new_upstreams() {
+    let disk = SimDisk::default();
+    {
+        let mut log = open(&disk, 1 << 20);
+        fill(&mut log, 1..=100);
+        log.commit().unwrap();
+    }
+    disk.put(&folder().join("b.cursor"), vec![7; 8192]);
+    for what in ["create", "write", "sync", "rename", "folder"] {
+        disk.fails.set(Some((what, ENOSPC, -1)));
+        let log = open(&disk, 1 << 20);
+        assert!(ill(&log), "{what}");
+        drop(log);
+        disk.fails.set(None);
+        assert_eq!(account(&open(&disk.as_it_is(), 1 << 20), "b").pending, 100, "{what}");
+    }
+}
+
+#[test]
 fn a_new_upstreams_place_survives_a_crash_at_once() {
     let disk = SimDisk::default();
     fill(&mut open_with(&disk, config(1 << 20), &["a"]), 1..=100);

@@ -281,12 +281,13 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, path: &Path, length: u64) -> io::Result<SimFile> {
+        // What is there goes first, and is gone even where nothing comes in its place.
+        if self.is_there(path) {
+            self.name(Naming::Gone(path.to_owned()));
+        }
         self.step("create")?;
         if self.room.get().is_some_and(|room| self.octets_below(Path::new("/")) + length > room) {
             return Err(error(ENOSPC));
-        }
-        if self.is_there(path) {
-            self.name(Naming::Gone(path.to_owned()));
         }
         Ok(self.made(path, vec![0; length as usize]))
     }
