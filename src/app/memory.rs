@@ -1,6 +1,6 @@
 //! What devices have taught their lines, kept over a restart: `learned.json` in the spool's folder.
 //!
-//! `{"format":1,"devices":{NAME:{"profile","unit","holes":[…],"most_registers":{…},"refused":[…]}}}`. The file is
+//! `{"format":1,"devices":{NAME:{"profile","unit","holes":[…],"most_registers":{…},"refused":[…],"chain":{…}}}}`. The file is
 //! replaced whole, and only when something new was learned. It saves a search and no more: one that can't be
 //! read is no reason not to start, and one that can't be written is tried again with the next lesson.
 
@@ -100,6 +100,7 @@ mod tests {
             holes: vec![hole],
             most_registers: None,
             refused: vec![],
+            chain: Some(crate::profile::sunspec::Chain::usual()),
         };
         bus::Memory::from([("a".to_owned(), memory)])
     }

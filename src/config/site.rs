@@ -37,6 +37,8 @@ fn device(line: &LineConfig, device: &DeviceConfig, known: &mut Known) -> Device
         Every::Period(period) => *period,
         Every::Continuous => Duration::ZERO,
     };
+    // Of a device that was not walked yet there is no point.
+    let usual = device.wishes.as_ref().filter(|_| device.every.is_empty()).map(|wishes| wishes.usual());
     DeviceInfo {
         name: device.name.clone(),
         line: line.name.clone(),
@@ -45,7 +47,7 @@ fn device(line: &LineConfig, device: &DeviceConfig, known: &mut Known) -> Device
         vendor: device.profile.vendor.clone(),
         model: device.profile.model.clone(),
         identity: None,
-        every: device.every.iter().map(period).min().unwrap_or_default(),
+        every: device.every.iter().chain(usual.as_ref()).map(period).min().unwrap_or_default(),
         points: points(&device.profile, known),
     }
 }

@@ -6,7 +6,7 @@ use crate::bus::Scan;
 use crate::model::{Bad, Decimal, IdentityRule, Name, Reading, Sample, Value};
 use crate::profile::{Point, Profile};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Reads scans one after the other.
@@ -26,6 +26,8 @@ struct Known {
     needed: Vec<usize>,
     /// … and what they said: octets.
     factors: BTreeMap<usize, Vec<u8>>,
+    /// Points that a device of this model may lack, and that this one has not lacked.
+    had: BTreeSet<usize>,
     /// The serial number of the meter that is meant.
     identity: Option<String>,
     /// It has been seen since the device was last silent.
@@ -103,14 +105,14 @@ impl Normalizer {
     pub fn reading(&mut self, scan: &Scan, rule: &IdentityRule, clock_unsure: bool) -> (Reading, Vec<News>) {
         let profile = &scan.profile;
         let remembers = profile.identity.is_some()
-            || profile.points.iter().any(|point| point.index || !point.stands_alone());
+            || profile.points.iter().any(|point| point.index || point.optional || !point.stands_alone());
         if !remembers {
             return (super::reading(scan, clock_unsure), Vec::new());
         }
         let fresh = || Known::new(Arc::clone(profile));
         let known = self.devices.entry(scan.device.clone()).or_insert_with(fresh);
         known.take_in(scan);
-        let mut reading = read(scan, Some(&known.factors), clock_unsure);
+        let mut reading = read(scan, Some(&known.factors), &mut known.had, clock_unsure);
         let (mut news, said) = (Vec::new(), known.says().cloned());
         let is_held = known.is_held(scan, rule, &mut news);
         self.named |= known.says() != said.as_ref();
@@ -134,6 +136,7 @@ impl Known {
             needed: needed(&profile),
             profile,
             factors: BTreeMap::new(),
+            had: BTreeSet::new(),
             identity: None,
             confirmed: false,
             stranger: None,
@@ -152,6 +155,7 @@ impl Known {
             self.profile = Arc::clone(&scan.profile);
             self.needed = needed(&self.profile);
             self.factors.clear();
+            self.had.clear();
         }
         if scan.fields.iter().all(|field| field.octets.is_err()) {
             self.factors.clear();

@@ -13,6 +13,8 @@
 //!   total it goes on over both, and over the exchange of a meter.
 //! - Where a meter says its serial number, values of another one are held with the reason `identity` until the
 //!   owner has accepted it; after a silence also until it has been said again (`meters`).
+//! - What a device lacks of what its model may have ([`Point::optional`]) is no part of the readings until it has
+//!   had a value.
 //! - No octets and no profile make it panic.
 //!
 //! # Order
@@ -28,14 +30,14 @@ mod value;
 pub use meters::{Kept, KeptDevice, News, Normalizer};
 
 use crate::bus::{Field, Scan};
-use crate::model::{Bad, Reading, Sample};
+use crate::model::{Bad, Reading, Sample, Value};
 use crate::profile::{Point, Profile};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use value::Others;
 
 /// The reading of a scan that is all there is: what a point needs has to be in it.
 pub fn reading(scan: &Scan, clock_unsure: bool) -> Reading {
-    read(scan, None, clock_unsure)
+    read(scan, None, &mut BTreeSet::new(), clock_unsure)
 }
 
 /// One point's value from its octets as they stood on the wire; what needs other points is `factor`.
@@ -57,14 +59,36 @@ pub fn samples(profile: &Profile, fields: &[Field]) -> Vec<(usize, Sample)> {
     fields.iter().filter_map(sample).collect()
 }
 
-fn read(scan: &Scan, known: Option<&BTreeMap<usize, Vec<u8>>>, clock_unsure: bool) -> Reading {
+/// Whether a device of a model that may lack this point lacks it: it has never had a value, and has none now.
+pub fn is_lacking(point: &Point, sample: &Sample) -> bool {
+    point.optional
+        && match sample {
+            Err(bad) => matches!(bad, Bad::Invalid | Bad::Factor),
+            Ok(Value::Text(text)) => text.is_empty(),
+            Ok(Value::Number(_) | Value::Bool(_)) => false,
+        }
+}
+
+/// `had` are the optional points that have had a value.
+fn read(
+    scan: &Scan,
+    known: Option<&BTreeMap<usize, Vec<u8>>>,
+    had: &mut BTreeSet<usize>,
+    clock_unsure: bool,
+) -> Reading {
     let others = Others { profile: &scan.profile, scan: &scan.fields, known };
-    let named = |field: &Field| {
+    let mut named = |field: &Field| {
         let point = scan.profile.points.get(field.point)?;
         let sample = match &field.octets {
             Ok(octets) => others.sample(point, octets),
             Err(bad) => Err(*bad),
         };
+        if is_lacking(point, &sample) && !had.contains(&field.point) {
+            return None;
+        }
+        if point.optional && sample.is_ok() {
+            had.insert(field.point);
+        }
         if point.internal && sample.is_ok() { None } else { Some((point.name.clone(), sample)) }
     };
     Reading {
@@ -73,7 +97,7 @@ fn read(scan: &Scan, known: Option<&BTreeMap<usize, Vec<u8>>>, clock_unsure: boo
         took: scan.took,
         clock_unsure,
         boot: None,
-        samples: scan.fields.iter().filter_map(named).collect(),
+        samples: scan.fields.iter().filter_map(&mut named).collect(),
     }
 }
 

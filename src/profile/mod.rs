@@ -23,6 +23,7 @@ pub mod glossary;
 pub mod library;
 mod links;
 mod octets;
+mod periods;
 mod point;
 mod read;
 pub mod sunspec;
@@ -31,6 +32,7 @@ pub mod yaml;
 
 pub use derived::{BitField, Factor, How, Needs, Operand, Parameter, SignBy, UnitBy, Write};
 pub use library::{OWN_FOLDER, builtin, builtin_text, find, is_path, locate};
+pub use periods::Wishes;
 pub use read::{notation, parity, parse};
 pub use units::Units;
 pub use yaml::{Problem, Problems};

@@ -9,7 +9,7 @@ mod away;
 mod choose;
 
 use crate::bus::capture::Tap;
-use crate::bus::device::{Device, Done};
+use crate::bus::device::{Device, Done, turns};
 use crate::bus::diagnose::{Case, Doctor};
 use crate::bus::health::{Loss, ProbeShare};
 use crate::bus::job::{Health, Item};
@@ -91,10 +91,12 @@ impl Owner {
         let enabled: Vec<_> = config.devices.iter().filter(|device| device.enabled).collect();
         let count = enabled.len();
         let devices = enabled.into_iter().enumerate().map(|(index, device)| {
-            let periods = Periods::new(&device.every, now, index, count);
             let kept = memory.get(device.name.as_str());
+            let chain = kept.and_then(|kept| kept.chain_of(device.unit));
+            let device = chain.map_or_else(|| device.clone(), |chain| device.with_chain(chain));
+            let periods = Periods::new(&turns(&device), now, index, count);
             let cost = config.port.wire_cost();
-            Device::new(Arc::new(device.clone()), periods, cost, config.max_probe, kept, now)
+            Device::new(Arc::new(device), periods, cost, config.max_probe, kept, now)
         });
         let devices: Vec<Device> = devices.collect();
         let (ledger, status) = Ledger::new(config, Arc::clone(&clock), events);

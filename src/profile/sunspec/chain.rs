@@ -13,6 +13,9 @@ pub(super) const MARKER_LENGTH: u16 = 2;
 /// A model's id and its length.
 pub(super) const HEADER_LENGTH: u16 = 2;
 
+/// The first value and its scale factor.
+const LEAST_LENGTH: u16 = 5;
+
 /// A model of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
@@ -97,7 +100,9 @@ impl Chain {
 
     /// Whether there is anything to read.
     pub fn has_points(&self) -> bool {
-        self.models.iter().any(|model| table::layout_of(model.id).and_then(Layout::kind).is_some())
+        self.models.iter().any(|model| {
+            model.length >= LEAST_LENGTH && table::layout_of(model.id).and_then(Layout::kind).is_some()
+        })
     }
 
     /// Whether a walk could have found this: what was kept on a disk may be anything.

@@ -47,7 +47,7 @@ mod table;
 mod walk;
 
 pub use chain::{Chain, Model};
-pub use walk::{BASES, Broken, MOST_READS, Read, Walk};
+pub use walk::{BASES, Broken, MOST_READS, Read, Walk, text};
 
 use super::Profile;
 

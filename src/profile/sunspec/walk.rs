@@ -280,7 +280,9 @@ impl Walk {
     }
 
     fn names(&mut self, model: Model, octets: &[u8]) {
-        let text = |register: usize, count: usize| text(octets.get(register * 2..(register + count) * 2));
+        let text = |register: usize, count: usize| {
+            octets.get(register * 2..(register + count) * 2).map(text).unwrap_or_default()
+        };
         self.chain.manufacturer = text(0, 16);
         self.chain.model = text(16, 16);
         self.chain.version = text(40, 8);
@@ -309,8 +311,7 @@ impl Walk {
 }
 
 /// As points of type `string` are read: padded with NUL or blanks.
-pub(super) fn text(octets: Option<&[u8]>) -> String {
-    let octets = octets.unwrap_or_default();
+pub fn text(octets: &[u8]) -> String {
     let end = octets.iter().position(|octet| *octet == 0).unwrap_or(octets.len());
     String::from_utf8_lossy(&octets[..end])
         .chars()
