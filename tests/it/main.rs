@@ -17,6 +17,7 @@ mod bus_patience;
 mod bus_peers;
 mod bus_pty;
 mod bus_refusals;
+mod bus_sunspec;
 mod bus_wire;
 mod capture;
 mod cli_check;

@@ -123,7 +123,8 @@ fn point(used: &Used, row: &Row, exponent: Option<usize>) -> Option<Point> {
             invalid: sentinels.collect(),
             range: Some((least, most)),
             internal: true,
-            optional: !mandatory,
+            // What it scales says that it has no factor.
+            optional: true,
             ..plain
         });
     }
