@@ -211,6 +211,11 @@ impl DeviceConfig {
         }
     }
 
+    /// Its points are found when it answers.
+    pub fn is_unwalked(&self) -> bool {
+        self.wishes.is_some() && self.profile.points.is_empty()
+    }
+
     /// The same with the points that a walk along the device's models has found; itself where it has a profile.
     #[must_use]
     pub fn with_chain(&self, chain: &Chain) -> DeviceConfig {
