@@ -8,7 +8,7 @@ use super::watch_over::{PumpSign, Watchdog};
 use super::{Loader, Order, RunError, VERSION, chronicle, notify, pump};
 use crate::bus;
 use crate::bus::capture::{Capture, Tap};
-use crate::config::{Chains, Config};
+use crate::config::Config;
 use crate::model::{Chronicle, Clock, Event, Reading, Site, Timestamp};
 use crate::serve::{self, Sources};
 use crate::spool::{self, Spool};
@@ -53,7 +53,6 @@ pub(super) struct Gateway {
     pub(super) memory: Keeper,
     rules: watch::Sender<Arc<Rules>>,
     pub(super) identities: watch::Receiver<Identities>,
-    pub(super) chains: Chains,
     pub(super) site: watch::Sender<Arc<Site>>,
     pub(super) sources: watch::Sender<Arc<Sources>>,
     watchdog: Watchdog,
@@ -104,7 +103,6 @@ impl Gateway {
         let mut gateway = Gateway {
             site: watch::Sender::new(Arc::new(config.site())),
             sources: watch::Sender::new(Arc::new(sources)),
-            chains: Chains::new(),
             parts: Parts::default(),
             scans: Some(scans),
             batches: watch::Sender::new(0),
@@ -230,7 +228,7 @@ impl Gateway {
                 _ = looks.tick() => {
                     self.watchdog.look(self.time.mono(), self.pump_sign());
                     self.keep_memory();
-                    if self.identities.has_changed().unwrap_or(false) || self.found_chains() != self.chains {
+                    if self.identities.has_changed().unwrap_or(false) || self.found_chains() != self.memory.told {
                         self.name_the_meters();
                     }
                 }

@@ -6,6 +6,7 @@
 
 use super::{Gateway, document};
 use crate::bus;
+use crate::config::Chains;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ struct Document {
 pub(super) struct Keeper {
     path: PathBuf,
     kept: bus::Memory,
+    /// What devices have said that they offer, as the far end was told of it.
+    pub(super) told: Chains,
     /// A slow card holds up nobody.
     writing: Option<JoinHandle<()>>,
 }
@@ -44,7 +47,7 @@ impl Keeper {
                 bus::Memory::new()
             }
         };
-        Keeper { path, kept, writing: None }
+        Keeper { path, kept, told: Chains::new(), writing: None }
     }
 
     pub(super) fn kept(&self) -> &bus::Memory {

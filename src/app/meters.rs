@@ -183,8 +183,8 @@ impl Gateway {
     /// say it themselves.
     pub(super) fn name_the_meters(&mut self) {
         let identities = Arc::clone(&self.identities.borrow_and_update());
-        self.chains = self.found_chains();
-        let mut site = self.config.site_with(&self.chains);
+        self.memory.told = self.found_chains();
+        let mut site = self.config.site_with(&self.memory.told);
         for device in &mut site.devices {
             device.identity = identities.get(&device.name).cloned();
         }

@@ -18,3 +18,4 @@ mod scan;
 mod service;
 mod simulated;
 mod sudden_death;
+mod sunspec;

@@ -167,7 +167,7 @@ impl Walk {
         let Some(read) = self.next() else { return };
         let registers: Vec<u16> =
             octets.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-        if registers.len() != usize::from(read.count) || octets.len() % 2 != 0 {
+        if registers.len() != usize::from(read.count) || !octets.len().is_multiple_of(2) {
             return self.over(Err(Broken::Short));
         }
         match (std::mem::replace(&mut self.step, Step::Over(Ok(()))), registers.as_slice()) {
