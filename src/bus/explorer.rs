@@ -27,8 +27,6 @@ pub(super) struct Explorer {
     /// Which base is asked first: a device may be silent where it has nothing.
     first: usize,
     pause: Duration,
-    /// What was said of it last.
-    said: Option<String>,
 }
 
 /// What a walk came to.
@@ -37,11 +35,11 @@ pub(super) enum Explored {
     /// As it was known.
     Same,
     Found(Chain),
-    /// Not now: again after this, and what is to be said of it, if it is news.
+    /// Not now: again after this, and what is to be said of it.
     Not {
         bad: Bad,
         pause: Duration,
-        why: Option<String>,
+        why: String,
     },
     /// It was not walked to the end.
     Unfinished,
@@ -50,7 +48,7 @@ pub(super) enum Explored {
 impl Explorer {
     pub(super) fn new(chain: Option<Chain>) -> Explorer {
         let due = if chain.is_some() { Due::Look } else { Due::Walk };
-        Explorer { chain, due, first: 0, pause: FIRST_PAUSE, said: None }
+        Explorer { chain, due, first: 0, pause: FIRST_PAUSE }
     }
 
     pub(super) fn chain(&self) -> Option<&Chain> {
@@ -92,7 +90,7 @@ impl Explorer {
         match walk.outcome() {
             None => Explored::Unfinished,
             Some(Ok(found)) => {
-                (self.due, self.pause, self.said) = (Due::Nothing, FIRST_PAUSE, None);
+                (self.due, self.pause) = (Due::Nothing, FIRST_PAUSE);
                 if self.chain.as_ref() == Some(found) {
                     return Explored::Same;
                 }
@@ -102,10 +100,8 @@ impl Explorer {
             Some(Err(broken)) => {
                 let pause = self.pause;
                 self.pause = (pause * 2).min(LONGEST_PAUSE);
-                let why = broken.to_string();
-                let news = self.said.replace(why.clone()).as_ref() != Some(&why);
                 let bad = broken.exception().map_or(Bad::Identity, Bad::Exception);
-                Explored::Not { bad, pause, why: news.then_some(why) }
+                Explored::Not { bad, pause, why: broken.to_string() }
             }
         }
     }
@@ -136,9 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_has_no_chain_is_asked_ever_more_rarely_and_told_once() {
+    fn a_device_that_has_no_chain_is_asked_ever_more_rarely() {
         let mut explorer = Explorer::new(None);
-        let mut told = 0;
         let pauses: Vec<u64> = (0..8)
             .map(|_| {
                 let mut walk = explorer.begin().unwrap();
@@ -146,11 +141,11 @@ mod tests {
                     walk.refused(2);
                 }
                 let Explored::Not { bad, pause, why } = explorer.take(&walk) else { panic!() };
-                told += usize::from(why.is_some());
+                assert!(why.contains("no SunSpec device"), "{why}");
                 assert_eq!(bad, Bad::Exception(2));
                 pause.as_secs()
             })
             .collect();
-        assert_eq!((pauses, told), (vec![1, 2, 4, 8, 16, 32, 60, 60], 1));
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 }

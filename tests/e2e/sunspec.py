@@ -155,6 +155,7 @@ def chain(spelled, unit, decimal):
             here = []
         elif model in MODELS:
             content, said = body(model, decimal)
+            content += [0xBEEF] * (int(length or 0) - len(content))  # a newer revision
             kind = "inverter" if model < 200 else "meter"
             put((model, len(content)))
             put(content)

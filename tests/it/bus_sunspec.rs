@@ -174,6 +174,10 @@ fn a_device_of_another_kind_is_asked_ever_more_rarely_and_says_why() {
         seen.status.devices[0].reason.map(|bad| bad.word().into_owned()).as_deref(),
         Some("exception-2")
     );
+    let told: Vec<String> = seen.events.iter().map(|event| event.text.clone()).collect();
+    assert_eq!(told.len(), 1, "said once: {told:?}");
+    assert!(told[0].contains("SunSpec is switched off in it"), "{told:?}");
+    assert_eq!(seen.status.devices[0].findings[0].kind.word(), "no-models");
 }
 
 #[test]

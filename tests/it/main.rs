@@ -48,5 +48,6 @@ mod sim_truth;
 mod sim_wire;
 mod spool_folder;
 mod spool_golden;
+mod sunspec_golden;
 mod unit_file;
 mod upstream_delivery;

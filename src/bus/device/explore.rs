@@ -21,6 +21,8 @@ pub(super) struct Outcome {
     pub found: Option<Chain>,
     /// Why there are none.
     pub bad: Option<Bad>,
+    /// Whether it says what it offers, or what it says instead.
+    pub says: Option<Result<(), String>>,
     /// There was a walk: that is something to tell even where no point was read.
     pub walked: bool,
 }
@@ -60,17 +62,14 @@ impl Device {
         let (name, unit) = (&self.config.name, self.config.unit);
         let plain = Outcome { walked: true, ..Outcome::default() };
         match explored {
-            Explored::Same => plain,
+            Explored::Same => Outcome { says: Some(Ok(())), ..plain },
             Explored::Found(chain) => {
                 tracing::info!(device = %name, unit, "SunSpec, {chain}");
-                Outcome { found: Some(chain), ..plain }
+                Outcome { found: Some(chain), says: Some(Ok(())), ..plain }
             }
             Explored::Not { bad, pause, why } => {
-                if let Some(why) = why {
-                    tracing::warn!(device = %name, unit, "its points cannot be found: {why}");
-                }
                 self.rest_until = now.plus(pause);
-                Outcome { bad: Some(bad), ..plain }
+                Outcome { bad: Some(bad), says: Some(Err(why)), ..plain }
             }
             Explored::Unfinished => Outcome { bad: Some(job.last_bad()), ..plain },
         }

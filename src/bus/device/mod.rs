@@ -58,6 +58,8 @@ pub(super) struct Done {
     pub missed: u64,
     /// Something was learned.
     pub news: bool,
+    /// Of a device that was walked: whether it says what it offers, or what it says instead.
+    pub says: Option<Result<(), String>>,
 }
 
 pub(super) struct Device {
@@ -338,7 +340,8 @@ impl Device {
         let scan = worth_it.then(|| job.scan(utc));
         explored.found.iter().for_each(|chain| self.refit(chain, now));
         let is_empty = !has_points && !walked;
-        Some(Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news })
+        let says = explored.says;
+        Some(Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news, says })
     }
 
     /// Of a scan that is over, the points that went unanswered and may be asked once more before their next turn.

@@ -285,7 +285,7 @@ impl Owner {
         let nobody_answered = !self.anybody_answers();
         let Some(device) = self.devices.get_mut(index) else { return };
         let was_there = device.health.is_good();
-        let Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news } = done;
+        let Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news, says } = done;
         match health {
             // A line that is away says so ever more rarely, like a device that is silent: a record each
             // second that nothing can be read would crowd out the readings of others. All is forgiven when
@@ -305,6 +305,10 @@ impl Owner {
             self.keep_memory(index);
         }
         self.count_missed(missed, was_there && line_is_up, now);
+        if let Some(says) = says {
+            self.doctor.offers(index, &says, self.clock.utc());
+            self.say_what_changed();
+        }
         let Some(device) = self.devices.get(index).filter(|_| !is_empty) else { return };
         let state = match reason {
             _ if !line_is_up => DeviceState::LineDown,
