@@ -56,7 +56,7 @@ fn page(line: &LineConfig, load: &LineLoad) -> String {
     for name in estimated(line) {
         let _ = writeln!(
             text,
-            "{name}: an estimate; its points are found when the device answers, counted is an inverter of three phases with a meter"
+            "{name}: an estimate, for its points are found when the device answers: an inverter of three phases with a meter behind it"
         );
     }
     let _ = writeln!(text, "{}", verdict(load));

@@ -6,7 +6,7 @@ use crate::bus::along::Along;
 use crate::bus::explorer::{Explored, Explorer};
 use crate::bus::job::Health;
 use crate::bus::learned::Learned;
-use crate::model::{Bad, Mono};
+use crate::model::{Bad, Mono, Name};
 use crate::profile::Every;
 use crate::profile::sunspec::{self, Chain, Walk};
 use std::sync::Arc;
@@ -75,6 +75,18 @@ impl Device {
         }
     }
 
+    /// Points of which the configuration says how often they are read, and which this device has not.
+    fn say_what_is_missing(&self) {
+        let (config, points) = (&self.config, &self.config.profile.points);
+        let wished = config.wishes.iter().flat_map(|wishes| &wishes.points).map(|(name, _)| name);
+        let missing: Vec<&str> =
+            wished.filter(|name| points.iter().all(|point| point.name != **name)).map(Name::as_str).collect();
+        if !missing.is_empty() {
+            let points = missing.join(", ");
+            tracing::warn!(device = %config.name, unit = config.unit, "the configuration names points that it has not: {points}");
+        }
+    }
+
     /// Other points from now on: nothing that was learned of the old ones holds, and all are due.
     pub(super) fn refit(&mut self, chain: &Chain, now: Mono) {
         let config = Arc::new(self.config.with_chain(chain));
@@ -86,5 +98,6 @@ impl Device {
         self.second.clear();
         self.hopeless.clear();
         self.config = config;
+        self.say_what_is_missing();
     }
 }
