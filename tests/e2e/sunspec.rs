@@ -111,6 +111,14 @@ fn what_was_found_is_there_at_once_after_a_kill_and_only_headers_are_looked_at()
         let kept = std::fs::read_to_string(&learned).ok()?;
         ["64120", "\"base\": 50000", "\"base\": 0"].iter().all(|word| kept.contains(word)).then_some(())
     });
+    // A connection that was cut may lead to another device.
+    let heard = gate.heard().len();
+    gate.shut();
+    gate.open();
+    until("the headers to be looked at after the cut", || {
+        let headers = reads_of_two(&gate.heard()[heard..]);
+        (1..=3).all(|unit| headers.iter().any(|(of, _)| *of == unit)).then_some(())
+    });
     gateway.kill();
     let heard = gate.heard().len();
     let seen = inbox.until("all to have come", |records| Some(records.len()));

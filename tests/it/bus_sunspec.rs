@@ -229,6 +229,25 @@ fn after_a_silence_the_headers_come_before_any_value() {
 }
 
 #[test]
+fn while_a_header_is_not_answered_no_value_is_read() {
+    let old = Device::new(40_000, USUAL, "4711");
+    let memory = Line::new(vec![inverter(1)]).run(MINUTE, move |asked| old.answer(asked)).memory;
+    let new = Device::new(40_000, &[(1, 66), (64_120, 7), (103, 50), (203, 105), (64_121, 20)], "4712");
+    // Time enough for every retry within a turn.
+    let slow = device(1, &Arc::new(sunspec::unwalked()), MINUTE / 2);
+    let seen = Line::new(vec![slow]).remembering(memory).run(MINUTE * 12, move |asked| {
+        let lost = asked.at < MINUTE * 4 && asked.request.address() == 40_070;
+        if lost { Vec::new() } else { new.answer(asked) }
+    });
+    let good: Vec<String> = seen
+        .of("d1")
+        .filter(|scan| values(scan).values().any(Result::is_ok))
+        .map(|scan| number(scan, "active_power_export"))
+        .collect();
+    assert!(good.len() > 10 && good.iter().all(|value| value == "2345"), "{good:?}");
+}
+
+#[test]
 fn a_meter_that_was_exchanged_within_a_moment_is_known_by_its_number_or_by_what_it_refuses() {
     // By its number, which is read each hour; then by refusals, at once.
     for (more, within) in [(0, Duration::from_secs(3700)), (100, Duration::from_secs(70))] {

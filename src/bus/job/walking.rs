@@ -69,3 +69,37 @@ impl Job {
         self.fields.get(&point)?.as_deref().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::job::{Manner, Turn};
+    use crate::bus::plan::Lessons;
+    use crate::model::{Mono, Timestamp};
+    use crate::profile::sunspec::Chain;
+    use std::sync::Arc;
+
+    #[test]
+    fn nothing_else_is_asked_while_a_walk_waits_for_its_answer_however_many_questions_may_be_under_way() {
+        let profile = Arc::new(Chain::usual().profile());
+        let block = Block::over(Table::HoldingRegister, 40_072, 40_121, vec![10]).unwrap();
+        let manner = Manner { retries: 2, known: true, probe: false, lossy: false };
+        let name = "d".parse().unwrap();
+        let mut job = Job::new(name, profile, Lessons::default(), vec![block], None, manner);
+        job.walk_first(Walk::again(&Chain::usual()));
+        let mut walked = Vec::new();
+        let marks = [[0x5375, 0x6E53], [1, 66], [103, 50], [203, 105]];
+        for mark in marks {
+            assert_eq!(job.turn(Mono(0), &|_| None), Turn::Ask(0));
+            let item = job.take(0, &|_| None).unwrap();
+            assert_eq!(job.turn(Mono(0), &|_| None), Turn::Pending);
+            walked.push(item.block.request.address());
+            let octets: Vec<u8> = mark.into_iter().flat_map(u16::to_be_bytes).collect();
+            job.data(&item, &octets, Timestamp(1));
+        }
+        assert_eq!(walked, [40_000, 40_002, 40_070, 40_122]);
+        let item = job.take(0, &|_| None).unwrap();
+        assert_eq!(item.block.points, [10], "then what was planned");
+        assert!(job.take_walk().unwrap().is_as_known());
+    }
+}
