@@ -228,7 +228,7 @@ impl Gateway {
                 _ = looks.tick() => {
                     self.watchdog.look(self.time.mono(), self.pump_sign());
                     self.keep_memory();
-                    if self.identities.has_changed().unwrap_or(false) || self.found_chains() != self.memory.told {
+                    if self.identities.has_changed().unwrap_or(false) {
                         self.name_the_meters();
                     }
                 }

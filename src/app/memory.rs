@@ -72,7 +72,7 @@ impl Keeper {
 }
 
 impl Gateway {
-    /// What the devices of the configuration have taught. Written here, where a slow card holds up nobody
+    /// What the devices of the configuration have taught; the far end is told where one has said what it offers. Written here, where a slow card holds up nobody
     /// but the supervisor, and only when there is news: some times in a meter's life.
     pub(super) fn keep_memory(&mut self) {
         let mut known = bus::Memory::new();
@@ -81,6 +81,9 @@ impl Gateway {
             known.extend(line.iter().map(|(name, memory)| (name.clone(), memory.clone())));
         }
         self.memory.keep(known);
+        if self.found_chains() != self.memory.told {
+            self.name_the_meters();
+        }
     }
 }
 

@@ -80,7 +80,9 @@ impl Explorer {
 
     /// The meter has said who it is.
     pub(super) fn heard_serial(&mut self, serial: &str) {
-        if self.chain.as_ref().is_some_and(|chain| !chain.serial.is_empty() && chain.serial != serial) {
+        let other = |chain: &Chain| !chain.serial.is_empty() && chain.serial != serial;
+        // Some say nothing at night.
+        if !serial.is_empty() && self.chain.as_ref().is_some_and(other) {
             self.due = Due::Walk;
         }
     }
@@ -124,6 +126,7 @@ mod tests {
         assert_eq!(explorer.take(&again), Explored::Unfinished);
         explorer.due = Due::Nothing;
         explorer.heard_serial("7");
+        explorer.heard_serial("");
         assert_eq!(explorer.begin(), None);
         explorer.look_again();
         assert_eq!(explorer.begin(), Some(again));

@@ -178,8 +178,12 @@ static DEVICE: Table = Table {
     keys: &[
         Key::new("name", Kind::Scalar(&NAME), "its name in topics and payloads; unique in this gateway")
             .required(),
-        Key::new("profile", Kind::Scalar(&TEXT), "a profile by name, or by path (with / or ending in .yaml)")
-            .required(),
+        Key::new(
+            "profile",
+            Kind::Scalar(&TEXT),
+            "a profile by name, or by path (with / or ending in .yaml); `sunspec` finds the points in the device",
+        )
+        .required(),
         Key::new(
             "unit",
             Kind::Scalar(&UNIT_ID),
