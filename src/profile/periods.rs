@@ -81,3 +81,33 @@ fn follow(profile: &Profile, periods: &mut [Every], has_own: &dyn Fn(&Point) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::sunspec::Chain;
+
+    fn seconds(n: u64) -> Every {
+        Every::Period(Duration::from_secs(n))
+    }
+
+    #[test]
+    fn what_was_found_is_read_as_the_owner_wishes_and_who_it_is_each_hour() {
+        let wishes = Wishes {
+            points: vec![("meter_active_power".parse().unwrap(), seconds(1))],
+            device: Some(seconds(5)),
+            otherwise: seconds(10),
+            units: Units::from([("active-energy".to_owned(), "Wh".to_owned())]),
+        };
+        let (profile, every) = wishes.fit(Chain::usual().profile());
+        let of = |name: &str| every[profile.index_of(name).unwrap()];
+        assert_eq!((of("active_power_export"), of("meter_active_power")), (seconds(5), seconds(1)));
+        assert_eq!(
+            (of("serial_number"), of("meter_w_sf"), of("w_sf")),
+            (seconds(3600), seconds(1), seconds(5))
+        );
+        assert_eq!(profile.points[profile.index_of("energy_export").unwrap()].unit, "Wh");
+        let line = Wishes { device: None, ..wishes };
+        assert_eq!((line.usual(), line.periods(&profile)[4]), (seconds(10), seconds(10)));
+    }
+}

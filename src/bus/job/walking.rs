@@ -88,7 +88,7 @@ mod tests {
         let mut job = Job::new(name, profile, Lessons::default(), vec![block], None, manner);
         job.walk_first(Walk::again(&Chain::usual()));
         let mut walked = Vec::new();
-        let marks = [[0x5375, 0x6E53], [1, 66], [103, 50], [203, 105]];
+        let marks = [[0x5375, 0x6E53], [1, 66], [103, 50], [203, 105], [0xFFFF, 0]];
         for mark in marks {
             assert_eq!(job.turn(Mono(0), &|_| None), Turn::Ask(0));
             let item = job.take(0, &|_| None).unwrap();
@@ -97,7 +97,7 @@ mod tests {
             let octets: Vec<u8> = mark.into_iter().flat_map(u16::to_be_bytes).collect();
             job.data(&item, &octets, Timestamp(1));
         }
-        assert_eq!(walked, [40_000, 40_002, 40_070, 40_122]);
+        assert_eq!(walked, [40_000, 40_002, 40_070, 40_122, 40_229]);
         let item = job.take(0, &|_| None).unwrap();
         assert_eq!(item.block.points, [10], "then what was planned");
         assert!(job.take_walk().unwrap().is_as_known());

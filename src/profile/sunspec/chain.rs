@@ -8,6 +8,8 @@ use std::fmt;
 pub(super) const MOST_MODELS: usize = 40;
 /// The common model.
 pub(super) const COMMON: u16 = 1;
+/// The id of the end.
+pub(super) const END: u16 = 0xFFFF;
 /// `SunS` takes two registers.
 pub(super) const MARKER_LENGTH: u16 = 2;
 /// A model's id and its length.
@@ -40,6 +42,22 @@ pub struct Chain {
     /// Why the chain has no end, where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken_off: Option<String>,
+}
+
+/// What stands at an address while a chain is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    Pair([u16; 2]),
+    End,
+}
+
+impl Mark {
+    pub(super) fn is(self, found: &[u16]) -> bool {
+        match self {
+            Mark::Pair(pair) => found == pair,
+            Mark::End => found.first() == Some(&END),
+        }
+    }
 }
 
 /// A model that is read.
@@ -114,15 +132,24 @@ impl Chain {
             here && next <= 65_536
         });
         let first = self.models.first().is_some_and(|model| model.id == COMMON);
-        linked && first && self.models.len() <= MOST_MODELS && self.has_points()
+        // An end has a header too.
+        let ends = self.broken_off.is_some() || next + u32::from(HEADER_LENGTH) <= 65_536;
+        linked && ends && first && self.models.len() <= MOST_MODELS && self.has_points()
     }
 
-    /// The registers that show that the chain is still this: the marker, and the headers of what is read.
-    pub(super) fn marks(&self) -> Vec<(u16, [u16; 2])> {
-        let marker = (self.base, super::walk::MARKER);
-        let headers =
-            self.used().into_iter().map(|used| (used.model.address, [used.model.id, used.model.length]));
-        std::iter::once(marker).chain(headers).collect()
+    /// What shows that the chain is still this: the marker, the headers of what is read, and that it ends where it did,
+    /// for a model that was added moves its end. By address; of the end only the id counts.
+    pub(super) fn marks(&self) -> Vec<(u16, Mark)> {
+        let marker = (self.base, Mark::Pair(super::walk::MARKER));
+        let used = self.used().into_iter().map(|used| used.model);
+        let headers = used.map(|model| (model.address, Mark::Pair([model.id, model.length])));
+        std::iter::once(marker).chain(headers).chain(self.end().map(|end| (end, Mark::End))).collect()
+    }
+
+    /// Where the end stands.
+    pub(super) fn end(&self) -> Option<u16> {
+        let last = self.models.last()?;
+        last.address.checked_add(HEADER_LENGTH)?.checked_add(last.length)
     }
 
     /// An inverter of three phases with a meter behind it, which says nothing of itself.

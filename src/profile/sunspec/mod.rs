@@ -12,7 +12,7 @@
 //! - [`Walk`] decides what is read next and never asks by itself. Whatever it is told, it ends: [`MOST_READS`] reads
 //!   at the most, none beyond address 65535. A model that is not known is skipped by its L alone.
 //! - A [`Chain`] is what was found. It is kept over a restart; [`Walk::again`] looks whether it still holds by reading
-//!   the marker and the headers of those models that are read, and walks anew where it does not.
+//!   the marker, the headers of those models that are read, and the end, and walks anew where it does not.
 //! - In a chain's [`Profile`] no read leaves a model's own registers: everything else, the headers too, is a hole.
 //!   A model may be longer than the table (a newer revision): what the table knows is read. It may be shorter: points
 //!   beyond its own L do not exist.
@@ -34,7 +34,8 @@
 //!
 //! # What is forgiven
 //! Where a chain breaks off behind a model that can be read (a refusal, a length of 0, an address beyond the end), what
-//! stands before the break is read: each model before it was reached by whole links. The break is told.
+//! stands before the break is read: each model before it was reached by whole links. The break is told, and such a chain
+//! is walked anew whenever it is looked at: its device may have been about to start.
 //!
 //! # The table
 //! `models.csv`, in the program: `M,layout,ids,length` a model, `W,layout,point,code,word` the words of a code, and a

@@ -1,6 +1,6 @@
 //! A chain as a profile: its points where they stand in this device, and everything else a hole.
 
-use super::chain::{Chain, HEADER_LENGTH, Used};
+use super::chain::{Chain, END, HEADER_LENGTH, Used};
 use super::table::{self, Kind, Layout, Row};
 use super::{NAME, unwalked};
 use crate::model::quantity;
@@ -52,8 +52,8 @@ impl Chain {
         for model in &self.models {
             put(model.address, &[model.id, model.length]);
         }
-        if let Some(last) = self.models.last() {
-            put(last.address.saturating_add(HEADER_LENGTH).saturating_add(last.length), &[u16::MAX, 0]);
+        if let Some(end) = self.end() {
+            put(end, &[END, 0]);
         }
         if let Some(common) = self.models.first() {
             for (offset, text, length) in [

@@ -146,12 +146,24 @@ fn a_known_chain_is_looked_at_by_its_headers_and_walked_anew_where_one_differs()
     let chain = found(&device);
     let (same, reads) = walk(Walk::again(&chain), &device);
     let addresses: Vec<u16> = reads.iter().map(|read| read.address).collect();
-    assert_eq!(addresses, [40_000, 40_002, 40_070, 40_131]);
+    assert_eq!(addresses, [40_000, 40_002, 40_070, 40_131, 40_238]);
     assert!(same.is_as_known() && same.outcome() == Some(Ok(&chain)));
     let newer = Registers::of(40_000, &[(1, 66), (103, 50), (64_120, 9), (203, 105)]);
     let (other, reads) = walk(Walk::again(&chain), &newer);
     assert!(!other.is_as_known());
     assert_eq!((other.outcome(), reads.len()), (Some(Ok(&found(&newer))), 4 + 7));
+}
+
+#[test]
+fn a_model_that_was_added_behind_the_others_is_found_and_so_is_one_behind_a_break() {
+    let (before, after) = ([(1, 66), (103, 50)], [(1, 66), (103, 50), (203, 105)]);
+    let (old, new) = (found(&Registers::of(0, &before)), Registers::of(0, &after));
+    assert_eq!(walk(Walk::again(&old), &new).0.outcome(), Some(Ok(&found(&new))));
+    let mut starting = new.clone();
+    starting.0.remove(&123);
+    let old = found(&starting);
+    assert!(old.broken_off.is_some() && old.models.len() == 2);
+    assert_eq!(walk(Walk::again(&old), &new).0.outcome(), Some(Ok(&found(&new))));
 }
 
 #[test]
@@ -228,7 +240,10 @@ fn a_chain_that_was_kept_is_not_believed_blindly() {
     let mut moved = Chain::usual();
     moved.models[1].address += 1;
     let long = Chain { base: 65_000, ..Chain::of(65_000, &[(1, 66), (103, 500)]) };
-    for wrong in [moved, long, Chain::default(), Chain::of(0, &[(103, 50)]), Chain::of(0, &[(1, 66)])] {
+    let to_the_last = Chain::of(65_535 - 121, &[(1, 66), (103, 50)]);
+    for wrong in
+        [moved, long, to_the_last, Chain::default(), Chain::of(0, &[(103, 50)]), Chain::of(0, &[(1, 66)])]
+    {
         assert!(!wrong.is_sound(), "{wrong:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! From `SunS` to the chain's end: what is read next, and what the answer means.
 
-use super::chain::{COMMON, Chain, HEADER_LENGTH, MARKER_LENGTH, MOST_MODELS, Model};
+use super::chain::{COMMON, Chain, END, HEADER_LENGTH, MARKER_LENGTH, MOST_MODELS, Mark, Model};
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -8,11 +8,9 @@ use std::fmt;
 pub(super) const MARKER: [u16; 2] = [0x5375, 0x6E53];
 /// Where it may stand, the most usual place first (Device Information Model Specification V1.1, section 6.2).
 pub const BASES: [u16; 3] = [40_000, 50_000, 0];
-/// The id of the end.
-const END: u16 = 0xFFFF;
 /// A walk takes so many reads at the most: those that look whether a known chain still holds, the bases, the headers,
 /// and who the device is.
-pub const MOST_READS: usize = (1 + MOST_MODELS) + BASES.len() + (MOST_MODELS + 1) + 1;
+pub const MOST_READS: usize = (1 + MOST_MODELS + 1) + BASES.len() + (MOST_MODELS + 1) + 1;
 /// Manufacturer, model, options, version, serial number: 64 registers from here.
 const NAMES_AT: u16 = 2;
 const NAMES_LENGTH: u16 = 64;
@@ -92,8 +90,8 @@ impl fmt::Display for Broken {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
-    /// These registers should hold these: the chain that was known.
-    Check(VecDeque<(u16, [u16; 2])>),
+    /// What should stand here and there: the chain that was known.
+    Check(VecDeque<(u16, Mark)>),
     /// Which of the bases.
     Marker(usize),
     Header(u16),
@@ -135,8 +133,11 @@ impl Walk {
         }
     }
 
-    /// Of one that is known: looks whether it still is, and walks where it is not.
+    /// Of one that is known: looks whether it still is, and walks where it is not, or where it had no end.
     pub fn again(known: &Chain) -> Walk {
+        if known.broken_off.is_some() {
+            return Walk::anew(known);
+        }
         let step = Step::Check(known.marks().into());
         Walk { step, known: Some(known.clone()), holds: true, ..Walk::anew(known) }
     }
@@ -172,7 +173,7 @@ impl Walk {
         }
         match (std::mem::replace(&mut self.step, Step::Over(Ok(()))), registers.as_slice()) {
             (Step::Check(mut marks), found) => {
-                let as_known = marks.pop_front().is_some_and(|(_, expected)| expected == found);
+                let as_known = marks.pop_front().is_some_and(|(_, mark)| mark.is(found));
                 self.checked(marks, as_known);
             }
             (Step::Marker(at), found) => self.marker(at, found == MARKER),
@@ -214,7 +215,7 @@ impl Walk {
         self.holds && matches!(self.step, Step::Over(Ok(())))
     }
 
-    fn checked(&mut self, rest: VecDeque<(u16, [u16; 2])>, as_known: bool) {
+    fn checked(&mut self, rest: VecDeque<(u16, Mark)>, as_known: bool) {
         if !as_known {
             self.holds = false;
             self.step = Step::Marker(0);
