@@ -161,8 +161,13 @@ fn scan_finds_foreign_sunspec_devices_and_its_configuration_runs() {
     assert!(written.contains("profile: sunspec, unit: 2"), "{written}");
     let (status, said) = linesman(&["check", "--config", file.to_str().unwrap()]);
     assert!(status.success() && said.contains("points are found when the device answers"), "{said}");
-    let (status, said) = linesman(&["read", &port, "--unit", "2", "--profile", "sunspec", "--json"]);
+    let capture = folder.path().join("wire.pcapng");
+    let capture = capture.to_str().unwrap();
+    let asked = ["read", &port, "--unit", "2", "--profile", "sunspec", "--json", "--capture", capture];
+    let (status, said) = linesman(&asked);
     assert!(status.success());
+    let (status, replayed) = linesman(&["replay", capture, "--profile", "sunspec", "--json"]);
+    assert!(status.success() && replayed.contains(r#""serial_number":"PM00200""#), "{replayed}");
     let read: Value = serde_json::from_str(&said).unwrap();
     for (name, value) in &lan.truth[&2] {
         assert_eq!(
