@@ -13,9 +13,8 @@
 //!   total it goes on over both, and over the exchange of a meter.
 //! - Where a meter says its serial number, values of another one are held with the reason `identity` until the
 //!   owner has accepted it; after a silence also until it has been said again (`meters`).
-//! - What a device lacks of what its model may have ([`Point::optional`]) is no part of the readings until it has
-//!   had a value.
 //! - No octets and no profile make it panic.
+//! - What a device lacks of what its model may have is no part of the readings (`lacking`).
 //!
 //! # Order
 //! `raw` → its sign (`negative_from`) → × `scale` × `scale_by` → `sign_by` → + `offset` → the canonical unit →
@@ -24,13 +23,15 @@
 mod counter;
 mod date;
 mod decode;
+mod lacking;
 mod meters;
 mod value;
 
+pub use lacking::is_lacking;
 pub use meters::{Kept, KeptDevice, News, Normalizer};
 
 use crate::bus::{Field, Scan};
-use crate::model::{Bad, Reading, Sample, Value};
+use crate::model::{Bad, Reading, Sample};
 use crate::profile::{Point, Profile};
 use std::collections::{BTreeMap, BTreeSet};
 use value::Others;
@@ -57,16 +58,6 @@ pub fn samples(profile: &Profile, fields: &[Field]) -> Vec<(usize, Sample)> {
         Some((field.point, octets.and_then(|octets| others.sample(point, octets))))
     };
     fields.iter().filter_map(sample).collect()
-}
-
-/// Whether a device of a model that may lack this point lacks it: it has never had a value, and has none now.
-pub fn is_lacking(point: &Point, sample: &Sample) -> bool {
-    point.optional
-        && match sample {
-            Err(bad) => matches!(bad, Bad::Invalid | Bad::Factor),
-            Ok(Value::Text(text)) => text.is_empty(),
-            Ok(Value::Number(_) | Value::Bool(_)) => false,
-        }
 }
 
 /// `had` are the optional points that have had a value.

@@ -350,29 +350,3 @@ fn a_counter_that_falls_is_bad_and_one_that_was_reset_is_told() {
     assert_eq!(said, ["2", "503"]);
     assert!(matches!(&news[..], [News::CounterReset { .. }]), "{news:?}");
 }
-
-#[test]
-fn what_a_device_lacks_is_told_only_when_it_has_had_it() {
-    let mut optional = point(Format::U16);
-    (optional.optional, optional.invalid) = (true, vec![(Sentinel::Bits(0xFFFF), Bad::Invalid)]);
-    let mandatory =
-        Point { name: "m".parse().unwrap(), optional: false, address: 1, index: true, ..optional.clone() };
-    let profile = Arc::new(Profile { points: vec![optional, mandatory], ..Profile::default() });
-    let mut normalizer = Normalizer::default();
-    let mut told = |raw: u16| {
-        let field = |point| Field { point, octets: Ok(raw.to_be_bytes().to_vec()) };
-        let scan = Scan {
-            device: "d".parse().unwrap(),
-            profile: Arc::clone(&profile),
-            ts: crate::model::Timestamp(1),
-            took: std::time::Duration::ZERO,
-            fields: vec![field(0), field(1)],
-        };
-        let reading = normalizer.reading(&scan, &IdentityRule::Hold, false).0;
-        reading.samples.into_iter().map(|(name, sample)| (name.to_string(), sample)).collect::<Vec<_>>()
-    };
-    let named = |name: &str, sample: Sample| (name.to_owned(), sample);
-    assert_eq!(told(0xFFFF), [named("m", Err(Bad::Invalid))]);
-    assert_eq!(told(7), [named("p", d("7")), named("m", d("7"))]);
-    assert_eq!(told(0xFFFF), [named("p", Err(Bad::Invalid)), named("m", Err(Bad::Invalid))]);
-}

@@ -100,13 +100,14 @@ mod tests {
             units: Units::from([("active-energy".to_owned(), "Wh".to_owned())]),
         };
         let (profile, every) = wishes.fit(Chain::usual().profile());
-        let of = |name: &str| every[profile.index_of(name).unwrap()];
+        let at = |name: &str| profile.points.iter().position(|point| point.name.as_str() == name).unwrap();
+        let of = |name: &str| every[at(name)];
         assert_eq!((of("active_power_export"), of("meter_active_power")), (seconds(5), seconds(1)));
         assert_eq!(
             (of("serial_number"), of("meter_w_sf"), of("w_sf")),
             (seconds(3600), seconds(1), seconds(5))
         );
-        assert_eq!(profile.points[profile.index_of("energy_export").unwrap()].unit, "Wh");
+        assert_eq!(profile.points[at("energy_export")].unit, "Wh");
         let line = Wishes { device: None, ..wishes };
         assert_eq!((line.usual(), line.periods(&profile)[4]), (seconds(10), seconds(10)));
     }
