@@ -2,6 +2,7 @@
 //! something is wrong. The fuzzer feeds them by coverage (`fuzz/run`), the ordinary suite by proptest and from
 //! the saved corpus (`tests/it/fuzzed.rs`), so this is compiled in both and names only what is public.
 
+pub mod batch;
 pub mod choices;
 pub mod frames;
 pub mod mbap;
@@ -17,7 +18,7 @@ pub mod yaml;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("frames", frames::run),
     ("pdu", pdu::run),
     ("mbap", mbap::run),
@@ -26,4 +27,5 @@ pub const TARGETS: [Target; 8] = [
     ("config_yaml", yaml::config),
     ("record", record::run),
     ("spool", spool::run),
+    ("batch", batch::run),
 ];

@@ -2,8 +2,8 @@
 
 use super::check::many;
 use super::compose::{self, DeviceDraft, Draft, LineDraft};
-use super::{Exit, complain, say, scan};
-use crate::bus::{self, PortConfig, SerialConfig};
+use super::{Exit, complain, network, say, scan};
+use crate::bus::{PortConfig, SerialConfig};
 use crate::config::{self, Overlays};
 use crate::model::Name;
 use crate::profile::{self, Parity, Profile};
@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     /// The file to write; one that is there stays as it is.
     #[arg(value_name = "FILE", default_value = "linesman.yaml")]
     file: PathBuf,
-    /// Where the meters are: a serial port, or `tcp://HOST[:PORT]`.
+    /// Where the meters are: a serial port, `tcp://HOST[:PORT]`, or `rtu+tcp://HOST:PORT` (a device server).
     #[arg(long, value_name = "PORT")]
     port: Option<String>,
     /// A meter: its profile and unit id, as in `eastron-sdm630@1`; once for each. Or `scan`: look who is there.
@@ -166,7 +166,11 @@ fn ask(from: &mut dyn BufRead, to: &mut dyn Write, ports: &[String]) -> Result<A
     }
     let usual = ports.first().map_or("", String::as_str);
     let port = talk.ask("1/5 where are the meters? a serial port, or tcp://HOST[:PORT]", usual, &|port| {
-        if port.is_empty() { Err("a port, such as /dev/ttyUSB0".to_owned()) } else { tcp(port).map(|_| ()) }
+        if port.is_empty() {
+            Err("a port, such as /dev/ttyUSB0".to_owned())
+        } else {
+            network::port(port).map(|_| ())
+        }
     })?;
     let meters = "2/5 which? `scan` looks who is there; or PROFILE@UNIT, more with commas between them";
     let devices =
@@ -185,7 +189,7 @@ fn ask(from: &mut dyn BufRead, to: &mut dyn Write, ports: &[String]) -> Result<A
 fn ask_settings(talk: &mut Talk<'_>, port: &str, devices: &[String]) -> Result<Option<LineSettings>, String> {
     let known = if devices.iter().any(|device| device == SCAN) {
         "found by the scan"
-    } else if port.starts_with("tcp://") {
+    } else if network::is_network(port) {
         "none by TCP"
     } else {
         let (baud, parity, stop) = factory(devices);
@@ -219,14 +223,6 @@ fn ports() -> Vec<String> {
         return by_id;
     }
     names("/dev", |name| ["ttyUSB", "ttyACM", "ttyAMA", "ttyRS485"].iter().any(|stem| name.starts_with(stem)))
-}
-
-/// Host and port, for one by TCP.
-fn tcp(port: &str) -> Result<Option<String>, String> {
-    port.strip_prefix("tcp://")
-        .map(config::address)
-        .transpose()
-        .map_err(|right| format!("expected tcp:// and {right}"))
 }
 
 fn broker(url: &str) -> Result<Option<String>, String> {
@@ -312,8 +308,8 @@ fn lines(answers: &Answers) -> Result<Vec<LineDraft>, (Exit, String)> {
         let comment = format!("{} {}", profile.vendor, profile.model);
         drafts.push(DeviceDraft { name, profile: Some(profile), path, unit, comment });
     }
-    let (name, port) = match tcp(&answers.port).map_err(|why| (Exit::Usage, why))? {
-        Some(address) => ("lan-1", PortConfig::Tcp { address, in_flight: bus::IN_FLIGHT }),
+    let (name, port) = match network::port(&answers.port).map_err(|why| (Exit::Usage, why))? {
+        Some(port) => ("lan-1", port),
         None => {
             let (baud, parity, stop_bits) = answers.settings.unwrap_or_else(|| factory(&answers.devices));
             let path = compose::stable(Path::new(&answers.port));

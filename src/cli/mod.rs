@@ -2,12 +2,15 @@
 
 mod check;
 mod compose;
+mod decode;
 mod demo;
 mod init;
+mod network;
 mod plan;
 mod profiles;
 mod read;
 mod replay;
+mod republish;
 mod run;
 mod scan;
 mod schema;
@@ -79,6 +82,10 @@ enum Command {
     Simulate(simulate::Arguments),
     /// Decode what a capture of the wire holds, with a profile.
     Replay(replay::Arguments),
+    /// Compact batches as JSON lines, line protocol or CSV; from files or from a broker.
+    Decode(decode::Arguments),
+    /// Take the compact batches of a fleet from a broker and pass them on as plain JSON or line protocol.
+    Republish(republish::Arguments),
     /// List, show and check device profiles.
     Profiles(profiles::Arguments),
     /// Look into a spool folder.
@@ -112,6 +119,8 @@ pub fn main() -> ExitCode {
         Command::Read(arguments) => read::main(arguments),
         Command::Simulate(arguments) => simulate::main(arguments),
         Command::Replay(arguments) => replay::main(arguments),
+        Command::Decode(arguments) => decode::main(arguments),
+        Command::Republish(arguments) => republish::main(arguments),
         Command::Profiles(arguments) => profiles::main(arguments),
         Command::Spool(arguments) => spool::main(arguments),
         Command::Status(arguments) => status::main(arguments),

@@ -7,7 +7,7 @@ use crate::model::Name;
 use crate::profile::Profile;
 use crate::profile::yaml::{Content, Node, Place, Problem, Report, scalar};
 use crate::{app, serve, spool};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +22,20 @@ const MAX_PROBES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=
 pub(super) struct Ground<'a> {
     pub(super) base: &'a Path,
     pub(super) warnings: Vec<Problem>,
+    /// Every point of a device that is configured.
+    pub(super) points: BTreeSet<Name>,
 }
 
 /// What the walk has refused is left out here without another word.
 pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Report<'_>) -> Config {
-    let mut ground = Ground { base, warnings: Vec::new() };
+    let mut ground = Ground { base, warnings: Vec::new(), points: BTreeSet::new() };
     let units = adapt::units(root.get("units"), report);
     let mut profiles = Profiles::new(base, dirs, units);
     let gateway = gateway(root);
     let lines = lines(root.get("lines"), &mut profiles, &mut ground, report);
+    let devices = lines.iter().flat_map(|line| &line.devices);
+    ground.points =
+        devices.flat_map(|device| device.profile.points.iter().map(|point| point.name.clone())).collect();
     let spool = spool(root.get("spool"), base, report);
     let upstreams = upstreams::build(root.get("upstreams"), &gateway, &mut ground, report);
     upstreams::outside_of(&spool.dir, root.get("upstreams"), base, report);
@@ -46,6 +51,9 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         .get("http")
         .and_then(|http| text(http, "listen"))
         .and_then(|listen| endpoints::listen(listen).ok());
+    let hash = hash(root, profiles.used());
+    let (wire, doubts) = profiles.told();
+    ground.warnings.extend(doubts);
     Config {
         gateway,
         lines,
@@ -53,8 +61,8 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         upstreams,
         http: http.map(|listen| serve::Config { listen }),
         clock: clock(root.get("clock"), base, report),
-        hash: hash(root, profiles.used()),
-        wire: profiles.wire(),
+        hash,
+        wire,
         warnings: ground.warnings,
     }
 }
@@ -116,7 +124,7 @@ fn lines(
         if let (Some(name), Some(place)) = (&name, node.get("name").map(|n| &n.place)) {
             names.enter("the line", name.as_str(), place, report);
         }
-        let port = port(node, &mut ports, report);
+        let port = port(node, &mut ports, ground, report);
         let devices = devices::build(node, profiles, &mut device_names, ground, report);
         if let (Some(name), Some(port)) = (name, port) {
             let max_probe = max_probe(node, report);
@@ -126,7 +134,12 @@ fn lines(
     lines
 }
 
-fn port(line: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<PortConfig> {
+fn port(
+    line: &Node,
+    ports: &mut Once,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<PortConfig> {
     if let Some(tcp) = line.get("tcp") {
         let address = endpoints::address(text(tcp, "address")?).ok()?;
         ports.enter("the endpoint", &address, &tcp.get("address")?.place, report);
@@ -138,7 +151,7 @@ fn port(line: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<PortCo
         ports.enter("the endpoint", &address, &tcp.get("address")?.place, report);
         return Some(PortConfig::RtuOverTcp { address });
     }
-    super::serial::build(line.get("serial")?, ports, report).map(PortConfig::Serial)
+    super::serial::build(line.get("serial")?, ports, ground, report).map(PortConfig::Serial)
 }
 
 fn max_probe(line: &Node, report: &mut Report<'_>) -> Duration {
@@ -164,7 +177,10 @@ fn spool(node: Option<&Node>, base: &Path, report: &mut Report<'_>) -> spool::Co
         max_size: node.get("max_size").and_then(|n| scalar::size(n.scalar()?).ok()).unwrap_or(plain.max_size),
         max_age: duration(node, "max_age").or(plain.max_age),
         commit_every: duration(node, "commit_every").unwrap_or(plain.commit_every),
-        when_full: plain.when_full,
+        when_full: match text(node, "when_full") {
+            Some("refuse-new") => spool::WhenFull::RefuseNew,
+            _ => plain.when_full,
+        },
     }
 }
 

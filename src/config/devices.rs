@@ -27,12 +27,15 @@ pub(super) struct Profiles<'a> {
     adapted: Vec<(Arc<Profile>, Values, Arc<Profile>)>,
     /// What goes on the wire for registers in the notation of manuals.
     wire: Vec<String>,
+    /// What is allowed in them and most often a mistake.
+    doubts: Vec<Problem>,
 }
 
 impl<'a> Profiles<'a> {
     /// In the owner's units.
     pub(super) fn new(base: &'a Path, dirs: &'a [PathBuf], units: Units) -> Profiles<'a> {
-        Profiles { base, dirs, units, known: BTreeMap::new(), adapted: Vec::new(), wire: Vec::new() }
+        let (known, adapted) = (BTreeMap::new(), Vec::new());
+        Profiles { base, dirs, units, known, adapted, wire: Vec::new(), doubts: Vec::new() }
     }
 
     fn with_parameters(&mut self, profile: &Arc<Profile>, values: Values) -> Arc<Profile> {
@@ -49,8 +52,9 @@ impl<'a> Profiles<'a> {
         self.known.values().flatten()
     }
 
-    pub(super) fn wire(self) -> Vec<String> {
-        self.wire
+    /// What goes on the wire, and the doubts.
+    pub(super) fn told(self) -> (Vec<String>, Vec<Problem>) {
+        (self.wire, self.doubts)
     }
 
     fn read(&mut self, wanted: &str) -> Result<Arc<Profile>, Problems> {
@@ -60,6 +64,7 @@ impl<'a> Profiles<'a> {
             let table = table.word();
             self.wire.push(format!("{}: {point}: register {notation} is {table} {address}", source.file));
         }
+        self.doubts.extend(profile::doubts(&source.file, &source.text, &profile).0);
         let profile = Arc::new(profile);
         let digits = "a unit of `units` would take more digits than can be kept exactly";
         profile.in_units(&self.units).ok_or_else(|| Problem::whole(&source.file, digits).into())
@@ -177,6 +182,7 @@ pub(super) static UNIT_ID: ScalarRule = ScalarRule {
     pattern: None,
     words: None,
     limits: Some((1, 255)),
+    example: r#"1"#,
 };
 
 /// Modbus over Serial Line V1.02, 2.2.

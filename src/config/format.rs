@@ -1,10 +1,14 @@
 //! The table of the configuration's keys: what the reader checks and what the JSON Schema says.
 
+mod encoding;
+mod upstreams;
+
 use super::devices::UNIT_ID;
-use super::endpoints::{ADDRESS, LISTEN, TOPIC, URL};
+use super::endpoints::{ADDRESS, LISTEN};
 use crate::profile::format::{BAUD, EVERY, PARITIES};
 use crate::profile::yaml::scalar::{DECIMAL, DURATION, NAME, SIZE, TEXT};
 use crate::profile::yaml::table::{Key, Kind, Table, Word};
+use upstreams::UPSTREAM;
 
 /// A thousand lines of a thousand devices: beyond that something else is wrong.
 const MOST: usize = 1000;
@@ -25,7 +29,7 @@ pub static CONFIG: Table = Table {
             "units",
             Kind::Named { what: "quantities", of: &Kind::Scalar(&TEXT) },
             "the unit that readings of a quantity leave in, where it is not the canonical one: { active-energy: Wh }",
-        ),
+        ).example(r#"{"active-energy":"Wh"}"#),
         Key::new("spool", Kind::Table(&SPOOL), "where readings wait until they are delivered"),
         Key::new(
             "upstreams",
@@ -46,7 +50,8 @@ static GATEWAY: Table = Table {
         "id",
         Kind::Scalar(&NAME),
         "its name in topics and payloads; the host's name unless given",
-    )],
+    )
+    .example(r#""plant-7""#)],
     exactly_one: &[],
 };
 
@@ -54,7 +59,7 @@ static LINE: Table = Table {
     what: "a line",
     doc: "One serial port or TCP endpoint: one conversation at a time.",
     keys: &[
-        Key::new("name", Kind::Scalar(&NAME), "the line's name").required(),
+        Key::new("name", Kind::Scalar(&NAME), "the line's name").example(r#""rs485-1""#).required(),
         Key::new("serial", Kind::Table(&SERIAL), "an RS-485 or RS-232 port"),
         Key::new("tcp", Kind::Table(&TCP), "a Modbus TCP endpoint"),
         Key::new("rtu_over_tcp", Kind::Table(&RTU_OVER_TCP), "RTU frames through a serial device server"),
@@ -67,7 +72,8 @@ static LINE: Table = Table {
             "max_probe",
             Kind::Scalar(&DURATION),
             "a silent device is looked for at least this often, 1s to 1h; 25s unless given",
-        ),
+        )
+        .example(r#""25s""#),
         Key::new(
             "devices",
             Kind::List { of: &Kind::Table(&DEVICE), least: 1, most: MOST },
@@ -87,13 +93,15 @@ static SERIAL: Table = Table {
             Kind::Scalar(&TEXT),
             "the device file, best by its stable name (/dev/serial/by-id/…)",
         )
+        .example(r#""/dev/serial/by-id/usb-FTDI_x-if00-port0""#)
         .required(),
-        Key::new("baud", BAUD, "bits per second; 9600 unless given"),
+        Key::new("baud", BAUD, "bits per second; 9600 unless given").example(r#"9600"#),
         Key::new(
             "data_bits",
             Kind::Whole { least: 7, most: 8 },
             "data bits; 8 unless given, 7 only with ASCII framing",
-        ),
+        )
+        .example(r#"8"#),
         Key::new("parity", Kind::Word(PARITIES), "parity; none unless given"),
         Key::new("stop_bits", Kind::Whole { least: 1, most: 2 }, "stop bits; 1 unless given"),
         Key::new("framing", Kind::Word(FRAMINGS), "how frames are told apart; rtu unless given"),
@@ -122,12 +130,14 @@ static RS485: Table = Table {
             "delay_before",
             Kind::Scalar(&DURATION),
             "from turning on to the first bit, up to 100ms; 0ms unless given",
-        ),
+        )
+        .example(r#""1ms""#),
         Key::new(
             "delay_after",
             Kind::Scalar(&DURATION),
             "from the last bit to turning off, up to 100ms; 0ms unless given",
-        ),
+        )
+        .example(r#""1ms""#),
         Key::new(
             "rx_during_tx",
             Kind::Flag,
@@ -160,7 +170,8 @@ static TCP: Table = Table {
             "in_flight",
             Kind::Whole { least: 1, most: 16 },
             "questions that may be under way at once; 1 unless given",
-        ),
+        )
+        .example(r#"4"#),
     ],
     exactly_one: &[],
 };
@@ -183,6 +194,7 @@ static DEVICE: Table = Table {
             Kind::Scalar(&TEXT),
             "a profile by name, or by path (with / or ending in .yaml); `sunspec` finds the points in the device",
         )
+        .example(r#""eastron-sdm630""#)
         .required(),
         Key::new(
             "unit",
@@ -206,7 +218,7 @@ static DEVICE: Table = Table {
             "retries",
             Kind::Whole { least: 0, most: 10 },
             "how often a damaged answer is asked for again; 2 unless given",
-        ),
+        ).example(r#"2"#),
         Key::new(
             "min_gap",
             Kind::Scalar(&DURATION),
@@ -216,18 +228,18 @@ static DEVICE: Table = Table {
             "points",
             Kind::Named { what: "points of the profile", of: &Kind::Table(&DEVICE_POINT) },
             "what is different for single points",
-        ),
+        ).example(r#"{"energy_import":{"every":"60s"}}"#),
         Key::new(
             "identity",
             Kind::Scalar(&TEXT),
             "when another meter answers than the one that was known: `hold` its values (unless given), `accept` it, or \
              the serial number of the one that is meant",
-        ),
+        ).example(r#""hold""#),
         Key::new(
             "parameters",
             Kind::Named { what: "parameters of the profile", of: &Kind::Scalar(&DECIMAL) },
             "what the installation adds and the meter does not say: { ct_ratio: 40 }",
-        ),
+        ).example(r#"{"ct_ratio":40}"#),
     ],
     exactly_one: &[],
 };
@@ -235,7 +247,7 @@ static DEVICE: Table = Table {
 static DEVICE_POINT: Table = Table {
     what: "a device's point",
     doc: "What is different for one point of this device.",
-    keys: &[Key::new("every", Kind::Scalar(&EVERY), "how often it is read")],
+    keys: &[Key::new("every", Kind::Scalar(&EVERY), "how often it is read").example(r#""60s""#)],
     exactly_one: &[],
 };
 
@@ -243,14 +255,17 @@ static SPOOL: Table = Table {
     what: "`spool`",
     doc: "Where readings wait until they are delivered.",
     keys: &[
-        Key::new("dir", Kind::Scalar(&TEXT), "its folder; /var/lib/linesman/spool unless given"),
+        Key::new("dir", Kind::Scalar(&TEXT), "its folder; /var/lib/linesman/spool unless given")
+            .example(r#""/var/lib/linesman/spool""#),
         Key::new("max_size", Kind::Scalar(&SIZE), "most room on disk; 1GiB unless given"),
-        Key::new("max_age", Kind::Scalar(&DURATION), "older readings are dropped; 30d unless given"),
+        Key::new("max_age", Kind::Scalar(&DURATION), "older readings are dropped; 30d unless given")
+            .example(r#""30d""#),
         Key::new(
             "commit_every",
             Kind::Scalar(&DURATION),
             "how often it is made durable, 1s to 60s; 5s unless given",
-        ),
+        )
+        .example(r#""5s""#),
         Key::new("when_full", Kind::Word(WHEN_FULL), "what gives way; drop-oldest unless given"),
     ],
     exactly_one: &[],
@@ -258,92 +273,11 @@ static SPOOL: Table = Table {
 
 static WHEN_FULL: &[Word] = &[
     Word::new("drop-oldest", "the oldest readings are dropped, counted and announced"),
-    Word::new("refuse-new", "new readings are refused").later("the oldest readings are dropped"),
+    Word::new(
+        "refuse-new",
+        "what an upstream still needs stays; new readings are dropped, counted and announced",
+    ),
 ];
-
-static UPSTREAM: Table = Table {
-    what: "an upstream",
-    doc: "A far system that readings are delivered to.",
-    keys: &[
-        Key::new("name", Kind::Scalar(&NAME), "its name; the spool's cursor hangs on it").required(),
-        Key::new("mqtt", Kind::Table(&MQTT), "an MQTT broker"),
-        Key::new("file", Kind::Table(&FILE), "JSON lines in a file"),
-        Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
-        Key::new("order", Kind::Word(ORDERS), "in which order readings leave; live-first unless given"),
-        Key::new(
-            "history_rate",
-            Kind::Whole { least: 1, most: 1_000_000 },
-            "most readings a second of the backlog, beside the live ones; as many as go unless given",
-        ),
-    ],
-    exactly_one: &[&["mqtt", "file", "stdout"]],
-};
-
-static ORDERS: &[Word] = &[
-    Word::new("live-first", "live readings at once, the backlog beside them"),
-    Word::new("strict", "oldest first; the way of files and standard output"),
-];
-
-static MQTT: Table = Table {
-    what: "`mqtt`",
-    doc: "An MQTT broker.",
-    keys: &[
-        Key::new("url", Kind::Scalar(&URL), "mqtt://HOST[:PORT]; port 1883 unless given").required(),
-        Key::new(
-            "topic",
-            Kind::Scalar(&TOPIC),
-            "the levels above all topics; linesman/{gateway} unless given",
-        ),
-        Key::new("version", Kind::Word(VERSIONS), "which MQTT is spoken; 3.1.1 unless given"),
-        Key::new("encoding", Kind::Word(ENCODINGS), "how readings are written; json unless given"),
-        Key::new("username", Kind::Scalar(&TEXT), "who logs in"),
-        Key::new("password_file", Kind::Scalar(&TEXT), "a file that holds the password and nothing else"),
-        Key::new(
-            "client_id",
-            Kind::Scalar(&TEXT),
-            "MQTT client identifier; linesman-{gateway}-{upstream} unless given",
-        ),
-        Key::new(
-            "keep_alive",
-            Kind::Scalar(&DURATION),
-            "longest silence on the connection; 30s unless given",
-        ),
-        Key::new("password", Kind::Anything, "")
-            .never("secrets never stand in the file; use `password_file`"),
-        Key::new("ca_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
-        Key::new("cert_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
-        Key::new("key_file", Kind::Anything, "").later("TLS (mqtts://) comes with a later version"),
-    ],
-    exactly_one: &[],
-};
-
-static VERSIONS: &[Word] = &[
-    Word::new("3.1.1", "every broker speaks it"),
-    Word::new("5", "the broker can refuse one reading and say why"),
-];
-
-static ENCODINGS: &[Word] = &[
-    Word::new("json", "one JSON object a reading"),
-    Word::new("batch", "compact batches").later("readings leave as JSON"),
-];
-
-static FILE: Table = Table {
-    what: "`file`",
-    doc: "JSON lines in a file, rotated by size.",
-    keys: &[
-        Key::new("path", Kind::Scalar(&TEXT), "the file").required(),
-        Key::new("max_size", Kind::Scalar(&SIZE), "rotate beyond this size; 64MiB unless given"),
-        Key::new("keep", Kind::Whole { least: 0, most: 1000 }, "rotated files that are kept; 4 unless given"),
-    ],
-    exactly_one: &[],
-};
-
-static STDOUT: Table = Table {
-    what: "`stdout`",
-    doc: "JSON lines on standard output; nothing to configure: `stdout: {}`.",
-    keys: &[],
-    exactly_one: &[],
-};
 
 static HTTP: Table = Table {
     what: "`http`",
@@ -361,7 +295,8 @@ static CLOCK: Table = Table {
             "sync_file",
             Kind::Scalar(&TEXT),
             "a file that is there once the clock is right; the system is asked unless given",
-        ),
+        )
+        .example(r#""/run/gps/fix""#),
     ],
     exactly_one: &[],
 };

@@ -1,13 +1,22 @@
 //! A serial port: its name, its settings, and how its transmitter is turned on and off.
 
-use super::build::{Once, duration, text, whole};
+use super::build::{Ground, Once, duration, text, whole};
 use crate::bus::{LONGEST_DELAY, LowLatency, Rs485Config, Rs485Mode, SerialConfig};
 use crate::modbus::Framing;
-use crate::profile::parity;
 use crate::profile::yaml::{Node, Report, scalar};
+use crate::profile::{Parity, parity};
 use std::time::Duration;
 
-pub(super) fn build(serial: &Node, ports: &mut Once, report: &mut Report<'_>) -> Option<SerialConfig> {
+/// An LRC is a sum of eight bits: two flips in one column cancel out, which a parity bit would have seen in each character.
+const UNGUARDED: &str = "ASCII without parity: its checksum alone lets some damaged answers pass for values";
+const GUARDED: &str = "`parity: even` on the line and in its meters, or RTU where they speak it";
+
+pub(super) fn build(
+    serial: &Node,
+    ports: &mut Once,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<SerialConfig> {
     let port = text(serial, "port")?;
     // Two names of one port (/dev/ttyUSB0 and /dev/serial/by-id/…) are one port; looking at links opens nothing.
     let real =
@@ -20,9 +29,13 @@ pub(super) fn build(serial: &Node, ports: &mut Once, report: &mut Report<'_>) ->
         let message = format!("`data_bits`: expected 8 with RTU framing, found {}", at.found());
         report.at_with_help(&at.place, message, "7 data bits are for `framing: ascii`");
     }
+    let parity = text(serial, "parity").and_then(parity).unwrap_or_default();
+    if let (Framing::Ascii, Parity::None, Some(at)) = (framing, parity, serial.get("framing")) {
+        ground.warnings.push(report.problem(&at.place, UNGUARDED, Some(GUARDED.to_owned())));
+    }
     Some(SerialConfig {
         data_bits,
-        parity: text(serial, "parity").and_then(parity).unwrap_or_default(),
+        parity,
         stop_bits: whole(serial, "stop_bits").unwrap_or(1),
         framing,
         rs485: serial.get("rs485").and_then(|rs485| self::rs485(rs485, report)),
@@ -73,16 +86,20 @@ fn delay(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::bus::PortConfig;
-    use crate::config::{Overlays, parse};
+    use crate::config::{Config, Overlays, parse};
     use std::path::Path;
 
-    fn serial(keys: &str) -> SerialConfig {
+    fn config(keys: &str) -> Config {
         let text = format!(
             "lines: [{{ name: l, serial: {{ port: /dev/ttyS1, {keys} }}, devices: [\
              {{ name: a, profile: eastron-sdm630, unit: 1 }}] }}]\nupstreams: [{{ name: o, stdout: {{}} }}]\n"
         );
         let config = parse("linesman.yaml", &text, &Overlays::default(), Path::new("."), &[]);
-        let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+        config.unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn serial(keys: &str) -> SerialConfig {
+        let config = config(keys);
         let PortConfig::Serial(serial) = config.lines[0].port.clone() else { panic!("{:?}", config.lines) };
         serial
     }
@@ -112,5 +129,23 @@ mod tests {
         assert_eq!(serial("baud: 12345").baud, 12_345);
         let ascii = serial("framing: ascii, data_bits: 7, parity: even");
         assert_eq!((ascii.data_bits, ascii.framing), (7, Framing::Ascii));
+    }
+
+    #[test]
+    fn ascii_without_parity_is_doubted_and_nothing_else() {
+        for (keys, doubts) in [
+            ("framing: ascii", 1),
+            ("framing: ascii, parity: none", 1),
+            ("framing: ascii, parity: even", 0),
+            ("framing: ascii, data_bits: 7, parity: odd", 0),
+            ("parity: none", 0),
+        ] {
+            let warnings = config(keys).warnings;
+            assert_eq!(warnings.len(), doubts, "{keys}");
+            for warning in warnings {
+                let said = warning.to_string();
+                assert!(said.contains("ASCII without parity") && said.contains("parity: even"), "{said}");
+            }
+        }
     }
 }

@@ -79,6 +79,7 @@ fn point(point: &Point) -> PointInfo {
         phase: point.phase.clone(),
         direction: point.direction.clone(),
         resolution: point.resolution,
+        range: point.range,
         index: point.index,
     }
 }

@@ -77,8 +77,10 @@ pub fn event(event: &Event) -> String {
         EventKind::LineDown => ("line-down", None),
         EventKind::LineUp => ("line-up", None),
         EventKind::OtherMeter => ("other-meter", None),
+        EventKind::NamelessMeter => ("nameless-meter", None),
         EventKind::MeterExchanged => ("meter-exchanged", None),
         EventKind::CounterReset => ("counter-reset", None),
+        EventKind::CounterBack => ("counter-back", None),
         EventKind::DeviceLost => ("device-lost", None),
         EventKind::DeviceFound => ("device-found", None),
         EventKind::Begins(finding) => ("finding", Some((finding, "begins"))),
@@ -126,21 +128,40 @@ pub fn gap(ts: Timestamp, loss: &Loss<'_>, gateway: Option<&str>) -> String {
 ///
 /// `None` when that is more than `at_most` octets; then no more of it is made than shows it.
 pub fn meta(site: &Site, at_most: usize) -> Result<Option<String>, serde_json::Error> {
-    let mut devices = String::from("[");
-    for (index, device) in site.devices.iter().enumerate() {
-        devices.push_str(comma(index));
-        devices.push_str(&serde_json::to_string(&Device::of(device))?);
-        if devices.len() > at_most {
-            return Ok(None);
-        }
-    }
-    devices.push(']');
-    let schema = crc32fast::hash(devices.as_bytes());
+    let (devices, schema) = match schema(site, at_most) {
+        Ok(found) => found,
+        Err(SchemaError::TooLarge) => return Ok(None),
+        Err(SchemaError::Json(error)) => return Err(error),
+    };
     let (gateway, config) = (quoted(site.gateway.as_str()), quoted(&site.config_hash));
     let text = format!(
         "{{\"gateway\":{gateway},\"config\":{config},\"schema\":\"{schema:08x}\",\"devices\":{devices}}}"
     );
     Ok((text.len() <= at_most).then_some(text))
+}
+
+/// Why there is no schema.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    #[error("the list of devices is larger than allowed")]
+    TooLarge,
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
+/// The `devices` array of meta, and its CRC-32: what a batch names instead of repeating it.
+pub fn schema(site: &Site, at_most: usize) -> Result<(String, u32), SchemaError> {
+    let mut devices = String::from("[");
+    for (index, device) in site.devices.iter().enumerate() {
+        devices.push_str(comma(index));
+        devices.push_str(&serde_json::to_string(&Device::of(device))?);
+        if devices.len() > at_most {
+            return Err(SchemaError::TooLarge);
+        }
+    }
+    devices.push(']');
+    let schema = crc32fast::hash(devices.as_bytes());
+    Ok((devices, schema))
 }
 
 #[derive(Serialize)]
@@ -223,7 +244,7 @@ fn put_value(out: &mut String, value: &Value) {
     }
 }
 
-fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(super) fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a String does not fail.
     let _ = out.write_fmt(text);
 }

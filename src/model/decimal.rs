@@ -263,7 +263,7 @@ impl FromStr for Decimal {
         if signed == 0 {
             return Ok(Decimal::ZERO);
         }
-        if exponent.abs() > 2 * WIDEST_EXPONENT {
+        if !(-2 * WIDEST_EXPONENT..=2 * WIDEST_EXPONENT).contains(&exponent) {
             return Err(NumberError::Overflow);
         }
         Decimal::new(signed, exponent).bounded()
@@ -420,7 +420,7 @@ mod tests {
         {
             assert_eq!(d(given).to_string(), printed);
         }
-        for broken in ["", ".", "1,5", "0x10", "1e", "NaN", "--1"] {
+        for broken in ["", ".", "1,5", "0x10", "1e", "NaN", "--1", "1e-2147483648", "1e2147483647"] {
             assert!(broken.parse::<Decimal>().is_err(), "{broken}");
         }
     }

@@ -40,6 +40,8 @@ pub struct PointInfo {
     pub direction: Option<String>,
     /// The smallest step, as an exact decimal.
     pub resolution: Option<super::Decimal>,
+    /// What the meter can measure, in `unit`.
+    pub range: Option<(super::Decimal, super::Decimal)>,
     /// A counter that only rises.
     pub index: bool,
 }

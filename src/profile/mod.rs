@@ -18,10 +18,12 @@
 
 mod address;
 mod derived;
+mod doubts;
 pub mod format;
 pub mod glossary;
 pub mod library;
 mod links;
+mod meaning;
 mod octets;
 mod periods;
 mod point;
@@ -31,6 +33,7 @@ mod units;
 pub mod yaml;
 
 pub use derived::{BitField, Factor, How, Needs, Operand, Parameter, SignBy, UnitBy, Write};
+pub use doubts::doubts;
 pub use library::{OWN_FOLDER, builtin, builtin_text, find, is_path, locate};
 pub use periods::Wishes;
 pub use read::{notation, parity, parse};

@@ -137,7 +137,12 @@ fn habits(modbus: Option<&Node>) -> (Habits, Vec<Hole>) {
     }
     holes.sort_by_key(|(hole, _)| *hole.start());
     let habits = Habits {
-        max_registers: modbus.get("max_registers").and_then(whole).unwrap_or(plain.max_registers),
+        max_registers: modbus
+            .get("max_registers")
+            .and_then(whole)
+            // None at all is refused already; it is no reason to refuse the points.
+            .filter(|most| *most > 0)
+            .unwrap_or(plain.max_registers),
         align: modbus.get("align").and_then(whole).unwrap_or(plain.align),
         holes: holes.iter().map(|(hole, _)| hole.clone()).collect(),
         min_gap: duration(modbus, "min_gap").unwrap_or(plain.min_gap),

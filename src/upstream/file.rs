@@ -1,9 +1,10 @@
-//! Upstream `file`: JSON lines, durable before they are acknowledged, rotated by size.
+//! Upstream `file`: lines of JSON or of another encoding, durable before they are acknowledged, rotated by size.
 //!
 //! `PATH` is written to; `PATH.1` is the one before, up to `PATH.keep`. A line that a power cut left
 //! half written is cut off at the next start: it was never acknowledged and is written again whole.
 
 use super::lines::{Refusal, Sink};
+use crate::encode::Encoding;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
@@ -14,17 +15,24 @@ const STRIDE: u64 = 4096;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// JSON lines are appended here.
+    /// Lines are appended here.
     pub path: PathBuf,
     /// Beyond this size the file is renamed and a new one begun.
     pub max_size: u64,
     /// Renamed files that are kept.
     pub keep: u32,
+    /// Any but `batch`. Where it has a header, each new file begins with it.
+    pub encoding: Encoding,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { path: PathBuf::from("/var/lib/linesman/readings.jsonl"), max_size: 64 << 20, keep: 4 }
+        Config {
+            path: PathBuf::from("/var/lib/linesman/readings.jsonl"),
+            max_size: 64 << 20,
+            keep: 4,
+            encoding: Encoding::Json,
+        }
     }
 }
 
@@ -44,6 +52,7 @@ impl FileSink {
     }
 
     fn append(&mut self, lines: &str) -> io::Result<()> {
+        let header = self.config.encoding.row().header;
         let incoming = lines.len() as u64;
         let full = self.open()?.size > 0 && self.open()?.size + incoming > self.config.max_size;
         if full {
@@ -52,9 +61,12 @@ impl FileSink {
         }
         let open = self.open()?;
         let before = open.size;
-        let written = open.file.write_all(lines.as_bytes()).and_then(|()| open.file.sync_data());
+        let header = if before == 0 { header } else { "" };
+        let written =
+            open.file.write_all(header.as_bytes()).and_then(|()| open.file.write_all(lines.as_bytes()));
+        let written = written.and_then(|()| open.file.sync_data());
         match written {
-            Ok(()) => open.size += incoming,
+            Ok(()) => open.size += incoming + header.len() as u64,
             // Half a batch must not be followed by another half: back to where the last whole one ended.
             Err(_) => open.file.set_len(before)?,
         }
@@ -154,7 +166,7 @@ mod tests {
     use super::*;
 
     fn sink(dir: &Path, max_size: u64) -> FileSink {
-        FileSink::new(Config { path: dir.join("r.jsonl"), max_size, keep: 2 })
+        FileSink::new(Config { path: dir.join("r.jsonl"), max_size, keep: 2, ..Config::default() })
     }
 
     fn text(dir: &Path, name: &str) -> String {
@@ -170,6 +182,22 @@ mod tests {
         }
         let names = ["r.jsonl", "r.jsonl.1", "r.jsonl.2", "r.jsonl.3"];
         assert_eq!(names.map(|name| text(dir.path(), name)), ["dddddd\n", "cccccc\n", "bbbbbb\n", ""]);
+    }
+
+    #[test]
+    fn each_new_file_of_csv_begins_with_its_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = sink(dir.path(), 70).config;
+        let mut sink = FileSink::new(Config { encoding: Encoding::Csv, ..plain.clone() });
+        sink.write("1\r\n").unwrap();
+        drop(sink);
+        let mut sink = FileSink::new(Config { encoding: Encoding::Csv, ..plain });
+        for line in ["2\r\n", "3333333333333333\r\n"] {
+            sink.write(line).unwrap();
+        }
+        let header = Encoding::Csv.row().header;
+        assert_eq!(text(dir.path(), "r.jsonl.1"), format!("{header}1\r\n2\r\n"));
+        assert_eq!(text(dir.path(), "r.jsonl"), format!("{header}3333333333333333\r\n"));
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Upstreams that take lines of JSON one batch after the other: read, encode, write, acknowledge. A batch that is refused
+//! Upstreams that take lines of text one batch after the other: read, encode, write, acknowledge. A batch that is refused
 //! for good is halved until the one record stands alone that is.
 
 use super::Work;
 use super::aside::Refused;
 use super::backoff::Backoff;
-use crate::encode::json::{self, Number};
+use crate::encode::{Encoding, Loss, Number, Numbered};
+use crate::model::{Reading, Site};
 use crate::record;
 use crate::spool::{Closed, Gap, Stored};
 use std::io;
@@ -38,17 +39,16 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// Records with what each became: a line, or nothing that could be read.
+/// Records with what each became: a line, or nothing.
 struct Batch {
     text: String,
-    /// Up to which position, and whether those have a line.
-    settle: Vec<(u64, bool)>,
+    /// Up to which position, and why those have no line.
+    settle: Vec<(u64, Option<&'static str>)>,
 }
 
-pub(super) async fn run<S: Sink>(sink: S, work: Work) {
-    let at = work.reader.cursor();
-    let mut writer =
-        Writer { sink: Some(sink), at, most: RECORDS, gap_told: None, backoff: Backoff::default(), work };
+pub(super) async fn run<S: Sink>(sink: S, encoding: Encoding, work: Work) {
+    let (at, sink, backoff) = (work.reader.cursor(), Some(sink), Backoff::default());
+    let mut writer = Writer { sink, encoding, at, most: RECORDS, gap_told: None, backoff, work };
     // Either nothing is left to do, or the spool is gone.
     if writer.run().await.is_ok() {
         writer.work.stop.cancelled().await;
@@ -58,6 +58,7 @@ pub(super) async fn run<S: Sink>(sink: S, work: Work) {
 struct Writer<S> {
     /// Away while it writes.
     sink: Option<S>,
+    encoding: Encoding,
     /// Everything up to here is settled.
     at: u64,
     /// Records in the next batch: halved by each refusal, doubled by each success.
@@ -111,7 +112,7 @@ impl<S: Sink> Writer<S> {
 
     /// Writes what there is and settles it, or waits a while; `false` when the sink is gone.
     async fn deliver(&mut self, records: &[Stored], gaps: &[Gap]) -> Result<bool, Closed> {
-        let batch = encode(&self.work, records, gaps);
+        let batch = encode(&self.work, &self.encoding, records, gaps);
         let Some((taken, returned)) = write(self.sink.take(), batch.text.clone()).await else {
             return Err(Closed);
         };
@@ -140,11 +141,10 @@ impl<S: Sink> Writer<S> {
     }
 
     async fn settled(&mut self, batch: &Batch, gaps: &[Gap]) -> Result<(), Closed> {
-        for (upto, readable) in &batch.settle {
-            if *readable {
-                self.work.reader.ack(*upto).await?;
-            } else {
-                self.work.reader.give_up(*upto, "undecodable").await?;
+        for (upto, lost) in &batch.settle {
+            match lost {
+                None => self.work.reader.ack(*upto).await?,
+                Some(reason) => self.work.reader.give_up(*upto, reason).await?,
             }
             self.at = *upto;
         }
@@ -167,34 +167,66 @@ impl<S: Sink> Writer<S> {
     }
 }
 
-fn encode(work: &Work, records: &[Stored], gaps: &[Gap]) -> Batch {
-    let gateway = work.site.borrow().gateway.clone();
+fn encode(work: &Work, encoding: &Encoding, records: &[Stored], gaps: &[Gap]) -> Batch {
+    let site = std::sync::Arc::clone(&work.site.borrow());
     let mut batch = Batch { text: String::new(), settle: Vec::new() };
     for gap in gaps {
-        let loss = json::Loss { from: gap.from, to: gap.to, count: gap.count, reason: &gap.reason };
-        batch.text.push_str(&json::gap(work.clock.utc(), &loss, Some(gateway.as_str())));
-        batch.text.push('\n');
-    }
-    for stored in records {
-        let readable = match record::decode(&stored.octets) {
-            Ok(mut reading) => {
-                work.dating.borrow().date(&mut reading);
-                let number = Number { epoch: stored.epoch, seq: stored.seq };
-                batch.text.push_str(&json::reading(&reading, number, Some(gateway.as_str())));
-                batch.text.push('\n');
-                true
-            }
-            Err(error) => {
-                tracing::warn!(upstream = %work.name, position = stored.position, %error, "record given up");
-                false
-            }
-        };
-        match batch.settle.last_mut() {
-            Some((upto, same)) if *same == readable => *upto = stored.position,
-            Some(_) | None => batch.settle.push((stored.position, readable)),
+        let loss = Loss { from: gap.from, to: gap.to, count: gap.count, reason: &gap.reason };
+        match encoding.gap(work.clock.utc(), &loss, &site) {
+            Some(text) => batch.text.push_str(&text),
+            None => tracing::warn!(upstream = %work.name, ?loss, "a loss that the template can't announce"),
         }
     }
+    let mut run: Vec<(u64, Reading, Number)> = Vec::new();
+    for stored in records {
+        match record::decode(&stored.octets) {
+            Ok(mut reading) => {
+                work.dating.borrow().date(&mut reading);
+                run.push((stored.position, reading, Number { epoch: stored.epoch, seq: stored.seq }));
+            }
+            Err(error) => {
+                batch.put(work, encoding, &site, std::mem::take(&mut run));
+                tracing::warn!(upstream = %work.name, position = stored.position, %error, "record given up");
+                batch.settled(stored.position, Some("undecodable"));
+            }
+        }
+    }
+    batch.put(work, encoding, &site, run);
     batch
+}
+
+impl Batch {
+    /// Writes readings behind what there is; what cannot be written is given up by name.
+    fn put(&mut self, work: &Work, encoding: &Encoding, site: &Site, run: Vec<(u64, Reading, Number)>) {
+        let readings: Vec<Numbered<'_>> =
+            run.iter().map(|(_, reading, number)| Numbered { reading, number: *number }).collect();
+        let mut at = 0;
+        while let Some((position, _, _)) = run.get(at) {
+            match encoding.encode(readings.get(at..).unwrap_or_default(), site, usize::MAX) {
+                Ok(payload) if payload.taken > 0 => {
+                    self.text.push_str(&String::from_utf8_lossy(&payload.octets));
+                    at += payload.taken;
+                    let upto = run.get(at - 1).map_or(*position, |(position, _, _)| *position);
+                    self.settled(upto, None);
+                }
+                refused => {
+                    let word = refused.err().map_or("unwritten", |why| {
+                        tracing::warn!(upstream = %work.name, position, %why, "record given up");
+                        why.word()
+                    });
+                    self.settled(*position, Some(word));
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    fn settled(&mut self, upto: u64, lost: Option<&'static str>) {
+        match self.settle.last_mut() {
+            Some((before, same)) if *same == lost => *before = upto,
+            Some(_) | None => self.settle.push((upto, lost)),
+        }
+    }
 }
 
 /// Files and pipes may block for seconds: off the runtime's own threads.
@@ -272,7 +304,7 @@ mod tests {
         spool.writer().append_all(records).await.unwrap();
         spool.commit().await.unwrap();
         let (sink, stop) = (Squeamish::default(), CancellationToken::new());
-        let running = tokio::spawn(run(sink.clone(), work(&spool, dir.path(), stop.clone())));
+        let running = tokio::spawn(run(sink.clone(), Encoding::Json, work(&spool, dir.path(), stop.clone())));
         let mut account = spool.reader("u").unwrap().account();
         account.wait_for(|account| account.cursor == 40 && account.gaps.is_empty()).await.unwrap();
         stop.cancel();

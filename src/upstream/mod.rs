@@ -8,7 +8,7 @@
 //!   committed *and* acknowledged.
 //! - **The spool is the only queue.** Whatever breaks, the next connection begins again after the cursor.
 //!   What had been sent and not acknowledged is sent again, with the same (`epoch`, `seq`): at most one
-//!   window of [`mqtt::WINDOW`] records, or one batch. After a crash of this process so is what was
+//!   window of [`mqtt::WINDOW`] records, or one batch (of compact ones a window of batches). After a crash of this process so is what was
 //!   acknowledged since the last commit, for the cursor on disk never runs ahead of the records on disk.
 //! - **Nothing blocks for ever.** A record that can't be read back or is too large to send is given up by
 //!   name (`undecodable`, `too-large`), counted, and the next one goes on. What a far end refuses for good is halved
@@ -31,10 +31,13 @@ pub mod file;
 mod lines;
 pub mod mqtt;
 mod report;
+mod secret;
 mod stdout;
 
 pub use config::{Config, Kind, Order};
+pub use secret::Secret;
 
+use crate::encode::Encoding;
 use crate::model::status::UpstreamStatus;
 use crate::model::{Chronicle, Clock, Dating, Name, Site};
 use crate::spool;
@@ -115,8 +118,11 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         let _ended = ended_tx;
         match kind {
             Kind::Mqtt(config) => mqtt::run(config, mqtt::Ways { order, history_rate }, work).await,
-            Kind::File(config) => lines::run(file::FileSink::new(config), work).await,
-            Kind::Stdout => lines::run(stdout::StdoutSink, work).await,
+            Kind::File(config) => {
+                let encoding = config.encoding.clone();
+                lines::run(file::FileSink::new(config), encoding, work).await;
+            }
+            Kind::Stdout => lines::run(stdout::StdoutSink, Encoding::Json, work).await,
         }
     });
     Running { name, status, ended }

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
 
 mod backlog;
+mod batches;
 mod broker;
 mod capture;
 mod clock;
 mod demo;
 mod driver;
+mod exchange;
 mod foreign;
 mod gateway;
 mod inbox;
@@ -19,3 +21,4 @@ mod service;
 mod simulated;
 mod sudden_death;
 mod sunspec;
+mod tls;

@@ -1,12 +1,12 @@
 //! Broken configurations and profiles, and word by word what is said of them.
 //!
 //! A case is a folder in `golden/config/`: `linesman.yaml` (with `set.txt`, one `--set` a line) or
-//! `profile.yaml`, and `error.txt`. Nothing is ever rewritten: `GOLDEN=print cargo test --test it
+//! `profile.yaml` (with the glossary and the doubts, as `profiles check` has them), and `error.txt`. Nothing is ever rewritten: `GOLDEN=print cargo test --test it
 //! config_golden -- --nocapture` prints what would be right now, and a person pastes it.
 
 use linesman::config::{self, Overlays};
 use linesman::profile::yaml::node;
-use linesman::profile::{self, Problems};
+use linesman::profile::{self, Problems, glossary};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,9 @@ fn problems_of(case: &Path) -> Result<(), Problems> {
     let file = if case.join("profile.yaml").exists() { "profile.yaml" } else { "linesman.yaml" };
     let text = node::decode(file, fs::read(case.join(file)).unwrap())?;
     if file == "profile.yaml" {
-        return profile::parse("profile", file, &text).map(|_| ());
+        let profile = profile::parse("profile", file, &text)?;
+        let rest = [glossary::check(file, &text), profile::doubts(file, &text, &profile)];
+        return rest.into_iter().find(|problems| !problems.is_empty()).map_or(Ok(()), Err);
     }
     let set = fs::read_to_string(case.join("set.txt")).unwrap_or_default();
     let overlays = Overlays::new([], set.lines().map(str::to_owned).collect());
@@ -55,12 +57,12 @@ fn every_broken_file_gets_its_golden_words() {
 }
 
 #[test]
-fn there_are_at_least_thirty_cases_and_several_have_several_errors() {
+fn there_are_at_least_eighty_cases_and_many_have_several_errors() {
     let counts: Vec<usize> =
         cases().iter().map(|case| problems_of(case).map_or_else(|p| p.len(), |()| 0)).collect();
-    assert!(counts.len() >= 32, "{}", counts.len());
+    assert!(counts.len() >= 80, "{}", counts.len());
     assert!(counts.iter().all(|count| *count > 0), "a case is not broken");
-    assert!(counts.iter().filter(|count| **count > 1).count() >= 8);
+    assert!(counts.iter().filter(|count| **count > 1).count() >= 40);
 }
 
 #[test]

@@ -102,6 +102,11 @@ fn a_record_of_any_octets_is_read_or_refused() {
 }
 
 #[test]
+fn a_batch_of_any_octets_is_read_or_refused() {
+    try_out("batch", 4000);
+}
+
+#[test]
 fn whatever_stands_in_a_spool_the_whole_records_are_found() {
     try_out("spool", 1000);
 }

@@ -43,6 +43,11 @@ fn the_right_type_and_order_comes_first_with_both_notations_and_the_line_for_a_p
         "{out}"
     );
     assert!(out.contains("  value: { input: 0, type: f32, quantity: other }"), "{out}");
+    // What is not shown is not forgotten: without a range there are 29 meanings, as the document below has them.
+    let done = read(folder.path(), &["--input", "0+2", "--moment", "1ms"]);
+    let out = String::from_utf8(done.stdout).unwrap();
+    let rows = out.lines().filter(|line| line.contains(" = 3000")).count();
+    assert!(out.contains(&format!("\n{} more types and orders make no sense here", 29 - rows)), "{out}");
 
     let done = read(folder.path(), &["--input", "0+2", "--moment", "1ms", "--json"]);
     let document: Value = serde_json::from_slice(&done.stdout).unwrap();

@@ -1,6 +1,8 @@
 //! The README is read by people who will type what it says: its configurations load, its links lead somewhere.
 
 use linesman::config::{self, Overlays};
+use linesman::profile;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -28,6 +30,49 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     blocks
 }
 
+/// The library by kind, in three columns side by side; and how many profiles have several sources.
+fn counts() -> (String, usize) {
+    let mut kinds: BTreeMap<String, [usize; 3]> = BTreeMap::new();
+    let mut several = 0;
+    for name in profile::builtin() {
+        let profile = profile::parse(name, name, profile::builtin_text(name).unwrap()).unwrap();
+        several += usize::from(profile.sources.len() > 1);
+        let confirmed = profile.points.iter().filter(|point| !point.unverified).count();
+        for kind in [profile.kind.as_str(), "**all**"] {
+            let sums = kinds.entry(kind.to_owned()).or_default();
+            *sums = [sums[0] + 1, sums[1] + profile.points.len(), sums[2] + confirmed];
+        }
+    }
+    let mut cells: Vec<(String, [usize; 3])> = kinds.into_iter().collect();
+    cells.sort_by_key(|(_, [devices, points, _])| std::cmp::Reverse((*devices, *points)));
+    let rows = cells.len().div_ceil(3);
+    let mut table = format!(
+        "{}|\n{}|\n",
+        "| kind | devices | points | confirmed ".repeat(3),
+        "| --- | ---: | ---: | ---: ".repeat(3)
+    );
+    for row in 0..rows {
+        for column in 0..3 {
+            match cells.get(column * rows + row) {
+                Some((kind, [devices, points, confirmed])) => {
+                    table += &format!("| {kind} | {devices} | {points} | {confirmed} ");
+                }
+                None => table += "| | | | ",
+            }
+        }
+        table += "|\n";
+    }
+    (table, several)
+}
+
+#[test]
+fn the_library_is_counted_in_the_readme_as_it_is() {
+    let (counts, several) = counts();
+    assert!(page("README.md").contains(&format!(" {several} of them from two sources or more")), "{several}");
+    assert!(counts.lines().count() > 4, "{counts}");
+    assert!(page("README.md").contains(&format!("\n\n{counts}\n")), "put this into README.md:\n{counts}");
+}
+
 /// Text and target of every link to a file of this repository.
 fn links(page: &str) -> Vec<(String, String)> {
     let mut links = Vec::new();
@@ -42,10 +87,13 @@ fn links(page: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_configuration_in_the_readme_loads() {
-    let blocks = blocks(&page("README.md"), "yaml");
-    assert!(!blocks.is_empty(), "the blocks were not found");
-    for block in blocks {
+fn every_configuration_in_the_readme_and_of_payloads_loads() {
+    let mut found = blocks(&page("README.md"), "yaml");
+    assert!(!found.is_empty(), "the blocks were not found");
+    let payloads = blocks(&page("docs/payloads.md"), "yaml");
+    assert!(!payloads.is_empty(), "docs/payloads.md shows no configuration");
+    found.extend(payloads);
+    for block in found {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("linesman.yaml");
         fs::write(&file, &block).unwrap();
@@ -70,6 +118,7 @@ fn every_link_leads_to_a_file_and_every_promise_to_its_test() {
         ("tests/", "tests/README.md"),
         ("profiles/", "profiles/README.md"),
         ("docs/", "docs/capture.md"),
+        ("docs/", "docs/payloads.md"),
         ("docs/", "docs/commissioning.md"),
     ] {
         for (text, target) in links(&page(name)) {
@@ -109,7 +158,7 @@ fn the_commands_that_the_pages_show_exist() {
         help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
     let shown = commands(&page("README.md"));
     assert!(shown.len() >= 8, "{shown:?}");
-    let others = ["systemd/README.md", "docs/capture.md", "docs/commissioning.md"]
+    let others = ["systemd/README.md", "docs/capture.md", "docs/commissioning.md", "docs/payloads.md"]
         .map(page)
         .map(|page| commands(&page));
     for command in shown.into_iter().chain(others.concat()) {

@@ -224,6 +224,38 @@ fn on_a_network_the_devices_behind_a_host_are_found() {
 }
 
 #[test]
+fn behind_a_device_server_the_meters_are_found_and_the_configuration_speaks_rtu_over_tcp() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let stop = CancellationToken::new();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let profile = profile::find("eastron-sdm120", Path::new("."), &[]).unwrap();
+    runtime.spawn(tcp::serve_rtu(
+        listener,
+        tcp::TcpConfig::new(vec![Meter::new(profile, 3, 1)]),
+        stop.clone(),
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("rtu+tcp://{address}");
+    let done = scan(
+        folder.path(),
+        &[&place, "--units", "1-4", "--timeout", "60ms", "--json", "--write", "linesman.yaml"],
+    );
+    let read = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_linesman"));
+        command.arg("read").arg(&place).args(arguments).output().unwrap()
+    };
+    let value = read(&["--unit", "3", "--input", "0", "--type", "f32", "--json"]);
+    stop.cancel();
+    let devices = devices(&done);
+    assert_eq!(devices.len(), 1, "{}", text(&done.stderr));
+    assert_eq!((&devices[0]["profile"], &devices[0]["unit"]), (&"eastron-sdm120".into(), &3.into()));
+    let config = config::load(&folder.path().join("linesman.yaml"), &Overlays::default()).unwrap();
+    assert_eq!(config.lines[0].port, linesman::bus::PortConfig::RtuOverTcp { address });
+    assert_eq!(value.status.code(), Some(0), "{}", text(&value.stderr));
+}
+
+#[test]
 fn ctrl_c_ends_it_with_what_it_has() {
     let folder = tempfile::tempdir().unwrap();
     let _wire = meters(&folder.path().join("tty"), &[("xy-md02-sht20", 1, 9600)], &[]);

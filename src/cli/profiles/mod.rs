@@ -2,6 +2,7 @@
 //! cases say, and a first profile from a vendor's table.
 
 mod cases;
+mod guess;
 mod new;
 mod show;
 mod table;
@@ -119,6 +120,9 @@ fn check(files: &[PathBuf]) -> io::Result<Exit> {
         let opened = library::open(file).and_then(|source| Ok((source.parse()?, glossary(&source)?, source)));
         match opened {
             Ok((profile, (), source)) => {
+                for doubt in profile::doubts(&source.file, &source.text, &profile).iter() {
+                    writeln!(io::stderr().lock(), "warning: {doubt}")?;
+                }
                 say(&format!("{}: good: {} points\n", file.display(), profile.points.len()))?;
                 for (point, notation, table, address) in profile::notation(&source.text) {
                     say(&format!(

@@ -1,10 +1,9 @@
 //! `profiles new`: a first profile from a vendor's register table. What the table does not say is a TODO in it.
 
-use super::table::{self, Row};
+use super::guess::{self, quantity_of};
+use super::table::{self, Row, Sheet};
 use super::{complain, say};
-use crate::cli::Exit;
-use crate::model::quantity;
-use crate::profile::format::type_word;
+use crate::cli::{Exit, quoted};
 use crate::profile::{Problem, glossary, parse};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -27,42 +26,21 @@ pub(super) struct Arguments {
     one_based: bool,
 }
 
-/// Which quantity a unit most likely stands for.
-const LIKELY: &[(&str, &str)] = &[
-    ("V", "voltage"),
-    ("A", "current"),
-    ("W", "active-power"),
-    ("var", "reactive-power"),
-    ("VA", "apparent-power"),
-    ("kWh", "active-energy"),
-    ("kvarh", "reactive-energy"),
-    ("kVAh", "apparent-energy"),
-    ("Hz", "frequency"),
-    ("°", "phase-angle"),
-    ("°C", "temperature"),
-    ("bar", "pressure"),
-    ("m³", "volume"),
-    ("m³/h", "flow-rate"),
-    ("m", "level"),
-    ("ppm", "concentration"),
-    ("m/s", "velocity"),
-    ("µS/cm", "conductivity"),
-    ("lx", "illuminance"),
-];
-
 pub(super) fn main(arguments: &Arguments) -> io::Result<Exit> {
     let file = arguments.from.display().to_string();
     let fail = |why: String| complain(&Problem::whole(&file, why).into()).map(|()| Exit::Config);
     let text = match fs::read(&arguments.from) {
-        Ok(octets) => String::from_utf8_lossy(&octets).into_owned(),
+        Ok(octets) => table::decoded(&octets),
         Err(error) => return complain(&Problem::whole(&file, error.to_string()).into()).map(|()| Exit::Io),
     };
-    let rows = match table::rows(&text) {
-        Ok(rows) if rows.is_empty() => return fail("no row under the header has an address".to_owned()),
-        Ok(rows) => rows,
+    let sheet = match table::sheet(&text) {
+        Ok(sheet) if sheet.rows.is_empty() => {
+            return fail("no row under the header has an address".to_owned());
+        }
+        Ok(sheet) => sheet,
         Err(why) => return fail(why),
     };
-    let profile = written(arguments, &file, &rows);
+    let profile = written(arguments, &file, &sheet);
     say(&profile)?;
     if let Err(problems) = parse("new", "the new profile", &profile) {
         complain(&problems)?;
@@ -70,31 +48,49 @@ pub(super) fn main(arguments: &Arguments) -> io::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn written(arguments: &Arguments, file: &str, rows: &[Row]) -> String {
+fn written(arguments: &Arguments, file: &str, sheet: &Sheet) -> String {
     let Arguments { vendor, model, kind, one_based, .. } = arguments;
+    let rows = &sheet.rows;
     let mut text = format!(
         "# yaml-language-server: $schema=profile.schema.json\n\
          # Made from {file}. Each TODO is something that the table does not say; `linesman profiles check` helps.\n\
-         profile: 1\nvendor: {vendor:?}\nmodel: {model:?}\nkind: {kind}\nsources: [{file:?}]\n"
+         profile: 1\nvendor: {}\nmodel: {}\nkind: {kind}\nsources: [{}]\n",
+        quoted(vendor),
+        quoted(model),
+        quoted(file),
     );
     text.push_str(
         "# TODO serial: { baud: 9600, parity: none, stop_bits: 1 }, unit_id: 1, as it leaves the factory\n",
     );
     text.push_str("# TODO modbus: { max_registers: … } if the manual gives a limit, and word_order: little if so\npoints:\n");
-    let hexadecimal = rows.iter().any(|row| is_bare_hex(&row.address));
-    let zero = rows.iter().any(|row| address(&row.address, hexadecimal) == Some(0));
-    if !one_based && !zero && !rows.iter().any(|row| is_notation(&row.address)) {
+    let hexadecimal = sheet.is_hexadecimal || rows.iter().any(|row| guess::is_bare_hex(&row.address));
+    let how = How { hexadecimal, one_based: *one_based, per_register: sheet.per_register };
+    let zero = rows.iter().any(|row| guess::address(&row.address, hexadecimal) == Some(0));
+    if !one_based && !zero && !rows.iter().any(|row| guess::notation(&row.address).is_some()) {
         text.push_str(
             "  # TODO does the manual count from 1? Then make it anew with --one-based: no address is 0.\n",
         );
     }
     let (mut names, glossary) = (BTreeSet::new(), glossary::names());
     for row in rows {
-        let point = Made::of(row, hexadecimal, *one_based, &mut names);
+        let Some(point) = Made::of(row, how, &mut names) else {
+            // A heading between the rows, or a note below them.
+            let said = [&row.address, &row.name].map(|cell| cell.replace('\n', " ")).join(" ");
+            let _ = writeln!(text, "  # line {}, which has no address: {}", row.line, said.trim());
+            continue;
+        };
         let glossary = (kind == "energy-meter").then_some(&glossary);
         point.write(&mut text, row, glossary);
     }
     text
+}
+
+/// What holds for all rows.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    hexadecimal: bool,
+    one_based: bool,
+    per_register: u16,
 }
 
 /// One point, and what is not known of it.
@@ -105,59 +101,49 @@ struct Made {
 }
 
 impl Made {
-    fn of(row: &Row, hexadecimal: bool, one_based: bool, names: &mut BTreeSet<String>) -> Made {
-        let mut made = Made { name: name(&row.name, row.line), keys: Vec::new(), todos: Vec::new() };
+    /// `None` for a row without an address.
+    fn of(row: &Row, how: How, names: &mut BTreeSet<String>) -> Option<Made> {
+        let mut made = Made { name: guess::name(&row.name, row.line), keys: Vec::new(), todos: Vec::new() };
+        let is_bits = made.place(row, how)?;
         if !names.insert(made.name.clone()) {
             made.name = format!("{}_{}", made.name, row.line);
             made.todos.push("the name is there twice".to_owned());
             names.insert(made.name.clone());
         }
-        let is_bits = made.place(row, hexadecimal, one_based);
-        if !is_bits {
-            made.format(row);
-        }
-        if !row.order.is_empty() && row.order.to_lowercase().contains("little") {
+        let is_little = !is_bits && made.format(row, how);
+        let order = row.order.to_lowercase();
+        if is_little || ["little", "lsw", "cdab", "swap"].iter().any(|word| order.contains(word)) {
             made.keys.push("word_order: little".to_owned());
         }
         made.meaning(row, is_bits);
-        made
+        Some(made)
     }
 
     /// Where it is; whether that is a coil or discrete input.
-    fn place(&mut self, row: &Row, hexadecimal: bool, one_based: bool) -> bool {
-        if is_notation(&row.address) && !one_based {
-            self.keys.push(format!("register: {}", row.address));
-            return row.address.starts_with(['0', '1']);
+    fn place(&mut self, row: &Row, how: How) -> Option<bool> {
+        if let Some(register) = guess::notation(&row.address).filter(|_| !how.one_based && !how.hexadecimal) {
+            let is_bits = register.starts_with(['0', '1']);
+            // Digits that begin with 0 are text in YAML, as they have to be.
+            let register = if register.starts_with('0') { quoted(&register) } else { register };
+            self.keys.push(format!("register: {register}"));
+            return Some(is_bits);
         }
-        let function = row.table.to_lowercase();
-        let digits: String = function.chars().filter(char::is_ascii_digit).collect();
-        let table = match digits.trim_start_matches('0') {
-            "1" => "coil",
-            "2" => "discrete",
-            "3" => "holding",
-            "4" => "input",
-            _ if function.contains("input reg") || function == "input" => "input",
-            _ if function.contains("discrete") => "discrete",
-            _ if function.contains("coil") => "coil",
-            _ if function.contains("hold") => "holding",
-            _ => {
-                self.todos.push("holding or input?".to_owned());
-                "holding"
-            }
-        };
-        match address(&row.address, hexadecimal).and_then(|n| n.checked_sub(u16::from(one_based))) {
-            Some(address) => self.keys.push(format!("{table}: {address}")),
-            None => {
-                self.keys.push(format!("{table}: 0"));
-                self.todos.push(format!("the address, in the table `{}`", row.address));
-            }
-        }
-        matches!(table, "coil" | "discrete")
+        let address = guess::address(&row.address, how.hexadecimal)?;
+        let address = address.checked_sub(u16::from(how.one_based))?;
+        let table = guess::table_of(&row.table).unwrap_or_else(|| {
+            self.todos.push("holding or input?".to_owned());
+            "holding"
+        });
+        self.keys.push(format!("{table}: {address}"));
+        Some(matches!(table, "coil" | "discrete"))
     }
 
-    fn format(&mut self, row: &Row) {
-        let length: Option<u16> = row.length.parse().ok();
-        let format = match (type_word(&row.format), length) {
+    /// True where the type's own words say that the low register comes first.
+    fn format(&mut self, row: &Row, how: How) -> bool {
+        let given = row.length.parse::<u16>().ok().map(|length| length.div_ceil(how.per_register));
+        let length = given.or_else(|| guess::span(&row.address, how.hexadecimal));
+        let (word, is_little) = guess::format_of(&row.format);
+        let format = match (word, length) {
             (Some("string:8"), Some(registers)) => format!("string:{registers}"),
             (Some(word), _) => word.to_owned(),
             (None, length) => {
@@ -170,8 +156,9 @@ impl Made {
                 guess.to_owned()
             }
         };
-        let quoted = if format.contains(':') { format!("{format:?}") } else { format };
+        let quoted = if format.contains(':') { quoted(&format) } else { format };
         self.keys.push(format!("type: {quoted}"));
+        is_little
     }
 
     fn meaning(&mut self, row: &Row, is_bits: bool) {
@@ -181,21 +168,25 @@ impl Made {
             return;
         }
         let unit = row.unit.trim_matches(['[', ']', '(', ')', ' ']);
-        match quantity_of(unit) {
-            Some((quantity, sign)) => self.keys.push(format!("quantity: {quantity}, unit: {sign}")),
+        // `V L1-N`: some tables have the unit in the name.
+        let first = row.name.split(' ').next().filter(|_| unit.is_empty()).unwrap_or_default();
+        match quantity_of(unit).or_else(|| quantity_of(first)) {
+            Some((quantity, sign)) => {
+                // A percent sign alone is none of YAML's words.
+                let sign = if sign == "%" { "\"%\"" } else { sign };
+                self.keys.push(format!("quantity: {quantity}, unit: {sign}"));
+            }
             None if unit.is_empty() || unit == "-" => self.todos.push("quantity".to_owned()),
             None => {
-                self.keys.push(format!("quantity: other, unit: {unit:?}"));
+                self.keys.push(format!("quantity: other, unit: {}", quoted(unit)));
                 self.todos.push("quantity".to_owned());
             }
         }
-        let scale = row.scale.replace(',', ".");
-        match scale.trim().trim_start_matches(['x', 'X', '*', '×']).trim() {
-            "" | "1" | "-" => {}
-            number if number.parse::<crate::model::Ratio>().is_ok() => {
-                self.keys.push(format!("scale: {number}"))
-            }
-            other => self.todos.push(format!("scale, in the table `{other}`")),
+        let scale = guess::scale_of(&row.scale).filter(|scale| !scale.is_empty());
+        match scale.or_else(|| guess::weight_of(&row.notes)) {
+            Some(scale) => self.keys.push(format!("scale: {scale}")),
+            None if guess::scale_of(&row.scale).is_some() => {}
+            None => self.todos.push(format!("scale, in the table `{}`", row.scale)),
         }
     }
 
@@ -216,57 +207,6 @@ impl Made {
     }
 }
 
-/// By the unit's family: `mV` is a voltage too.
-fn quantity_of(unit: &str) -> Option<(&'static str, &'static str)> {
-    if unit.is_empty() {
-        return None;
-    }
-    let found = LIKELY.iter().filter_map(|(_, name)| quantity::find(name));
-    found.filter_map(|quantity| Some((quantity.name, quantity.sign_of(unit)?))).next()
-}
-
-/// Lower case, digits and underscores.
-fn name(said: &str, line: usize) -> String {
-    let words: Vec<String> = said
-        .to_lowercase()
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect();
-    let name: String = words.join("_").chars().take(60).collect();
-    if name.is_empty() { format!("point_{line}") } else { name }
-}
-
-fn is_bare_hex(address: &str) -> bool {
-    let digits = address.trim_end_matches(['h', 'H']);
-    !address.starts_with("0x")
-        && digits.bytes().all(|b| b.is_ascii_hexdigit())
-        && (digits.len() < address.len() || digits.bytes().any(|b| b.is_ascii_alphabetic()))
-}
-
-/// Five or six digits that begin with a table's.
-fn is_notation(address: &str) -> bool {
-    let digits = address.bytes().all(|b| b.is_ascii_digit());
-    digits
-        && matches!(
-            (address.len(), address.as_bytes().first()),
-            (5, Some(b'3' | b'4')) | (6, Some(b'0' | b'1' | b'3' | b'4'))
-        )
-}
-
-/// `17`, `0x11`, `11h`; all hexadecimal where one of them can be nothing else.
-fn address(text: &str, hexadecimal: bool) -> Option<u16> {
-    let text = text.trim();
-    let first = text.split(['-', '…', '.', '/', ' ']).next().unwrap_or(text);
-    if let Some(hex) = first.strip_prefix("0x").or_else(|| first.strip_prefix("0X")) {
-        return u16::from_str_radix(hex, 16).ok();
-    }
-    if hexadecimal {
-        return u16::from_str_radix(first.trim_end_matches(['h', 'H']), 16).ok();
-    }
-    first.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,7 +219,7 @@ mod tests {
             kind: "other".to_owned(),
             one_based,
         };
-        let text = written(&arguments, "t.csv", &table::rows(table).unwrap());
+        let text = written(&arguments, "t.csv", &table::sheet(table).unwrap());
         parse("new", "new.yaml", &text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         text
     }
@@ -322,6 +262,32 @@ mod tests {
         let text = made("address,name,type\n10,a,u16\n1A,b,u16\n1Ch,c,u16\n0x20,d,u16\n", false);
         for place in ["holding: 16", "holding: 26", "holding: 28", "holding: 32"] {
             assert!(text.contains(place), "{place} {text}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever octets a file has: never a panic, and what is made of a table is text of a profile.
+        #[test]
+        fn no_table_makes_it_panic(
+            octets in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            address in "[0-9]{1,5}",
+            cells in proptest::collection::vec(".{0,16}", 6),
+        ) {
+            for text in [table::decoded(&octets), format!("address;name;type;scale;unit;length;notes\n{address};{}", cells.join(";"))] {
+                if let Ok(sheet) = table::sheet(&text) {
+                    let arguments = Arguments {
+                        from: PathBuf::from("t.csv"),
+                        vendor: "Acme".to_owned(),
+                        model: "X1".to_owned(),
+                        kind: "other".to_owned(),
+                        one_based: octets.len() % 2 == 0,
+                    };
+                    let made = written(&arguments, "t.csv", &sheet);
+                    let said = parse("new", "new.yaml", &made).err().map(|problems| problems.to_string());
+                    let said = said.unwrap_or_default();
+                    proptest::prop_assert!(!said.contains("not valid YAML"), "{said}\n{made}");
+                }
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ const USUAL_TURNAROUND: Duration = Duration::from_millis(20);
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["profile", "holding", "input", "coil", "discrete"])))]
 pub(super) struct Arguments {
-    /// A serial port, or `tcp://HOST[:PORT]`.
+    /// A serial port, `tcp://HOST[:PORT]`, or `rtu+tcp://HOST:PORT` for RTU frames through a device server.
     #[arg(value_name = "PORT")]
     port: String,
     /// The device's Modbus address.
@@ -184,8 +184,8 @@ fn range(text: &str) -> Result<(f64, f64), String> {
 }
 
 fn port(arguments: &Arguments) -> Result<PortConfig, String> {
-    if let Some(address) = arguments.port.strip_prefix("tcp://") {
-        return Ok(PortConfig::Tcp { address: config::address(address)?, in_flight: bus::IN_FLIGHT });
+    if let Some(port) = super::network::port(&arguments.port)? {
+        return Ok(port);
     }
     let Arguments { baud, parity, stop_bits, .. } = *arguments;
     Ok(PortConfig::Serial(SerialConfig { parity, stop_bits, ..SerialConfig::new(&arguments.port, baud) }))

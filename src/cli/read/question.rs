@@ -19,8 +19,7 @@ pub(super) struct Question {
 
 pub(super) fn of(arguments: &Arguments) -> Result<Question, (Exit, String)> {
     let usage = |why: String| (Exit::Usage, why);
-    let port =
-        super::port(arguments).map_err(|right| usage(format!("{}: expected {right}", arguments.port)))?;
+    let port = super::port(arguments).map_err(|right| usage(format!("{}: {right}", arguments.port)))?;
     if let Some(name) = &arguments.profile {
         let profile = profile::find(name, Path::new("."), &[PathBuf::from(profile::OWN_FOLDER)])
             .map_err(|problems| (Exit::Config, problems.to_string()))?;

@@ -91,7 +91,8 @@ pub(super) fn orders(read: &Twice, meanings: &[Meaning]) {
     rows.set_header(["address", "type", "word order", "byte order", "value", "a moment later", "plausible"]);
     let shown_ones = meanings.iter().enumerate();
     let shown_ones = shown_ones.take_while(|(n, meaning)| *n < 3 || meaning.plausible >= WORTH_SHOWING);
-    for (_, meaning) in shown_ones.take(ROWS) {
+    let shown_ones: Vec<&Meaning> = shown_ones.take(ROWS).map(|(_, meaning)| meaning).collect();
+    for meaning in &shown_ones {
         rows.add_row(row(table, meaning));
     }
     for column in [4, 5, 6] {
@@ -100,6 +101,12 @@ pub(super) fn orders(read: &Twice, meanings: &[Meaning]) {
         }
     }
     say(&rows);
+    match meanings.len() - shown_ones.len() {
+        0 => {}
+        hidden => {
+            say(&format_args!("{hidden} more types and orders make no sense here; --json has them too"))
+        }
+    }
     if let Some(best) = meanings.first() {
         say(&format_args!(
             "  value: {}  # a name, quantity: and unit: of your own",

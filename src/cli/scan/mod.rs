@@ -34,7 +34,7 @@ const UNITS: &str = "1-247";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Serial ports, or `tcp://HOST[:PORT]`.
+    /// Serial ports, `tcp://HOST[:PORT]`, or `rtu+tcp://HOST:PORT` for RTU frames through a device server.
     #[arg(value_name = "PORT", required = true)]
     ports: Vec<String>,
     /// Which unit ids, as in `1-20,100`.
@@ -247,8 +247,9 @@ fn library(warn: &mut dyn FnMut(&dyn std::fmt::Display)) -> Vec<Arc<Profile>> {
 
 fn scan(port: &str, context: &mut Context<'_>) -> Result<(), Failure> {
     let before = context.devices.len();
-    let (end, pastime) = match port.strip_prefix("tcp://") {
-        Some(address) => network::scan(port, address, context)?,
+    let network = super::network::port(port).map_err(|why| Failure::Port { port: port.to_owned(), why })?;
+    let (end, pastime) = match network {
+        Some(config) => network::scan(port, config, context)?,
         None => line::scan(port, context)?,
     };
     let count = super::check::many(context.devices.len() - before, "device");

@@ -1,11 +1,10 @@
-//! A scan of a Modbus TCP host.
+//! A scan of what is behind an address: a Modbus TCP host, or the line behind a device server.
 
 use super::Context;
 use super::identify;
 use crate::bus::capture::Tap;
 use crate::bus::scan::{Asks, End, Found, Pastime, Progress, WatchHost, sweep_host};
 use crate::bus::{self, Failure, LineConfig, PortConfig, Session, WireCost};
-use crate::config;
 use crate::modbus::Ask;
 use crate::model::Name;
 use std::time::Duration;
@@ -13,20 +12,19 @@ use std::time::Duration;
 /// Gateways give the line behind them its own time.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-pub(super) fn scan(port: &str, address: &str, context: &mut Context<'_>) -> Result<(End, Pastime), Failure> {
-    let address = config::address(address).map_err(|right| Failure::Port {
-        port: port.to_owned(),
-        why: format!("expected tcp:// and {right}"),
-    })?;
-    let config = PortConfig::Tcp { address: address.clone(), in_flight: bus::IN_FLIGHT };
-    let (name, line) = (Name::from_host(&address), config.clone());
+pub(super) fn scan(
+    port: &str,
+    config: PortConfig,
+    context: &mut Context<'_>,
+) -> Result<(End, Pastime), Failure> {
+    let (name, line) = (Name::from_host(port), config.clone());
     let line = LineConfig { name, port: line, devices: Vec::new(), max_probe: bus::MAX_PROBE };
     let tap = context.capture.as_ref().map_or_else(Tap::none, |capture| capture.tap(&line));
     let session = Some(Session::open(&config)?.with_tap(tap.clone()));
     let mut host = Host { config, tap, session };
     let (patience, stop) = (context.arguments.timeout.unwrap_or(TIMEOUT), context.stop.clone());
     let units = context.arguments.units.0.clone();
-    let mut watching = Watching { port, context };
+    let mut watching = Watching { port, cost: host.config.wire_cost(), context };
     sweep_host(&mut host, &units, patience, &stop, &mut watching)
 }
 
@@ -55,12 +53,13 @@ impl Asks for Host {
 
 struct Watching<'a, 'b> {
     port: &'a str,
+    cost: WireCost,
     context: &'a mut Context<'b>,
 }
 
 impl WatchHost for Watching<'_, '_> {
     fn found(&mut self, host: &mut dyn Asks, found: Found) -> Result<(), Failure> {
-        let identified = identify::identify(host, found, WireCost::tcp(), &self.context.library)?;
+        let identified = identify::identify(host, found, self.cost, &self.context.library)?;
         self.context.tell(self.port, identified);
         Ok(())
     }

@@ -3,9 +3,9 @@
 use super::fit::LEAST_CONFIDENCE;
 use super::identify::Identified;
 use crate::bus::scan::{How, Settings};
-use crate::bus::{self, PortConfig};
+use crate::bus::{PortConfig, SerialConfig};
 use crate::cli::compose::{self, DeviceDraft, LineDraft};
-use crate::cli::quoted;
+use crate::cli::{network, quoted};
 use crate::profile::Parity;
 use std::path::Path;
 
@@ -151,7 +151,7 @@ pub(super) fn lines(devices: &[Device]) -> Vec<LineDraft> {
     let mut drafts = Vec::new();
     for port in ports {
         let here: Vec<&Device> = devices.iter().filter(|device| device.port == port).collect();
-        let name = if port.starts_with("tcp://") {
+        let name = if network::is_network(port) {
             lan += 1;
             format!("lan-{lan}")
         } else {
@@ -173,9 +173,8 @@ fn line(name: String, port: &str, here: &[&Device], taken: &mut Vec<String>) -> 
         draft
     };
     let Some(settings) = most_common(here) else {
-        let address = port.strip_prefix("tcp://").unwrap_or(port);
-        let address = crate::config::address(address).unwrap_or_else(|_| address.to_owned());
-        let port = PortConfig::Tcp { address, in_flight: bus::IN_FLIGHT };
+        let config = network::port(port).ok().flatten();
+        let port = config.unwrap_or_else(|| PortConfig::Serial(SerialConfig::new(Path::new(port), 9600)));
         let devices = here.iter().map(|device| draft(device)).collect();
         return LineDraft { name, port, every: None, devices, remarks: Vec::new() };
     };

@@ -22,14 +22,17 @@ pub static PROFILE: Table = Table {
     doc: "What one meter model offers: its registers, and how it wants to be asked.",
     keys: &[
         Key::new("profile", Kind::Whole { least: 1, most: 1 }, "version of this format: 1").required(),
-        Key::new("vendor", Kind::Scalar(&TEXT), "who makes it").required(),
-        Key::new("model", Kind::Scalar(&TEXT), "the model's name as on its label").required(),
+        Key::new("vendor", Kind::Scalar(&TEXT), "who makes it").example(r#""Eastron""#).required(),
+        Key::new("model", Kind::Scalar(&TEXT), "the model's name as on its label")
+            .example(r#""SDM630-Modbus V2""#)
+            .required(),
         Key::new("kind", Kind::Word(KINDS), "what sort of meter it is").required(),
         Key::new(
             "sources",
             Kind::List { of: &Kind::Scalar(&TEXT), least: 1, most: 64 },
             "where the facts come from: manuals with version and section",
-        ),
+        )
+        .example(r#"["Eastron SDM630-Modbus V2 manual v2.0, section 5"]"#),
         Key::new("serial", Kind::Table(&SERIAL), "serial settings as they leave the factory"),
         Key::new("unit_id", Kind::Whole { least: 1, most: 247 }, "unit id as it leaves the factory"),
         Key::new("modbus", Kind::Table(&MODBUS), "how this model wants to be asked"),
@@ -43,17 +46,20 @@ pub static PROFILE: Table = Table {
             Kind::Named { what: "parameters", of: &Kind::Table(&PARAMETER) },
             "what the installation adds and the meter does not say (a current transformer's ratio); the \
              configuration's device gives them their values",
-        ),
+        )
+        .example(r#"{"ct_ratio":{"default":1,"min":1,"max":10000,"about":"primary by secondary current"}}"#),
         Key::new(
             "identity",
             Kind::Scalar(&NAME),
             "the point that tells one meter of this model from another; `serial_number` where there is one",
-        ),
+        )
+        .example(r#""serial_number""#),
         Key::new(
             "points",
             Kind::Named { what: "points", of: &Kind::Table(&POINT) },
             "what can be read, by name",
         )
+        .example(r#"{"voltage_l1":{"input":0,"type":"f32","quantity":"voltage","unit":"V","phase":"l1"}}"#)
         .required(),
     ],
     exactly_one: &[],
@@ -63,7 +69,7 @@ static SERIAL: Table = Table {
     what: "`serial`",
     doc: "Serial settings as they leave the factory.",
     keys: &[
-        Key::new("baud", BAUD, "bits per second").required(),
+        Key::new("baud", BAUD, "bits per second").example(r#"9600"#).required(),
         Key::new("parity", Kind::Word(PARITIES), "parity; none unless said otherwise"),
         Key::new("stop_bits", Kind::Whole { least: 1, most: 2 }, "stop bits; 1 unless said otherwise"),
     ],
@@ -83,14 +89,18 @@ static MODBUS: Table = Table {
             "max_registers",
             Kind::Whole { least: 1, most: 125 },
             "most registers in one read; 125 unless said otherwise",
-        ),
-        Key::new("align", Kind::Whole { least: 1, most: 125 }, "reads begin at a multiple of this"),
+        )
+        .example(r#"80"#),
+        Key::new("align", Kind::Whole { least: 1, most: 125 }, "reads begin at a multiple of this")
+            .example(r#"2"#),
         Key::new(
             "holes",
             Kind::List { of: &Kind::Scalar(&HOLE), least: 0, most: 1000 },
             "addresses that must not be read, not even in passing",
-        ),
-        Key::new("min_gap", Kind::Scalar(&DURATION), "silence that the meter needs before the next request"),
+        )
+        .example(r#"["108-199",300]"#),
+        Key::new("min_gap", Kind::Scalar(&DURATION), "silence that the meter needs before the next request")
+            .example(r#""20ms""#),
         Key::new(
             "diagnostics",
             Kind::Flag,
@@ -105,7 +115,8 @@ static MODBUS: Table = Table {
             "min_timeout",
             Kind::Scalar(&TIMEOUT),
             "shortest wait for a reply, unless the configuration says otherwise",
-        ),
+        )
+        .example(r#""400ms""#),
     ],
     exactly_one: &[],
 };
@@ -116,7 +127,9 @@ static FINGERPRINT: Table = Table {
     keys: &[
         Key::new("holding", ADDRESS, "holding register, zero-based"),
         Key::new("input", ADDRESS, "input register, zero-based"),
-        Key::new("equals", Kind::Whole { least: 0, most: 65_535 }, "what the register holds").required(),
+        Key::new("equals", Kind::Whole { least: 0, most: 65_535 }, "what the register holds")
+            .example(r#"341"#)
+            .required(),
     ],
     exactly_one: &[&["holding", "input"]],
 };
@@ -130,10 +143,12 @@ static PARAMETER: Table = Table {
             Kind::Scalar(&DECIMAL),
             "its value unless the configuration gives another; without \
              one the configuration has to",
-        ),
-        Key::new("min", Kind::Scalar(&DECIMAL), "the least that makes sense"),
-        Key::new("max", Kind::Scalar(&DECIMAL), "the most that makes sense"),
-        Key::new("about", Kind::Scalar(&TEXT), "what it is and where it is found, in a sentence"),
+        )
+        .example(r#"1"#),
+        Key::new("min", Kind::Scalar(&DECIMAL), "the least that makes sense").example(r#"1"#),
+        Key::new("max", Kind::Scalar(&DECIMAL), "the most that makes sense").example(r#"10000"#),
+        Key::new("about", Kind::Scalar(&TEXT), "what it is and where it is found, in a sentence")
+            .example(r#""primary by secondary current, on the transformer's label""#),
     ],
     exactly_one: &[],
 };

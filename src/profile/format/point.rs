@@ -169,8 +169,10 @@ static FACTOR: Table = Table {
     what: "a factor",
     doc: "A parameter or another point that scales a value.",
     keys: &[
-        Key::new("point", Kind::Scalar(&NAME), "a point of this profile, by its name"),
-        Key::new("parameter", Kind::Scalar(&NAME), "a parameter of this profile, by its name"),
+        Key::new("point", Kind::Scalar(&NAME), "a point of this profile, by its name")
+            .example(r#""current_sf""#),
+        Key::new("parameter", Kind::Scalar(&NAME), "a parameter of this profile, by its name")
+            .example(r#""ct_ratio""#),
         Key::new("holding", Kind::Anything, "").never(NO_ADDRESS),
         Key::new("input", Kind::Anything, "").never(NO_ADDRESS),
         Key::new("as", Kind::Word(HOWS), "how it scales; `factor` unless said otherwise"),
@@ -192,12 +194,15 @@ static SIGN: Table = Table {
     what: "`sign_by`",
     doc: "Another point that says which way it flows.",
     keys: &[
-        Key::new("point", Kind::Scalar(&NAME), "a point of this profile, by its name").required(),
+        Key::new("point", Kind::Scalar(&NAME), "a point of this profile, by its name")
+            .example(r#""flow_backward""#)
+            .required(),
         Key::new(
             "negative",
             Kind::List { of: &CODE, least: 1, most: 16 },
             "its values that mean negative; anything but zero unless said otherwise",
-        ),
+        )
+        .example(r#"[2]"#),
     ],
     exactly_one: &[],
 };
@@ -208,8 +213,12 @@ static UNIT_BY: Table = Table {
     what: "`unit_by`",
     doc: "Another point whose code says which unit the meter is set to.",
     keys: &[
-        Key::new("point", Kind::Scalar(&NAME), "a point of this profile, by its name").required(),
-        Key::new("units", Kind::Codes { of: &Kind::Scalar(&UNIT) }, "the unit of each code").required(),
+        Key::new("point", Kind::Scalar(&NAME), "a point of this profile, by its name")
+            .example(r#""unit_code""#)
+            .required(),
+        Key::new("units", Kind::Codes { of: &Kind::Scalar(&UNIT) }, "the unit of each code")
+            .example(r#"{"0":"Pa","1":"kPa"}"#)
+            .required(),
     ],
     exactly_one: &[],
 };

@@ -15,6 +15,7 @@ pub(in crate::profile) static REGISTER: ScalarRule = ScalarRule {
     pattern: Some("^[0134][0-9]{4,5}$"),
     words: None,
     limits: None,
+    example: r#"40001"#,
 };
 pub(in crate::profile) static HOLE: ScalarRule = ScalarRule {
     expected: "an address or a range of them (\"108-199\")",
@@ -23,6 +24,7 @@ pub(in crate::profile) static HOLE: ScalarRule = ScalarRule {
     pattern: Some("^[0-9]+( *- *[0-9]+)?$"),
     words: None,
     limits: None,
+    example: r#""108-199""#,
 };
 pub(in crate::profile) static UNIT: ScalarRule = ScalarRule {
     expected: "a unit",
@@ -31,6 +33,7 @@ pub(in crate::profile) static UNIT: ScalarRule = ScalarRule {
     pattern: None,
     words: None,
     limits: None,
+    example: r#""kWh""#,
 };
 pub(in crate::profile) static QUANTITY: ScalarRule = ScalarRule {
     expected: "a quantity",
@@ -39,6 +42,7 @@ pub(in crate::profile) static QUANTITY: ScalarRule = ScalarRule {
     pattern: None,
     words: Some(|| quantity::all().map(|quantity| quantity.name).collect()),
     limits: None,
+    example: r#""active-energy""#,
 };
 pub(in crate::profile) static INVALID: ScalarRule = ScalarRule {
     expected: "a raw value (0x8000, 65535) or nan",
@@ -51,6 +55,7 @@ pub(in crate::profile) static INVALID: ScalarRule = ScalarRule {
     pattern: Some("^([nN][aA][nN]|0x[0-9A-Fa-f]+)$"),
     words: None,
     limits: None,
+    example: r#"32768"#,
 };
 /// Meters of the field answer in 5 to 500 ms; beyond this a line stands still.
 pub const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
@@ -61,6 +66,7 @@ pub(in crate::profile) static TIMEOUT: ScalarRule = ScalarRule {
     pattern: Some("^[0-9]+([.][0-9]+)?(ms|s|m)$"),
     words: None,
     limits: None,
+    example: r#""2s""#,
 };
 /// How often something is read.
 pub static EVERY: ScalarRule = ScalarRule {
@@ -70,6 +76,7 @@ pub static EVERY: ScalarRule = ScalarRule {
     pattern: Some("^([0-9]+([.][0-9]+)?(ms|s|m|h|d)|continuous)$"),
     words: None,
     limits: None,
+    example: r#""10s""#,
 };
 
 fn timeout(scalar: &Scalar) -> Result<(), String> {
@@ -114,6 +121,7 @@ pub(in crate::profile) static FIELD: ScalarRule = ScalarRule {
     pattern: Some("^[0-9]{1,2} *- *[0-9]{1,2}$"),
     words: None,
     limits: None,
+    example: r#""4-7""#,
 };
 
 /// The lowest bit and how many.

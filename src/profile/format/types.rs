@@ -13,6 +13,7 @@ pub(super) static TYPE: ScalarRule = ScalarRule {
     ),
     words: None,
     limits: None,
+    example: r#""f32""#,
 };
 
 /// The types of design 5.3.
@@ -28,11 +29,32 @@ pub(in crate::profile) fn format_of(scalar: &Scalar) -> Result<Format, String> {
             Ok(_) | Err(_) => Err("string:N has 1 to 125 registers of two characters".to_owned()),
         };
     }
+    if matches!(lower.as_str(), "u8" | "uint8" | "byte" | "s8" | "int8" | "i8") {
+        let half = "half a register is a field of it: `type: u16, bits: \"0-7\"` or `bits: \"8-15\"`";
+        return Err(half.to_owned());
+    }
+    if let Some(right) = ordered(&lower) {
+        return Err(right);
+    }
     let right = COMMON.iter().find(|(word, _)| *word == lower).map(|(_, right)| *right);
     match right.or_else(|| nearest(&lower, TYPES.iter().map(|(word, _)| *word))) {
         Some(near) => Err(format!("did you mean `{near}`?")),
         None => Err(String::new()),
     }
+}
+
+/// Of a type whose name holds an order, as others write it: `float32_cdab`, `float-le`.
+fn ordered(lower: &str) -> Option<String> {
+    let (word, order) = lower.rsplit_once(['_', '-', ' ', '.'])?;
+    let right = type_word(word)?;
+    let order = match order {
+        "abcd" | "be" | "big" => "",
+        "cdab" | "swap" | "swapped" | "sw" => ", word_order: little",
+        "badc" => ", byte_order: little",
+        "dcba" | "le" | "little" => ", word_order: little, byte_order: little",
+        _ => return None,
+    };
+    Some(format!("the order stands beside it: `type: {right}{order}`"))
 }
 
 /// The words that stand for one format each; `string:N` is beside them.
@@ -85,6 +107,12 @@ static COMMON: &[(&str, &str)] = &[
     ("float", "f32"),
     ("float32", "f32"),
     ("real", "f32"),
+    ("32float", "f32"),
+    ("64float", "f64"),
+    ("16int", "s16"),
+    ("16uint", "u16"),
+    ("32int", "s32"),
+    ("32uint", "u32"),
     ("double", "f64"),
     ("float64", "f64"),
     ("boolean", "bool"),

@@ -2,8 +2,9 @@
 //! allowed, a walker that compares the two and collects, and the printer of what it found.
 //!
 //! [`node`] makes the tree, [`table`] holds the words to describe a format, [`walk`] compares,
-//! [`scalar`] reads single values, [`schema`] prints a table as JSON Schema, [`problem`] shows.
+//! `foreign` knows what other programs call a thing, [`scalar`] reads single values, [`schema`] prints a table as JSON Schema, [`problem`] shows.
 
+mod foreign;
 pub mod node;
 pub mod problem;
 pub mod scalar;

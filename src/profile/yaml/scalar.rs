@@ -174,6 +174,7 @@ pub static TEXT: ScalarRule = ScalarRule {
     pattern: None,
     words: None,
     limits: None,
+    example: r#""text""#,
 };
 pub static NAME: ScalarRule = ScalarRule {
     expected: "a name of A-Z a-z 0-9 _ - (1 to 64 characters)",
@@ -182,6 +183,7 @@ pub static NAME: ScalarRule = ScalarRule {
     pattern: Some("^[A-Za-z0-9_-]{1,64}$"),
     words: None,
     limits: None,
+    example: r#""incomer""#,
 };
 pub static DECIMAL: ScalarRule = ScalarRule {
     expected: "a number",
@@ -190,6 +192,7 @@ pub static DECIMAL: ScalarRule = ScalarRule {
     pattern: None,
     words: None,
     limits: None,
+    example: r#"0.1"#,
 };
 pub static RATIO: ScalarRule = ScalarRule {
     expected: "a decimal number or a fraction (0.1, 1/3600)",
@@ -198,6 +201,7 @@ pub static RATIO: ScalarRule = ScalarRule {
     pattern: Some("^[-+0-9.eE]+ */ *[-+0-9.eE]+$"),
     words: None,
     limits: None,
+    example: r#"0.1"#,
 };
 pub static DURATION: ScalarRule = ScalarRule {
     expected: "a duration (500ms, 10s, 5m, 1h, 30d)",
@@ -206,6 +210,7 @@ pub static DURATION: ScalarRule = ScalarRule {
     pattern: Some("^[0-9]+([.][0-9]+)?(ms|s|m|h|d)$"),
     words: None,
     limits: None,
+    example: r#""500ms""#,
 };
 pub static SIZE: ScalarRule = ScalarRule {
     expected: "a size (512MiB, 1GiB)",
@@ -214,6 +219,7 @@ pub static SIZE: ScalarRule = ScalarRule {
     pattern: Some("^[0-9]+(KiB|MiB|GiB)$"),
     words: None,
     limits: None,
+    example: r#""1GiB""#,
 };
 
 #[cfg(test)]

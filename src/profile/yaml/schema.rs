@@ -103,9 +103,39 @@ fn described(mut schema: Value, key: &Key) -> Value {
     if let Value::Object(map) = &mut schema {
         // A table says itself what it is.
         map.entry("description").or_insert_with(|| json!(key.doc));
-        if let Some(example) = key.example.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
-            map.insert("examples".to_owned(), json!([example]));
-        }
+        map.insert("examples".to_owned(), json!([example(key)]));
     }
     schema
+}
+
+/// Something that may stand behind a key: its own example, or what its kind has.
+pub fn example(key: &Key) -> Value {
+    key.example.map_or_else(|| example_of(&key.kind), json_of)
+}
+
+fn example_of(kind: &Kind) -> Value {
+    match kind {
+        Kind::Scalar(rule) => json_of(rule.example),
+        Kind::Whole { least, .. } => json!(least),
+        Kind::Word(words) => json!(words.iter().find(|word| word.later.is_none()).map(|word| word.word)),
+        Kind::Flag => json!(true),
+        Kind::Table(table) => least_of(table),
+        Kind::List { of: item, .. } => json!([example_of(item)]),
+        Kind::Named { of: item, .. } => json!({ "name": example_of(item) }),
+        Kind::Codes { of: item } => json!({ "1": example_of(item) }),
+        Kind::OneOf(kinds) => kinds.first().map_or(Value::Null, example_of),
+        Kind::Anything => Value::Null,
+    }
+}
+
+/// The keys that a table must have, one of each group of which exactly one is given among them.
+pub fn least_of(table: &Table) -> Value {
+    let first = |group: &&[&str]| group.iter().find_map(|name| table.key(name).filter(|key| key.acts()));
+    let chosen = table.exactly_one.iter().filter_map(first);
+    let keys = table.keys.iter().filter(|key| key.required && key.acts()).chain(chosen);
+    Value::Object(keys.map(|key| (key.name.to_owned(), example(key))).collect())
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
 }

@@ -25,7 +25,7 @@ pub struct Key {
     /// Why the key will never be accepted although people try it.
     pub never: Option<&'static str>,
     pub doc: &'static str,
-    /// As JSON, for editors.
+    /// As JSON, for editors; what its kind has unless given.
     pub example: Option<&'static str>,
 }
 
@@ -87,6 +87,8 @@ pub struct ScalarRule {
     pub words: Option<fn() -> Vec<&'static str>>,
     /// For whole numbers that have a rule beyond their limits.
     pub limits: Option<(i64, i64)>,
+    /// As JSON, for editors, where the key has none of its own.
+    pub example: &'static str,
 }
 
 impl Key {

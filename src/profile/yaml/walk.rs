@@ -1,5 +1,6 @@
 //! Compares a tree with its table and reports every difference, each at its place.
 
+use super::foreign;
 use super::node::{Content, Entry, Node};
 use super::problem::{Report, nearest};
 use super::scalar;
@@ -88,8 +89,9 @@ impl Walk<'_, '_> {
             }
             Some(_) => {}
             None => {
-                let near = nearest(&scalar.text, names());
-                let help = near.map_or_else(String::new, |near| format!("did you mean `{near}`?"));
+                let near = || nearest(&scalar.text, names()).map(|near| format!("did you mean `{near}`?"));
+                let help = foreign::word(what, &scalar.text).map(str::to_owned).or_else(near);
+                let help = help.unwrap_or_default();
                 self.unexpected(node, &expected, what, &help);
             }
         }
@@ -143,6 +145,9 @@ impl Walk<'_, '_> {
     fn unknown(&mut self, entry: &Entry, table: &'static Table) {
         let shown: String = entry.key.chars().take(40).collect();
         let message = format!("unknown key `{}` in {}", shown.escape_debug(), table.what);
+        if let Some((_, help)) = foreign::key(&entry.key, table) {
+            return self.report.at_with_help(&entry.at, message, help);
+        }
         let help = match (suggestion(&entry.key, table), entry.key.split_once(':')) {
             (Some(near), Some((key, value))) if key == near => {
                 format!("write `{near}: {value}`, with a blank after the colon")
@@ -179,7 +184,9 @@ impl Walk<'_, '_> {
 
     fn list(&mut self, node: &Node, of: &Kind, (least, most): (usize, usize), what: &str) {
         let Content::List(items) = &node.content else {
-            return self.unexpected(node, "a list (`- …` lines or `[…, …]`)", what, "");
+            let alone = node.scalar().filter(|_| of.has_shape_of(node));
+            let help = alone.map_or_else(String::new, |scalar| format!("write [{}]", scalar.text));
+            return self.unexpected(node, "a list (`- …` lines or `[…, …]`)", what, &help);
         };
         let count = items.len();
         if least == most && count != least {
@@ -266,7 +273,8 @@ fn names(table: &'static Table) -> String {
 /// A key that is missing because it is misspelt is one problem, not two.
 fn misspelt(entries: &[Entry], table: &'static Table, wanted: &[&str]) -> bool {
     let mut unknown = entries.iter().filter(|entry| table.key(&entry.key).is_none());
-    unknown.any(|entry| suggestion(&entry.key, table).is_some_and(|near| wanted.contains(&near)))
+    let meant = |key| foreign::key(key, table).map(|(ours, _)| ours).or_else(|| suggestion(key, table));
+    unknown.any(|entry| meant(&entry.key).is_some_and(|meant| wanted.contains(&meant)))
 }
 
 fn suggestion(found: &str, table: &'static Table) -> Option<&'static str> {

@@ -1,9 +1,12 @@
 //! How a session ends: as asked, step by step; for a broker that does not acknowledge; and whose fault it was.
 
+use super::batches::Batches;
 use super::hand::number_of;
 use super::session::{Ended, Session};
+use super::trials::Span;
 use super::window::What;
-use crate::encode::json;
+use crate::encode::{Numbered, json};
+use crate::model::Name;
 use crate::record;
 use crate::spool::{Outcome, Stored};
 use crate::upstream::aside::Refused;
@@ -21,7 +24,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// The end, step by step: deliver up to here, say good-bye, close.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stopping {
-    upto: u64,
+    pub(super) upto: u64,
     by: Instant,
     said_goodbye: bool,
     pub(super) closing: bool,
@@ -31,6 +34,7 @@ impl Session<'_> {
     /// Once a second: a broker that does not acknowledge, and the status that is due.
     pub(super) fn look(&mut self) -> Result<(), Ended> {
         self.work.report.turned();
+        self.warn();
         let alone = self.alone.as_ref().is_some_and(|(_, sent)| *sent);
         let patience = if alone { ALONE_PATIENCE } else { ACK_PATIENCE };
         if self.window.waiting_since().is_some_and(|since| since.elapsed() > patience) {
@@ -71,45 +75,70 @@ impl Session<'_> {
     }
 
     fn has_handed(&self, upto: u64) -> bool {
-        match &self.live {
+        let taken = match &self.live {
             Some(live) => self.history.is_over() && live.has_taken(upto),
             None => self.history.has_taken(upto),
-        }
+        };
+        taken && self.batches.as_ref().is_none_or(Batches::is_empty)
     }
 
     /// The session has failed: which record may be the reason, and whether that is proven now.
     pub(super) async fn convict(&mut self, why: &str) {
-        let in_flight = self.window.records();
+        let in_flight: Vec<Span> =
+            self.window.records().into_iter().map(|position| self.span_of(position)).collect();
         match self.alone.take() {
-            Some((stored, true)) if !in_flight.is_empty() => {
-                if self.trials.failed_alone() {
-                    self.set_aside(&stored, why).await;
+            Some((stored, true)) => {
+                let Some(span) = in_flight.into_iter().next() else { return };
+                let refused = stored.iter().find(|stored| *span.end() == stored.position);
+                let device = refused.and_then(device_of);
+                if self.trials.failed_alone(&span, device.as_ref(), Instant::now()) {
+                    if let Some(stored) = refused {
+                        self.set_aside(stored, why).await;
+                    }
+                } else if span.start() != span.end() {
+                    // It comes to an end within a few tries, and what waits behind it should not wait for long.
+                    self.backoff.worked();
                 }
             }
             // Broken before it could be tried.
             Some(_) => {}
-            None if in_flight.is_empty() => {}
-            None => self.trials.failed(&in_flight),
+            // The broker has named a batch.
+            None if in_flight.is_empty() || self.trials.suspect().is_some() => {}
+            None => self.trials.failed(in_flight),
         }
     }
 
-    /// The broker has refused this record for good and said so.
+    /// The broker has refused this record for good and said so. Of a batch that is refused nobody knows yet which
+    /// record it is for: it goes again by halves, alone.
     pub(super) async fn refuse(&mut self, position: u64, why: &'static str) -> Result<(), Ended> {
-        if !self.trials.may_refuse() {
-            return Err(Ended::Trouble(format!("the broker refuses one record after the other: {why}")));
+        let span = self.span_of(position);
+        if span.start() != span.end() {
+            self.trials.halve(&span);
+            return match self.alone {
+                Some(_) => Ok(()),
+                None => {
+                    Err(Ended::Trouble(format!("the broker refuses a batch, which goes by halves: {why}")))
+                }
+            };
         }
         let before = position.saturating_sub(1);
         let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
-        if let Some(stored) = found.into_iter().next() {
-            self.set_aside(&stored, why).await;
+        let Some(stored) = found.into_iter().next() else { return Ok(()) };
+        let device = device_of(&stored);
+        if !self.trials.may_refuse(device.as_ref(), Instant::now()) {
+            let device = device.map_or_else(String::new, |device| format!(" of {device}"));
+            return Err(Ended::Trouble(format!(
+                "the broker refuses records{device}, {why}, and has taken none of another device: all wait"
+            )));
         }
+        self.set_aside(&stored, why).await;
         Ok(())
     }
 
     async fn set_aside(&self, stored: &Stored, why: &str) {
         let reading = record::decode(&stored.octets).ok();
         let number = number_of(stored);
-        let payload = reading.as_ref().map(|reading| json::reading(reading, number, None));
+        let payload = reading.as_ref().map(|reading| self.shown(Numbered { reading, number }));
         let refused = Refused {
             at: self.work.clock.utc(),
             reason: why.to_owned(),
@@ -122,4 +151,8 @@ impl Session<'_> {
         // Should the spool be gone, the process ends.
         let _ = self.work.reader.settle([stored.position..=stored.position], outcome).await;
     }
+}
+
+fn device_of(stored: &Stored) -> Option<Name> {
+    record::decode(&stored.octets).ok().map(|reading| reading.device)
 }

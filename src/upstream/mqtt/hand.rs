@@ -1,13 +1,15 @@
 //! Which record goes next, in which lane, and what becomes of it.
 
+use super::batches::Batches;
 use super::lane::Lane;
-use super::pipe::LARGEST_PAYLOAD;
 use super::session::{Ended, Session};
 use super::window::What;
-use crate::encode::json::{self, Number};
+use super::wire::LARGEST_PAYLOAD;
+use crate::encode::{Encoding, Number, Numbered, Refused, json};
 use crate::model::{Dating, Reading};
 use crate::record;
 use crate::spool::Stored;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -33,14 +35,22 @@ impl Session<'_> {
         if is_backlog && let Some(until) = self.pace.not_before(now) {
             return Err(Some(until));
         }
-        // In strict order waiting would hold up what is sampled now.
-        if self.live.is_some() && now < self.hold_until && may_yet_date(&self.work.dating.borrow(), front) {
-            return Err(Some(self.hold_until.min(now + Duration::from_secs(1))));
+        let front = front.clone();
+        if let Some(until) = self.hold(|dating| may_yet_date(dating, &front)) {
+            return Err(Some(until));
         }
         if is_backlog {
             self.pace.take(now);
         }
         self.history.take().ok_or(None)
+    }
+
+    /// Until when a record of history waits, if it may yet be dated. In strict order waiting would hold up what is
+    /// sampled now.
+    pub(super) fn hold(&self, may_yet_date: impl FnOnce(&Dating) -> bool) -> Option<Instant> {
+        let now = Instant::now();
+        let waits = self.live.is_some() && now < self.hold_until && may_yet_date(&self.work.dating.borrow());
+        waits.then(|| self.hold_until.min(now + Duration::from_secs(1)))
     }
 
     pub(super) fn hand_over(&mut self, stored: &Stored) -> Result<(), Ended> {
@@ -53,26 +63,59 @@ impl Session<'_> {
             }
         };
         self.work.dating.borrow().date(&mut reading);
-        let payload = json::reading(&reading, number_of(stored), None);
-        if payload.len() > LARGEST_PAYLOAD {
-            tracing::warn!(upstream = %self.work.name, device = %reading.device, octets = payload.len(), "record too large to send");
-            self.window.given_up(stored.position, "too-large", Instant::now());
-            return Ok(());
-        }
         let lane = if self.is_live(stored.position, &reading) { "d" } else { "h" };
         let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
+        let room = self.greeting.room(&topic);
+        let payload = match self.payload(Numbered { reading: &reading, number: number_of(stored) }, room) {
+            Ok(payload) => payload,
+            Err(why) => {
+                tracing::warn!(upstream = %self.work.name, device = %reading.device, %why, "record given up");
+                self.window.given_up(stored.position, why.word(), Instant::now());
+                return Ok(());
+            }
+        };
+        self.under_way.insert(stored.position, reading.device);
         self.publish(What::Record(stored.position), &topic, false, payload)
+    }
+
+    /// One reading, one message; the topic says whose it is. Its line end stays behind.
+    fn payload(&self, one: Numbered<'_>, room: usize) -> Result<Vec<u8>, Refused> {
+        if matches!(self.config.encoding, Encoding::Json) {
+            let octets = json::reading(one.reading, one.number, None).into_bytes();
+            let too_large = Refused::TooLarge { octets: octets.len(), at_most: room };
+            return if octets.len() > room { Err(too_large) } else { Ok(octets) };
+        }
+        let site = Arc::clone(&self.work.site.borrow());
+        let mut payload = self.config.encoding.encode(&[one], &site, room)?.octets;
+        while payload.last() == Some(&b'\n') {
+            payload.pop();
+        }
+        Ok(payload)
+    }
+
+    /// A reading as a person can read it: in its encoding, or as JSON where that is no text.
+    pub(super) fn shown(&self, one: Numbered<'_>) -> String {
+        let payload =
+            if self.config.encoding.row().lines { self.payload(one, LARGEST_PAYLOAD).ok() } else { None };
+        let text = payload.and_then(|octets| String::from_utf8(octets).ok());
+        text.unwrap_or_else(|| json::reading(one.reading, one.number, None))
     }
 
     /// Live is what was sampled since the connection stands and has not aged since. What came into the spool before
     /// the connection is told by its position, because the wall clock may have been set since.
-    fn is_live(&self, position: u64, reading: &Reading) -> bool {
+    pub(super) fn is_live(&self, position: u64, reading: &Reading) -> bool {
         let every = self.every.get(&reading.device).copied().unwrap_or_default();
         let before = self.connected.0.saturating_sub(reading.ts.0);
         // While a backlog drains, what comes in front of it must not stand among it: it would be out of order there.
         let among_history = self.live.is_none() || self.history.is_over();
         let on_its_way = among_history && before > 0 && before <= millis(LIVE);
-        position > self.backlog_upto && !on_its_way && self.age(reading.ts.0) <= millis(LIVE.max(every * 3))
+        let longest = LIVE.max(every * 3) + self.batch_every();
+        position > self.backlog_upto && !on_its_way && self.age(reading.ts.0) <= millis(longest)
+    }
+
+    /// What is live may wait so long for its batch.
+    fn batch_every(&self) -> Duration {
+        self.batches.as_ref().map_or(Duration::ZERO, Batches::every)
     }
 
     fn age(&self, ts: i64) -> i64 {
@@ -83,7 +126,9 @@ impl Session<'_> {
     /// lanes are cut anew as soon as nothing is in flight: then no record can be in both.
     pub(super) fn cut_anew(&mut self) {
         let oldest = self.live.as_mut().and_then(Lane::front).map(|stored| stored.ts_ms);
-        self.recut |= self.stopping.is_none() && oldest.is_some_and(|ts| self.age(ts) > millis(LIVE));
+        let oldest = self.batches.as_ref().and_then(Batches::oldest_live).or(oldest);
+        let longest = millis(LIVE + self.batch_every());
+        self.recut |= self.stopping.is_none() && oldest.is_some_and(|ts| self.age(ts) > longest);
         if !self.recut || !self.window.is_empty() {
             return;
         }

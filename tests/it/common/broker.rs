@@ -159,7 +159,9 @@ fn packet(head: u8, body: &[u8], five: bool) -> Packet {
             if five {
                 skip_properties(&mut rest);
             }
-            let payload = String::from_utf8(rest.to_vec()).unwrap();
+            // What is no text comes as its octets, a character each.
+            let payload = String::from_utf8(rest.to_vec())
+                .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
             Packet::Publish { topic, retain: head & 1 == 1, packet, payload }
         }
         14 => Packet::Disconnect,

@@ -4,6 +4,7 @@ pub mod broker;
 pub mod hours;
 pub mod port;
 pub mod running;
+pub mod specimen;
 pub mod station;
 pub mod wire;
 
