@@ -1,11 +1,12 @@
 //! What devices have taught their lines, kept over a restart: `learned.json` in the spool's folder.
 //!
-//! `{"format":1,"devices":{NAME:{"profile","unit","holes":[…],"most_registers":{…},"refused":[…]}}}`. The file is
+//! `{"format":1,"devices":{NAME:{"profile","unit","holes":[…],"most_registers":{…},"refused":[…],"chain":{…}}}}`. The file is
 //! replaced whole, and only when something new was learned. It saves a search and no more: one that can't be
 //! read is no reason not to start, and one that can't be written is tried again with the next lesson.
 
 use super::{Gateway, document};
 use crate::bus;
+use crate::config::Chains;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ struct Document {
 pub(super) struct Keeper {
     path: PathBuf,
     kept: bus::Memory,
+    /// What devices have said that they offer, as the far end was told of it.
+    pub(super) told: Chains,
     /// A slow card holds up nobody.
     writing: Option<JoinHandle<()>>,
 }
@@ -44,7 +47,7 @@ impl Keeper {
                 bus::Memory::new()
             }
         };
-        Keeper { path, kept, writing: None }
+        Keeper { path, kept, told: Chains::new(), writing: None }
     }
 
     pub(super) fn kept(&self) -> &bus::Memory {
@@ -69,7 +72,7 @@ impl Keeper {
 }
 
 impl Gateway {
-    /// What the devices of the configuration have taught. Written here, where a slow card holds up nobody
+    /// What the devices of the configuration have taught; the far end is told where one has said what it offers. Written here, where a slow card holds up nobody
     /// but the supervisor, and only when there is news: some times in a meter's life.
     pub(super) fn keep_memory(&mut self) {
         let mut known = bus::Memory::new();
@@ -78,6 +81,9 @@ impl Gateway {
             known.extend(line.iter().map(|(name, memory)| (name.clone(), memory.clone())));
         }
         self.memory.keep(known);
+        if self.found_chains() != self.memory.told {
+            self.name_the_meters();
+        }
     }
 }
 
@@ -100,6 +106,7 @@ mod tests {
             holes: vec![hole],
             most_registers: None,
             refused: vec![],
+            chain: Some(crate::profile::sunspec::Chain::usual()),
         };
         bus::Memory::from([("a".to_owned(), memory)])
     }

@@ -9,8 +9,8 @@
 //! read is no reason not to start, but it is said: totals begin anew and any meter is taken for the one that is meant.
 
 use super::{Gateway, document};
-use crate::bus::Scan;
-use crate::config::Config;
+use crate::bus::{self, DeviceConfig, Scan};
+use crate::config::{Chains, Config};
 use crate::model::status::MeterStatus;
 use crate::model::{Event, EventKind, IdentityRule, Name, Reading};
 use crate::normalize::{Kept, News, Normalizer};
@@ -203,10 +203,29 @@ impl Meters {
 }
 
 impl Gateway {
-    /// Tells the far end which meters there are, by the serial numbers that they have said.
+    /// What devices that say themselves what they offer have said, now or before the last restart.
+    pub(super) fn found_chains(&self) -> Chains {
+        let devices = self.config.lines.iter().flat_map(|line| &line.devices);
+        let walked: Vec<_> = devices.filter(|device| device.wishes.is_some()).collect();
+        if walked.is_empty() {
+            return Chains::new();
+        }
+        let now = self.parts.memories();
+        let chain = |device: &&DeviceConfig| {
+            let name = device.name.as_str();
+            let of = |memory: &bus::Memory| memory.get(name)?.chain_of(device.unit).cloned();
+            let chain = now.iter().find_map(|line| of(&line.borrow())).or_else(|| of(self.memory.kept()))?;
+            Some((device.name.clone(), chain))
+        };
+        walked.iter().filter_map(chain).collect()
+    }
+
+    /// Tells the far end which meters there are, by the serial numbers that they have said, and what those offer that
+    /// say it themselves.
     pub(super) fn name_the_meters(&mut self) {
         let meters = Arc::clone(&self.meters.borrow_and_update());
-        let mut site = self.config.site();
+        self.memory.told = self.found_chains();
+        let mut site = self.config.site_with(&self.memory.told);
         for device in &mut site.devices {
             device.identity = meters.get(&device.name).and_then(|meter| meter.identity.clone());
         }

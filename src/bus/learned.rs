@@ -7,6 +7,7 @@
 use super::plan::Lessons;
 use super::search::Lesson;
 use crate::model::{Bad, Mono, Timestamp};
+use crate::profile::sunspec::Chain;
 use crate::profile::{Profile, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,6 +55,16 @@ pub struct DeviceMemory {
     /// Points that are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedMemory>,
+    /// What a device that says itself what it offers has said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Chain>,
+}
+
+impl DeviceMemory {
+    /// The chain that was found under this unit id, if it is one.
+    pub fn chain_of(&self, unit: u8) -> Option<&Chain> {
+        self.chain.as_ref().filter(|chain| self.unit == unit && chain.is_sound())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +214,7 @@ impl Learned {
                     Some(RefusedMemory { point, code: refused.code, since: refused.since.0 })
                 })
                 .collect(),
+            chain: None,
         }
     }
 

@@ -12,6 +12,8 @@
 //!   (`search`); the register, hole or limit that is found is remembered, and tried again by and by.
 //! - **Deadlines, not queues.** Whoever has the earliest deadline is asked next, question by question; a scan
 //!   that is late is not made up for. Each device's lateness and missed periods are counted.
+//! - **A device that says itself what it offers is walked** (`explorer`) when it is first heard, question by question like
+//!   any scan; whether that still holds is looked at by a few registers after each silence, before a value is read.
 //! - **A port that vanishes is let go at once** and opened again when its path, or its adapter under another
 //!   name, is back.
 //! - **What is wrong is said in words** that an electrician can act on (`diagnose`): in the status, once in the
@@ -35,6 +37,7 @@ mod along;
 pub mod capture;
 mod device;
 mod diagnose;
+mod explorer;
 mod frames;
 #[cfg(test)]
 mod hard_tests;
@@ -74,7 +77,8 @@ pub use session::{Failure, Session};
 use crate::modbus::Framing;
 use crate::model::status::LineStatus;
 use crate::model::{Bad, Clock, Event, IdentityRule, Name, Timestamp};
-use crate::profile::{Every, Parity, Profile};
+use crate::profile::sunspec::Chain;
+use crate::profile::{Every, Parity, Profile, Wishes};
 use capture::Tap;
 use std::collections::BTreeMap;
 use std::io;
@@ -184,6 +188,9 @@ pub struct DeviceConfig {
     pub min_gap: Duration,
     /// Whether another meter may take its place.
     pub identity: IdentityRule,
+    /// Of a device that says itself what it offers: what its points will be fitted to, once they are found. The profile
+    /// has none before that.
+    pub wishes: Option<Arc<Wishes>>,
 }
 
 impl DeviceConfig {
@@ -199,8 +206,22 @@ impl DeviceConfig {
             retries: RETRIES,
             min_gap: profile.habits.min_gap,
             identity: IdentityRule::default(),
+            wishes: profile.walks.then(|| Arc::new(Wishes::all(every))),
             profile,
         }
+    }
+
+    /// Its points are found when it answers.
+    pub fn is_unwalked(&self) -> bool {
+        self.wishes.is_some() && self.profile.points.is_empty()
+    }
+
+    /// The same with the points that a walk along the device's models has found; itself where it has a profile.
+    #[must_use]
+    pub fn with_chain(&self, chain: &Chain) -> DeviceConfig {
+        let Some(wishes) = &self.wishes else { return self.clone() };
+        let (profile, every) = wishes.fit(chain.profile());
+        DeviceConfig { profile, every, ..self.clone() }
     }
 }
 

@@ -22,6 +22,11 @@ impl Plans {
         Plans { cost, turnaround: USUAL_TURNAROUND, lessons: Lessons::default(), kept: Vec::new() }
     }
 
+    /// The points are others now.
+    pub(super) fn forget(&mut self) {
+        self.kept.clear();
+    }
+
     /// The blocks for these points.
     pub(super) fn plan(&mut self, profile: &Profile, lessons: &Lessons, points: &[usize]) -> Vec<Block> {
         if *lessons != self.lessons {

@@ -113,13 +113,23 @@ fn line_summary(line: &LineConfig, load: &LineLoad) -> String {
     for device in &line.devices {
         let off = if device.enabled { "" } else { ", not enabled" };
         let (name, unit, profile) = (&device.name, device.unit, &device.profile.name);
-        let _ = writeln!(text, "  {name}: unit {unit}, {profile}, {}{off}", periods(device));
+        let points = if device.is_unwalked() { unwalked(device) } else { periods(device) };
+        let _ = writeln!(text, "  {name}: unit {unit}, {profile}, {points}{off}");
     }
     let _ = match load.continuous {
         Some(_) => writeln!(text, "  load 100 % by design, {:.0} % of it periodic", load.periodic * 100.0),
         None => writeln!(text, "  load {:.0} %", load.periodic * 100.0),
     };
     text
+}
+
+fn unwalked(device: &DeviceConfig) -> String {
+    let usual = device.wishes.as_ref().map(|wishes| wishes.usual());
+    let every = usual.map_or_else(String::new, |usual| match usual {
+        Every::Period(period) => format!("; read every {}", span(period)),
+        Every::Continuous => "; read continuously".to_owned(),
+    });
+    format!("points are found when the device answers{every}")
 }
 
 /// `34 points every 1s, 4 every 60s`.

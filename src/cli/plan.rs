@@ -52,7 +52,14 @@ fn page(line: &LineConfig, load: &LineLoad) -> String {
     if let PortConfig::RtuOverTcp { .. } = line.port {
         text.push_str("  not counted: the wire behind the device server, whose baud rate is not known\n");
     }
-    let _ = writeln!(text, "{}\n{}", requests(load), verdict(load));
+    let _ = writeln!(text, "{}", requests(load));
+    for name in estimated(line) {
+        let _ = writeln!(
+            text,
+            "{name}: an estimate, for its points are found when the device answers: an inverter of three phases with a meter behind it"
+        );
+    }
+    let _ = writeln!(text, "{}", verdict(load));
     for unmet in &load.unmet {
         let points = many(unmet.points.len(), "point");
         let _ = writeln!(text, "  {}: {points} cannot be read every {}", unmet.device, span(unmet.every));
@@ -67,6 +74,12 @@ fn page(line: &LineConfig, load: &LineLoad) -> String {
         }
     }
     text
+}
+
+/// The devices whose points nobody knows before they have answered.
+fn estimated(line: &LineConfig) -> Vec<&str> {
+    let unknown = line.devices.iter().filter(|device| device.enabled && device.is_unwalked());
+    unknown.map(|device| device.name.as_str()).collect()
 }
 
 fn requests(load: &LineLoad) -> Table {
@@ -185,6 +198,9 @@ struct Line<'a> {
     load_pct: f64,
     requests: Vec<Request<'a>>,
     unmet: Vec<Point<'a>>,
+    /// Devices whose requests are an estimate: their points are found when they answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    estimated: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -215,6 +231,7 @@ fn document(lines: &[LineConfig], loads: &[LineLoad]) -> serde_json::Result<Stri
         load_pct: rounded(load.busy() * 100.0, 10.0),
         requests: load.requests.iter().map(request_json).collect(),
         unmet: load.unmet.iter().flat_map(|unmet| points_json(unmet, load.remedy.as_ref(), line)).collect(),
+        estimated: estimated(line),
     });
     serde_json::to_string_pretty(&Document { lines: lines.collect() })
 }

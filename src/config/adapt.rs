@@ -3,9 +3,7 @@
 use crate::model::quantity;
 use crate::model::{Decimal, IdentityRule, Name};
 use crate::profile::yaml::{Entry, Node, Report, nearest, scalar};
-use crate::profile::{self, Every, Profile, Units};
-use std::collections::BTreeMap;
-use std::time::Duration;
+use crate::profile::{Profile, Units};
 
 /// The unit that readings of each quantity leave in, where it is not the canonical one.
 pub(super) fn units(node: Option<&Node>, report: &mut Report<'_>) -> Units {
@@ -38,7 +36,7 @@ pub(super) fn units(node: Option<&Node>, report: &mut Report<'_>) -> Units {
 /// `hold`, `accept`, or the serial number of the meter that is meant.
 pub(super) fn identity(node: &Node, profile: &Profile, report: &mut Report<'_>) -> IdentityRule {
     let Some(entry) = node.entry("identity") else { return IdentityRule::Hold };
-    if profile.identity.is_none() {
+    if profile.identity.is_none() && !profile.walks {
         let message =
             format!("`identity`: the profile {} knows no serial number of this meter", profile.name);
         report.at(&entry.at, message);
@@ -47,27 +45,6 @@ pub(super) fn identity(node: &Node, profile: &Profile, report: &mut Report<'_>) 
         Some("accept") => IdentityRule::Accept,
         Some("hold") | None => IdentityRule::Hold,
         Some(serial) => IdentityRule::Is(serial.to_owned()),
-    }
-}
-
-/// What others need and that has no period of its own is read as often as the first of them.
-pub(super) fn follow(profile: &Profile, periods: &mut [Every], has_own: &dyn Fn(&profile::Point) -> bool) {
-    let length = |every: Every| match every {
-        Every::Period(period) => period,
-        Every::Continuous => Duration::ZERO,
-    };
-    let mut fastest: BTreeMap<usize, Every> = BTreeMap::new();
-    for (point, every) in profile.points.iter().zip(periods.iter()) {
-        for needed in point.needs().all() {
-            let known = fastest.entry(needed).or_insert(*every);
-            *known = if length(*every) < length(*known) { *every } else { *known };
-        }
-    }
-    for (needed, every) in fastest {
-        let follows = profile.points.get(needed).is_some_and(|point| !has_own(point));
-        if let (true, Some(period)) = (follows, periods.get_mut(needed)) {
-            *period = every;
-        }
     }
 }
 

@@ -6,8 +6,8 @@ use crate::bus::{self, DeviceConfig};
 use crate::model::{Decimal, Name};
 use crate::profile::format::{TIMEOUTS, every};
 use crate::profile::yaml::table::ScalarRule;
-use crate::profile::yaml::{Node, Report, Scalar, nearest, scalar};
-use crate::profile::{self, Every, Problem, Problems, Profile, Units};
+use crate::profile::yaml::{Entry, Node, Report, Scalar, nearest, scalar};
+use crate::profile::{self, Every, Problem, Problems, Profile, Units, Wishes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,7 +131,7 @@ fn device(
     report: &mut Report<'_>,
 ) -> Option<DeviceConfig> {
     let profile = profiles.with_parameters(profile, adapt::parameters(node, profile, report));
-    let every = periods(node, &profile, line_every, report);
+    let wishes = wishes(node, &profile, line_every, profiles.units.clone(), report);
     let min_gap = duration(node, "min_gap").unwrap_or(profile.habits.min_gap);
     if let (true, Some(at)) = (min_gap < profile.habits.min_gap, node.get("min_gap")) {
         let least = profile.habits.min_gap.as_millis();
@@ -148,7 +148,8 @@ fn device(
         retries: whole(node, "retries").unwrap_or(bus::RETRIES),
         min_gap: min_gap.max(profile.habits.min_gap),
         identity: adapt::identity(node, &profile, report),
-        every,
+        every: wishes.periods(&profile),
+        wishes: profile.walks.then(|| Arc::new(wishes)),
         profile,
     })
 }
@@ -211,11 +212,21 @@ fn text_every(node: &Node) -> Option<Every> {
 }
 
 /// A point in the configuration's device wins over the device, that over the profile's point, that over the line.
-fn periods(node: &Node, profile: &Profile, line: Option<Every>, report: &mut Report<'_>) -> Vec<Every> {
-    let device = text_every(node);
+fn wishes(
+    node: &Node,
+    profile: &Profile,
+    line: Option<Every>,
+    units: Units,
+    report: &mut Report<'_>,
+) -> Wishes {
     let own = node.get("points").map(Node::entries).unwrap_or_default();
-    let names: BTreeSet<&str> = profile.points.iter().map(|point| point.name.as_str()).collect();
-    for entry in own.iter().filter(|entry| !names.contains(entry.key.as_str())) {
+    let names: BTreeSet<&str> = if profile.walks {
+        profile::sunspec::names().collect()
+    } else {
+        profile.points.iter().map(|point| point.name.as_str()).collect()
+    };
+    let known = |name: &str| names.contains(name) || profile.walks && profile::sunspec::may_have(name);
+    for entry in own.iter().filter(|entry| !known(&entry.key)) {
         let message = format!("the profile {} has no point `{}`", profile.name, entry.key.escape_debug());
         match nearest(&entry.key, names.iter().copied()) {
             Some(near) => report.at_with_help(&entry.at, message, format!("did you mean `{near}`?")),
@@ -226,13 +237,11 @@ fn periods(node: &Node, profile: &Profile, line: Option<Every>, report: &mut Rep
             ),
         }
     }
-    let own =
-        |name: &str| own.iter().find(|entry| entry.key == name).and_then(|entry| text_every(&entry.value));
-    let own = |point: &profile::Point| own(point.name.as_str());
-    let period = |point: &profile::Point| {
-        own(point).or(device).or(point.every).or(line).unwrap_or(Every::Period(DEFAULT_EVERY))
-    };
-    let mut periods: Vec<Every> = profile.points.iter().map(period).collect();
-    adapt::follow(profile, &mut periods, &|point| own(point).is_some() || point.every.is_some());
-    periods
+    let every = |entry: &Entry| Some((entry.key.parse().ok()?, text_every(&entry.value)?));
+    Wishes {
+        points: own.iter().filter_map(every).collect(),
+        device: text_every(node),
+        otherwise: line.unwrap_or(Every::Period(DEFAULT_EVERY)),
+        units,
+    }
 }

@@ -189,8 +189,13 @@ static DEVICE: Table = Table {
     keys: &[
         Key::new("name", Kind::Scalar(&NAME), "its name in topics and payloads; unique in this gateway")
             .required(),
-        Key::new("profile", Kind::Scalar(&TEXT), "a profile by name, or by path (with / or ending in .yaml)").example(r#""eastron-sdm630""#)
-            .required(),
+        Key::new(
+            "profile",
+            Kind::Scalar(&TEXT),
+            "a profile by name, or by path (with / or ending in .yaml); `sunspec` finds the points in the device",
+        )
+        .example(r#""eastron-sdm630""#)
+        .required(),
         Key::new(
             "unit",
             Kind::Scalar(&UNIT_ID),

@@ -25,6 +25,7 @@ pub use build::host_name;
 pub use endpoints::{Broker, address, broker};
 pub use format::CONFIG;
 pub use overlay::Overlays;
+pub use site::Chains;
 
 use crate::model::Name;
 use crate::profile::yaml::{Report, Scalar, node, scalar, walk};

@@ -2,18 +2,31 @@
 
 use super::Config;
 use crate::bus::{DeviceConfig, LineConfig};
-use crate::model::{DeviceInfo, PointInfo, Site};
+use crate::model::{DeviceInfo, Name, PointInfo, Site};
+use crate::profile::sunspec::Chain;
 use crate::profile::{Every, Point, Profile};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What devices have said that they offer, by their names.
+pub type Chains = BTreeMap<Name, Chain>;
 
 impl Config {
     /// The site as the far end is told of it.
     pub fn site(&self) -> Site {
+        self.site_with(&Chains::new())
+    }
+
+    /// The same where some devices have said themselves what they offer.
+    pub fn site_with(&self, chains: &Chains) -> Site {
         let mut known = Known::new();
         let mut devices = Vec::new();
         for line in &self.lines {
-            devices.extend(line.devices.iter().map(|one| device(line, one, &mut known)));
+            devices.extend(line.devices.iter().map(|one| match chains.get(&one.name) {
+                Some(chain) => device(line, &one.with_chain(chain), &mut known),
+                None => device(line, one, &mut known),
+            }));
         }
         Site { gateway: self.gateway.clone(), config_hash: self.hash.clone(), devices }
     }
@@ -37,6 +50,8 @@ fn device(line: &LineConfig, device: &DeviceConfig, known: &mut Known) -> Device
         Every::Period(period) => *period,
         Every::Continuous => Duration::ZERO,
     };
+    // Of a device that was not walked yet there is no point.
+    let usual = device.wishes.as_ref().filter(|_| device.every.is_empty()).map(|wishes| wishes.usual());
     DeviceInfo {
         name: device.name.clone(),
         line: line.name.clone(),
@@ -45,7 +60,7 @@ fn device(line: &LineConfig, device: &DeviceConfig, known: &mut Known) -> Device
         vendor: device.profile.vendor.clone(),
         model: device.profile.model.clone(),
         identity: None,
-        every: device.every.iter().map(period).min().unwrap_or_default(),
+        every: device.every.iter().chain(usual.as_ref()).map(period).min().unwrap_or_default(),
         points: points(&device.profile, known),
     }
 }

@@ -29,6 +29,8 @@ pub enum FindingKind {
     Overload,
     /// The port is not as it should be: another program has it open as well, the driver made other settings.
     Port,
+    /// A device that should say itself what it offers does not.
+    NoModels,
 }
 
 impl FindingKind {
@@ -45,6 +47,7 @@ impl FindingKind {
             FindingKind::LatencyTimer => "latency-timer",
             FindingKind::Overload => "overload",
             FindingKind::Port => "port",
+            FindingKind::NoModels => "no-models",
         }
     }
 

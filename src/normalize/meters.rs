@@ -7,7 +7,7 @@ use crate::bus::Scan;
 use crate::model::status::MeterStatus;
 use crate::model::{Bad, Decimal, IdentityRule, Name, Reading, Sample, Value};
 use crate::profile::{Point, Profile};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Reads scans one after the other.
@@ -36,6 +36,8 @@ struct Known {
     needed: Vec<usize>,
     /// … and what they said: octets.
     factors: BTreeMap<usize, Vec<u8>>,
+    /// Points that a device of this model may lack, and that this one has not lacked.
+    had: BTreeSet<usize>,
     /// The serial number of the meter that is meant.
     identity: Option<String>,
     /// The checksum of what the profile means by it.
@@ -122,7 +124,7 @@ impl Normalizer {
     pub fn reading(&mut self, scan: &Scan, rule: &IdentityRule, clock_unsure: bool) -> (Reading, Vec<News>) {
         let profile = &scan.profile;
         let remembers = profile.identity.is_some()
-            || profile.points.iter().any(|point| point.index || !point.stands_alone());
+            || profile.points.iter().any(|point| point.index || point.optional || !point.stands_alone());
         if !remembers {
             if self.devices.remove(&scan.device).is_some() {
                 self.changed = Changed { shown: true, kept: true };
@@ -133,7 +135,7 @@ impl Normalizer {
         let known = self.devices.entry(scan.device.clone()).or_insert_with(fresh);
         let (mut news, shown, identity) = (Vec::new(), known.shown(), known.identity.clone());
         known.take_in(scan, &mut news);
-        let mut reading = read(scan, Some(&known.factors), clock_unsure);
+        let mut reading = read(scan, Some(&known.factors), &mut known.had, clock_unsure);
         let is_held = known.is_held(scan, rule, &mut news);
         if is_held {
             hold(&mut reading, profile);
@@ -166,6 +168,7 @@ impl Known {
             needed: needed(&profile),
             profile,
             factors: BTreeMap::new(),
+            had: BTreeSet::new(),
             identity: None,
             identity_meaning: None,
             confirmed: false,
@@ -212,6 +215,7 @@ impl Known {
     fn take_in(&mut self, scan: &Scan, news: &mut Vec<News>) {
         if !Arc::ptr_eq(&self.profile, &scan.profile) {
             self.adopt(&scan.profile, news);
+            self.had.clear();
         }
         if scan.fields.iter().all(|field| field.octets.is_err()) {
             self.factors.clear();

@@ -16,6 +16,7 @@
 //! - Another profile for a device: what it reads otherwise than the one before (another register, type, scale) begins
 //!   anew, and the rest goes on.
 //! - No octets and no profile make it panic.
+//! - What a device lacks of what its model may have is no part of the readings (`lacking`).
 //!
 //! # Order
 //! `raw` → its sign (`negative_from`) → × `scale` × `scale_by` → `sign_by` → + `offset` → the canonical unit →
@@ -25,21 +26,23 @@ mod counter;
 mod date;
 mod decode;
 mod kept;
+mod lacking;
 mod meters;
 mod value;
 
 pub use kept::{Kept, KeptCounter, KeptDevice, KeptFallen};
+pub use lacking::is_lacking;
 pub use meters::{Changed, News, Normalizer};
 
 use crate::bus::{Field, Scan};
 use crate::model::{Bad, Reading, Sample};
 use crate::profile::{Point, Profile};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use value::Others;
 
 /// The reading of a scan that is all there is: what a point needs has to be in it.
 pub fn reading(scan: &Scan, clock_unsure: bool) -> Reading {
-    read(scan, None, clock_unsure)
+    read(scan, None, &mut BTreeSet::new(), clock_unsure)
 }
 
 /// One point's value from its octets as they stood on the wire; what needs other points is `factor`.
@@ -61,14 +64,26 @@ pub fn samples(profile: &Profile, fields: &[Field]) -> Vec<(usize, Sample)> {
     fields.iter().filter_map(sample).collect()
 }
 
-fn read(scan: &Scan, known: Option<&BTreeMap<usize, Vec<u8>>>, clock_unsure: bool) -> Reading {
+/// `had` are the optional points that have had a value.
+fn read(
+    scan: &Scan,
+    known: Option<&BTreeMap<usize, Vec<u8>>>,
+    had: &mut BTreeSet<usize>,
+    clock_unsure: bool,
+) -> Reading {
     let others = Others { profile: &scan.profile, scan: &scan.fields, known };
-    let named = |field: &Field| {
+    let mut named = |field: &Field| {
         let point = scan.profile.points.get(field.point)?;
         let sample = match &field.octets {
             Ok(octets) => others.sample(point, octets),
             Err(bad) => Err(*bad),
         };
+        if is_lacking(point, &sample) && !had.contains(&field.point) {
+            return None;
+        }
+        if point.optional && sample.is_ok() {
+            had.insert(field.point);
+        }
         if point.internal && sample.is_ok() { None } else { Some((point.name.clone(), sample)) }
     };
     Reading {
@@ -77,7 +92,7 @@ fn read(scan: &Scan, known: Option<&BTreeMap<usize, Vec<u8>>>, clock_unsure: boo
         took: scan.took,
         clock_unsure,
         boot: None,
-        samples: scan.fields.iter().filter_map(named).collect(),
+        samples: scan.fields.iter().filter_map(&mut named).collect(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where profiles come from: a path, the owner's folder, the library inside the binary.
 
 use super::yaml::{Problem, Problems, nearest, node};
-use super::{Profile, parse};
+use super::{Profile, parse, sunspec};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -58,11 +58,13 @@ pub struct Source {
     /// The file as messages call it.
     pub file: String,
     pub text: String,
+    /// It has no text: the device itself says what it offers.
+    pub walks: bool,
 }
 
 impl Source {
     pub fn parse(&self) -> Result<Profile, Problems> {
-        parse(&self.name, &self.file, &self.text)
+        if self.walks { Ok(sunspec::unwalked()) } else { parse(&self.name, &self.file, &self.text) }
     }
 }
 
@@ -86,11 +88,15 @@ pub fn locate(name_or_path: &str, base: &Path, dirs: &[PathBuf]) -> Result<Sourc
             return open(&path);
         }
     }
+    if name_or_path == sunspec::NAME {
+        let (name, file) = (name_or_path.to_owned(), name_or_path.to_owned());
+        return Ok(Source { name, file, text: String::new(), walks: true });
+    }
     let Some(text) = builtin_text(name_or_path) else {
         return Err(unknown(name_or_path, dirs).into());
     };
     let file = format!("profiles/{name_or_path}.yaml");
-    Ok(Source { name: name_or_path.to_owned(), file, text: text.to_owned() })
+    Ok(Source { name: name_or_path.to_owned(), file, text: text.to_owned(), walks: false })
 }
 
 /// The owner's own profiles in these folders, by name.
@@ -107,6 +113,7 @@ pub fn own(dirs: &[PathBuf]) -> Vec<String> {
 fn unknown(name: &str, dirs: &[PathBuf]) -> Problem {
     let mut names: Vec<String> = builtin().map(str::to_owned).collect();
     names.extend(own(dirs));
+    names.push(sunspec::NAME.to_owned());
     let mut problem = Problem::whole(name, format!("no profile is named `{name}`"));
     problem.help = Some(match nearest(name, names.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -123,5 +130,5 @@ pub fn open(path: &Path) -> Result<Source, Problems> {
         .map_err(|error| Problem::whole(&file, format!("cannot read the profile {file}: {error}")))?;
     let text = node::decode(&file, octets)?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Source { name, file, text })
+    Ok(Source { name, file, text, walks: false })
 }

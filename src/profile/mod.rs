@@ -11,6 +11,8 @@
 //! - Numbers are exact: what the file says of scale, offset, range and resolution is converted into
 //!   the quantity's canonical unit by exact ratios, here and only here.
 //!
+//! Devices that say themselves what they offer have no file: [`sunspec`].
+//!
 //! [`mod@format`] is the table of keys, [`yaml`] the tools, [`library`] finds. Who adds a profile adds a
 //! file in `profiles/`; the format is described there.
 
@@ -23,14 +25,17 @@ pub mod library;
 mod links;
 mod meaning;
 mod octets;
+mod periods;
 mod point;
 mod read;
+pub mod sunspec;
 mod units;
 pub mod yaml;
 
 pub use derived::{BitField, Factor, How, Needs, Operand, Parameter, SignBy, UnitBy, Write};
 pub use doubts::doubts;
 pub use library::{OWN_FOLDER, builtin, builtin_text, find, is_path, locate};
+pub use periods::Wishes;
 pub use read::{notation, parity, parse};
 pub use units::Units;
 pub use yaml::{Problem, Problems};
@@ -238,6 +243,9 @@ pub struct Point {
     pub write: Option<Write>,
     /// The profile's own wish; the configuration's device wins over it.
     pub every: Option<Every>,
+    /// A device of this model may lack it: then it shows what means no value, and is not mentioned in the readings
+    /// until it has had one.
+    pub optional: bool,
     /// Not confirmed by a second source.
     pub unverified: bool,
 }
@@ -275,6 +283,7 @@ impl Point {
             internal: false,
             write: None,
             every: None,
+            optional: false,
             unverified: false,
         }
     }
@@ -340,4 +349,6 @@ pub struct Profile {
     pub identity: Option<usize>,
     /// In the file's order.
     pub points: Vec<Point>,
+    /// The points are those that the device itself says when it is walked: none before that (see [`sunspec`]).
+    pub walks: bool,
 }

@@ -67,6 +67,7 @@ fn build(name: &str, root: &Node, report: &mut Report<'_>) -> Profile {
         parameters,
         identity,
         points,
+        walks: false,
     }
 }
 

@@ -4,6 +4,7 @@ use super::draw::{self, Image};
 use super::{identity, truth};
 use crate::modbus::{Ask, ReadFunction, ReadRequest, encode_data_reply, encode_exception};
 use crate::model::{Name, Timestamp, Value};
+use crate::profile::sunspec::Chain;
 use crate::profile::{Profile, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +32,10 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// A device that says itself what it offers is one with an inverter, a vendor's own model, and a meter.
     pub fn new(profile: Arc<Profile>, unit: u8, seed: u64) -> Meter {
+        let unwalked = profile.walks && profile.points.is_empty();
+        let profile = if unwalked { Arc::new(example(unit).simulated()) } else { profile };
         let mut areas: BTreeMap<Table, (u32, u32)> = BTreeMap::new();
         let points = profile.points.iter().map(|point| (point.table, point.address, point.format.count()));
         let marks = profile.identify.iter().map(|mark| (mark.table, mark.address, 1));
@@ -147,6 +151,16 @@ impl Meter {
 
     fn draw(&self, step: i64) -> Image {
         draw::image(&self.profile, self.seed.wrapping_add(u64::from(self.unit)), step)
+    }
+}
+
+fn example(unit: u8) -> Chain {
+    Chain {
+        manufacturer: "linesman".to_owned(),
+        model: "simulated inverter".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        serial: format!("SIM{unit:04}"),
+        ..Chain::of(40_000, &[(1, 66), (103, 50), (64_120, 7), (203, 105)])
     }
 }
 

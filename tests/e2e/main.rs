@@ -36,4 +36,5 @@ mod skipped;
 mod spool_calls;
 mod strace;
 mod sudden_death;
+mod sunspec;
 mod tls;

@@ -2,6 +2,8 @@
 
     meter.py (--rtu LINK | --ascii LINK | --tcp | --rtu-over-tcp) [--twin UNIT] [--master UNIT] PROFILE.yaml@UNIT[/BAUD] ...
 
+Instead of a profile, `sunspec:BASE:MODEL[/LENGTH],…` is a chain of SunSpec models (sunspec.py).
+
 On a pseudo-terminal a meter with a baud rate answers only while linesman's end is set to it. --twin: a second meter of this
 unit id answers right after the first; --master: another master on the same bus, a pymodbus client, asks this unit.
 
@@ -22,6 +24,7 @@ import threading
 import tty
 from fractions import Fraction
 
+import sunspec
 import yaml
 from pymodbus.client import AsyncModbusSerialClient
 from pymodbus.client.mixin import ModbusClientMixin
@@ -71,11 +74,15 @@ class Meter:
     """One profile's registers with a known value in each."""
 
     def __init__(self, path, unit):
+        self.tables = {table: {} for table in TABLES}
+        if path.startswith("sunspec:"):
+            self.unit = unit
+            self.tables["holding"], self.values = sunspec.chain(path.removeprefix("sunspec:"), unit, decimal)
+            return
         with open(path, encoding="utf-8") as file:
             profile = yaml.safe_load(file)
         self.unit = unit
         self.modbus = profile.get("modbus") or {}
-        self.tables = {table: {} for table in TABLES}
         self.values = {}
         for index, (name, point) in enumerate(profile["points"].items()):
             self.add(index, str(name), point)

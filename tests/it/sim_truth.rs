@@ -124,3 +124,10 @@ async fn the_engine_reads_modbus_tcp() {
     assert_eq!(session.await.unwrap(), (4, true, 4));
     stop.cancel();
 }
+
+#[test]
+fn a_simulated_sunspec_device_shows_exactly_what_is_read_from_it() {
+    let meter = Meter::new(Arc::new(profile::sunspec::unwalked()), 1, 42);
+    assert!(meter.profile().points.len() > 100);
+    compare(meter.profile());
+}

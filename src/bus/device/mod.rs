@@ -1,8 +1,10 @@
 //! One device of a line: when it is due, what it is asked, what its answers mean for it. No I/O.
 
+mod explore;
 mod ready;
 
 use super::along::Along;
+use super::explorer::Explorer;
 use super::health::{Health, Line, Try};
 use super::job::{self, Effects, Item, Job, Manner, Turn};
 use super::learned::Learned;
@@ -18,6 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use explore::turns;
 pub(super) use ready::{Rank, Ready};
 
 /// A device that did not give a word back is not asked for one again before this.
@@ -55,6 +58,8 @@ pub(super) struct Done {
     pub missed: u64,
     /// Something was learned.
     pub news: bool,
+    /// Of a device that was walked: whether it says what it offers, or what it says instead.
+    pub says: Option<Result<(), String>>,
 }
 
 pub(super) struct Device {
@@ -77,6 +82,8 @@ pub(super) struct Device {
     /// No word to clear the line before this.
     cleared_at: Mono,
     plans: Plans,
+    /// Of a device that says itself what it offers.
+    explorer: Option<Explorer>,
 }
 
 impl Device {
@@ -88,12 +95,14 @@ impl Device {
         memory: Option<&DeviceMemory>,
         now: Mono,
     ) -> Device {
+        let chain = memory.and_then(|memory| memory.chain_of(config.unit)).cloned();
         let remembered = |memory| Learned::remembered(memory, &config.profile, config.unit, now);
         Device {
             learned: memory.map(remembered).unwrap_or_default(),
             health: Health::new(now, max_probe),
             plans: Plans::new(cost.with_min_gap(config.min_gap)),
             along: Along::new(&config),
+            explorer: config.wishes.is_some().then(|| Explorer::new(chain)),
             config,
             periods,
             owed: Vec::new(),
@@ -127,13 +136,15 @@ impl Device {
         self.along.add_to(&mut due.points, now);
         due.points.sort_unstable();
         due.points.dedup();
+        due.points.retain(|point| *point < self.config.profile.points.len());
         let (held, asked): (Vec<usize>, Vec<usize>) =
             due.points.iter().partition(|point| self.learned.held(**point, now).is_some());
-        let probe = self.health.is_probed();
+        let (probe, walk) = (self.health.is_probed(), self.walk());
         let manner = Manner { retries: self.config.retries, known: self.health.is_good(), probe, lossy };
         let (name, profile) = (self.config.name.clone(), Arc::clone(&self.config.profile));
         let lessons = self.learned.lessons().clone();
-        let short = if probe { self.plans.shortest(&profile, &lessons, &asked) } else { None };
+        let short =
+            if probe && walk.is_none() { self.plans.shortest(&profile, &lessons, &asked) } else { None };
         let blocks = self.plans.plan(&profile, &lessons, &asked);
         let mut job = Job::new(name, profile, lessons, blocks, short, manner);
         for point in held {
@@ -141,6 +152,7 @@ impl Device {
                 job.hold(point, bad);
             }
         }
+        walk.into_iter().for_each(|walk| job.walk_first(walk));
         self.asked = now;
         let lateness = now.since(due.release.max(self.health.not_before));
         self.open = Some(Open {
@@ -307,10 +319,13 @@ impl Device {
         }
         let Open { mut job, lateness, missed, asked, fresh, second, points, .. } = self.open.take()?;
         let (health, answered) = (job.verdict(), job.has_good());
-        let news = self.judge(job.take_refused(), answered, utc, now);
+        let refused = job.take_refused();
+        let codes: Vec<u8> = refused.iter().map(|(_, code)| *code).collect();
+        let explored = self.explored(&mut job, &codes, now);
+        let news = self.judge(refused, answered, utc, now) || explored.found.is_some();
         // A point that is refused and rarely asked is a fault also while it is not asked.
         let refused = self.learned.refusals().next().map(|(_, code)| Bad::Exception(code));
-        let reason = job.reason().or(refused);
+        let reason = job.reason().or(refused).or(explored.bad);
         if health == job::Health::Answers || second {
             self.second = self.worth_a_second_chance(&mut job, second);
         } else {
@@ -320,10 +335,13 @@ impl Device {
             self.along.forget();
         }
         // That there is still no answer is said once a turn, not with each probe.
-        let is_empty = job.is_empty();
-        let worth_it = !is_empty && (fresh || health == job::Health::Answers);
+        let (has_points, walked) = (!job.is_empty(), explored.walked && asked);
+        let worth_it = has_points && (fresh || health == job::Health::Answers);
         let scan = worth_it.then(|| job.scan(utc));
-        Some(Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news })
+        explored.found.iter().for_each(|chain| self.refit(chain, now));
+        let is_empty = !has_points && !walked;
+        let says = explored.says;
+        Some(Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news, says })
     }
 
     /// Of a scan that is over, the points that went unanswered and may be asked once more before their next turn.
@@ -344,7 +362,8 @@ impl Device {
     }
 
     pub(super) fn memory(&self) -> DeviceMemory {
-        self.learned.memory(&self.config.profile, self.config.unit)
+        let chain = self.explorer.as_ref().and_then(Explorer::chain).cloned();
+        DeviceMemory { chain, ..self.learned.memory(&self.config.profile, self.config.unit) }
     }
 
     /// The points that it refuses, by name, and with which exception.
@@ -358,6 +377,6 @@ impl Device {
 
     /// Whether nothing has been learned that is worth keeping.
     pub(super) fn knows_nothing(&self) -> bool {
-        self.learned.is_empty()
+        self.learned.is_empty() && self.explorer.as_ref().and_then(Explorer::chain).is_none()
     }
 }

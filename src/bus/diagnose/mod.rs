@@ -304,6 +304,19 @@ impl Doctor {
         }
     }
 
+    /// Whether a device says what it offers, or why not.
+    pub(in crate::bus) fn offers(&mut self, device: usize, says: &Result<(), String>, utc: Timestamp) {
+        let (of, kind) = (Some(device), FindingKind::NoModels);
+        let same = |why: &String| self.findings.get(&(of, kind)).is_some_and(|known| known.text == *why);
+        if says.as_ref().is_err_and(same) {
+            return;
+        }
+        self.ends(of, kind);
+        if let Err(why) = says {
+            self.begins(of, kind, utc, why);
+        }
+    }
+
     fn begins(&mut self, device: Option<usize>, kind: FindingKind, utc: Timestamp, text: &str) {
         if !self.has(device, kind) {
             self.findings.insert((device, kind), Finding { kind, since: utc, text: text.to_owned() });

@@ -20,6 +20,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 impl Job {
     pub(in crate::bus) fn data(&mut self, item: &Item, data: &[u8], at: Timestamp) -> Effects {
         self.heard(at);
+        if item.why == Why::Walk {
+            return self.walked(Ok(data));
+        }
         for index in &item.block.points {
             let octets = self.profile.points.get(*index).and_then(|point| item.block.octets_of(point, data));
             self.fields.insert(*index, octets.ok_or(Bad::Garbled));
@@ -62,6 +65,7 @@ impl Job {
             return self.refused_along(item, bad);
         }
         match (item.why, ONE_REGISTERS_FAULT.contains(&code)) {
+            (Why::Walk, _) => self.walked(Err(code)),
             (Why::Search, true) => self.refused_in_search(code),
             (Why::Plan | Why::Probe, true) => self.refused_block(item, code),
             (why, false) => {
@@ -189,6 +193,10 @@ impl Job {
         if item.why == Why::Search {
             self.give_the_search_up(Bad::TwoAnswers);
         }
+        if item.why == Why::Walk {
+            self.last_bad = Bad::TwoAnswers;
+            return self.give_up();
+        }
         self.set(&item.block.points, Bad::TwoAnswers);
         self.go_on_searching();
     }
@@ -213,7 +221,8 @@ impl Job {
             self.give_the_search_up(bad);
         }
         self.set_where_nothing_is(&item.block.points, bad);
-        if self.is_hopeless() || !self.manner.known && !self.answered {
+        // Nothing is read of a device of which is not known what it is.
+        if item.why == Why::Walk || self.is_hopeless() || !self.manner.known && !self.answered {
             self.abandon(if self.manner.probe { Bad::DeviceLost } else { bad });
         }
         self.go_on_searching();

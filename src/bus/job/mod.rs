@@ -14,12 +14,14 @@
 
 mod answers;
 mod variants;
+mod walking;
 
 use super::plan::{Block, Lessons};
 use super::search::{Lesson, Search};
 use super::{Field, Scan};
 use crate::model::{Bad, Mono, Name, Timestamp};
 use crate::profile::Profile;
+use crate::profile::sunspec::Walk;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +44,8 @@ enum Why {
     Search,
     /// To see whether the device is back; what is due follows.
     Probe,
+    /// To see what the device offers.
+    Walk,
 }
 
 /// A block to be asked.
@@ -109,6 +113,7 @@ pub(in crate::bus) struct Job {
     lessons: Lessons,
     items: VecDeque<Item>,
     search: Option<Search>,
+    walk: Option<Walk>,
     /// Blocks that were refused and wait for their search.
     put_off: VecDeque<(Block, u8)>,
     /// Points that were refused for what they are, and with which code.
@@ -147,6 +152,7 @@ impl Job {
             profile,
             lessons,
             search: None,
+            walk: None,
             put_off: VecDeque::new(),
             refused: Vec::new(),
             outstanding: 0,
@@ -176,7 +182,7 @@ impl Job {
     pub(in crate::bus) fn turn(&self, now: Mono, blocked: &dyn Fn(&Block) -> Option<Mono>) -> Turn {
         let mut wait: Option<Mono> = None;
         // While the device has not shown that it is there, and while a fault is looked for, one after another.
-        let alone = self.search.is_some() || !self.manner.known && !self.answered;
+        let alone = self.search.is_some() || self.is_walking() || !self.manner.known && !self.answered;
         if alone && self.outstanding > 0 {
             return Turn::Pending;
         }
@@ -224,8 +230,8 @@ impl Job {
     ) -> Result<Option<Block>, Mono> {
         let planned = item.planned.as_ref().unwrap_or(&item.block);
         let Some(until) = blocked(planned) else { return Ok(item.planned.clone()) };
-        // The questions of a search are about exactly these registers.
-        if item.why == Why::Search {
+        // The questions of a search or a walk are about exactly these registers.
+        if matches!(item.why, Why::Search | Why::Walk) {
             return Err(until);
         }
         let free =

@@ -7,6 +7,9 @@
 //! devices and refusals cost extra. Points of one device whose periods coincide are planned together at those
 //! instants: with points at 1 s and at 60 s every 60th scan is the larger one.
 //!
+//! A device that says itself what it offers is counted as an inverter of three phases with a meter behind it: nobody
+//! knows more before it has answered.
+//!
 //! # Continuous points
 //! They take what the periodic ones leave, so a line that has them is busy all the time by design and none of
 //! them has a period to miss. What counts is how long one round of them takes.
@@ -14,10 +17,11 @@
 mod demand;
 mod fit;
 
-use super::{LineConfig, PortConfig, WireCost};
+use super::{DeviceConfig, LineConfig, PortConfig, WireCost};
 use crate::modbus::ReadRequest;
 use crate::model::Name;
 use crate::profile::Every;
+use crate::profile::sunspec::Chain;
 use demand::Demand;
 use fit::Line;
 use std::time::Duration;
@@ -94,9 +98,10 @@ pub struct Remedy {
 impl LineLoad {
     /// With this turnaround of every device.
     pub fn of(line: &LineConfig, turnaround: Duration) -> LineLoad {
+        let enabled = line.devices.iter().filter(|device| device.enabled);
+        let devices: Vec<DeviceConfig> = enabled.map(estimated).collect();
         let demands = |cost: WireCost| -> Vec<Demand<'_>> {
-            let enabled = line.devices.iter().filter(|device| device.enabled);
-            enabled.map(|device| Demand::of(device, cost, turnaround)).collect()
+            devices.iter().map(|device| Demand::of(device, cost, turnaround)).collect()
         };
         let asked = Line { demands: demands(line.port.wire_cost()), lanes: lanes(&line.port) };
         let periodic = asked.load();
@@ -114,6 +119,11 @@ impl LineLoad {
     pub fn busy(&self) -> f64 {
         if self.continuous.is_some() { self.periodic.max(1.0) } else { self.periodic }
     }
+}
+
+/// A device whose points are found only when it answers, with those of an inverter of three phases and a meter.
+fn estimated(device: &DeviceConfig) -> DeviceConfig {
+    if device.is_unwalked() { device.with_chain(&Chain::usual()) } else { device.clone() }
 }
 
 /// How many questions may be under way at once.

@@ -10,7 +10,10 @@ impl Owner {
     /// it has served: one that opens and goes at once would fill the log.
     pub(in crate::bus) fn opened(&mut self, hints: &[(FindingKind, String)]) {
         let now = self.clock.mono();
-        self.devices.iter_mut().for_each(|device| device.health.forgive(now));
+        self.devices.iter_mut().for_each(|device| {
+            device.health.forgive(now);
+            device.look_again();
+        });
         self.doctor.opened(self.clock.utc(), hints);
         self.say_what_changed();
     }

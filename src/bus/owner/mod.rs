@@ -9,7 +9,7 @@ mod away;
 mod choose;
 
 use crate::bus::capture::Tap;
-use crate::bus::device::{Device, Done};
+use crate::bus::device::{Device, Done, turns};
 use crate::bus::diagnose::{Case, Doctor};
 use crate::bus::health::{Loss, ProbeShare};
 use crate::bus::job::{Health, Item};
@@ -91,10 +91,12 @@ impl Owner {
         let enabled: Vec<_> = config.devices.iter().filter(|device| device.enabled).collect();
         let count = enabled.len();
         let devices = enabled.into_iter().enumerate().map(|(index, device)| {
-            let periods = Periods::new(&device.every, now, index, count);
             let kept = memory.get(device.name.as_str());
+            let chain = kept.and_then(|kept| kept.chain_of(device.unit));
+            let device = chain.map_or_else(|| device.clone(), |chain| device.with_chain(chain));
+            let periods = Periods::new(&turns(&device), now, index, count);
             let cost = config.port.wire_cost();
-            Device::new(Arc::new(device.clone()), periods, cost, config.max_probe, kept, now)
+            Device::new(Arc::new(device), periods, cost, config.max_probe, kept, now)
         });
         let devices: Vec<Device> = devices.collect();
         let (ledger, status) = Ledger::new(config, Arc::clone(&clock), events);
@@ -283,7 +285,7 @@ impl Owner {
         let nobody_answered = !self.anybody_answers();
         let Some(device) = self.devices.get_mut(index) else { return };
         let was_there = device.health.is_good();
-        let Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news } = done;
+        let Done { scan, is_empty, health, reason, answered, asked, lateness, missed, news, says } = done;
         match health {
             // A line that is away says so ever more rarely, like a device that is silent: a record each
             // second that nothing can be read would crowd out the readings of others. All is forgiven when
@@ -303,6 +305,10 @@ impl Owner {
             self.keep_memory(index);
         }
         self.count_missed(missed, was_there && line_is_up, now);
+        if let Some(says) = says {
+            self.doctor.offers(index, &says, self.clock.utc());
+            self.say_what_changed();
+        }
         let Some(device) = self.devices.get(index).filter(|_| !is_empty) else { return };
         let state = match reason {
             _ if !line_is_up => DeviceState::LineDown,

@@ -31,6 +31,7 @@ pub(crate) fn profile(points: Vec<Point>) -> Profile {
         parameters: vec![],
         identity: None,
         points,
+        walks: false,
     }
 }
 

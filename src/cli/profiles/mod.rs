@@ -88,6 +88,7 @@ fn list() -> io::Result<Exit> {
     let dirs = own_folders();
     let own = library::own(&dirs);
     let mut names: Vec<String> = builtin().map(str::to_owned).chain(own.iter().cloned()).collect();
+    names.push(profile::sunspec::NAME.to_owned());
     names.sort_unstable();
     names.dedup();
     let mut grid = grid(&["profile", "vendor", "model", "kind", "points", "from"]);
@@ -96,7 +97,8 @@ fn list() -> io::Result<Exit> {
         let from = if own.contains(&name) { OWN_FOLDER } else { "built in" };
         match profile::find(&name, Path::new(""), &dirs) {
             Ok(p) => {
-                grid.add_row([&name, &p.vendor, &p.model, &p.kind, &p.points.len().to_string(), from]);
+                let points = if p.walks { "found".to_owned() } else { p.points.len().to_string() };
+                grid.add_row([&name, &p.vendor, &p.model, &p.kind, &points, from]);
             }
             Err(problems) => {
                 complain(&problems)?;

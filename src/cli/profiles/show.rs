@@ -5,6 +5,7 @@ use crate::cli::Exit;
 use crate::cli::check::span;
 use crate::model::Decimal;
 use crate::model::quantity::has_decimal;
+use crate::profile::sunspec::Chain;
 use crate::profile::{self, Every, How, Operand, Order, Parity, Point, Profile, Table};
 use std::fmt::Write as _;
 use std::io;
@@ -19,6 +20,9 @@ pub(super) fn show(name_or_path: &str) -> io::Result<Exit> {
             return Ok(Exit::Config);
         }
     };
+    if profile.walks {
+        return walked(&profile).map(|()| Exit::Done);
+    }
     say(&facts(&profile))?;
     let mut grid = grid(&["point", "register", "type", "scale", "quantity", "unit", "every", ""]);
     for point in &profile.points {
@@ -26,6 +30,31 @@ pub(super) fn show(name_or_path: &str) -> io::Result<Exit> {
     }
     print(&grid)?;
     Ok(Exit::Done)
+}
+
+/// A device says itself what it offers: what there can be, by the two models that have the most.
+fn walked(profile: &Profile) -> io::Result<()> {
+    say(&facts(profile))?;
+    say(
+        "The points are found when the device answers (`linesman read … --profile sunspec` shows them): those that the models\n\
+         101-103 and 111-113 (inverters) and 201-204 and 211-214 (meters) have in common, at the addresses of the device.\n\
+         Of a second device behind the same unit id the kind stands before the names: meter_…, meter2_…\n\n",
+    )?;
+    let mut grid = grid(&["point", "inverter", "meter", "quantity", "unit"]);
+    let of = |id: u16| Chain::of(0, &[(1, 66), (id, 200)]).profile().points;
+    let (inverter, meter) = (of(103), of(203));
+    let mark = |points: &[Point], of: &Point| {
+        let there = points.iter().any(|point| point.name == of.name);
+        if there { "yes" } else { "" }.to_owned()
+    };
+    let more = meter.iter().filter(|point| !inverter.iter().any(|other| other.name == point.name));
+    for point in inverter.iter().chain(more).filter(|point| !point.internal) {
+        let what = [Some(point.quantity.as_str()), point.phase.as_deref(), point.direction.as_deref()];
+        let what = what.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let (one, other) = (mark(&inverter, point), mark(&meter, point));
+        grid.add_row([point.name.to_string(), one, other, what, point.unit.clone()]);
+    }
+    print(&grid)
 }
 
 fn facts(profile: &Profile) -> String {

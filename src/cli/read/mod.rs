@@ -3,8 +3,9 @@
 mod orders;
 mod question;
 mod show;
+mod walk;
 
-use super::{CaptureArguments, Exit, complain};
+use super::{CaptureArguments, Exit, complain, say};
 use crate::bus::capture::{Recording, Tap};
 use crate::bus::{
     self, Block, Failure, Field, Lessons, LineConfig, PortConfig, SerialConfig, Session, Terms, plan_points,
@@ -14,7 +15,9 @@ use crate::model::{Bad, Name, Sample};
 use crate::normalize;
 use crate::profile::{self, Parity, Profile};
 use question::Question;
+use std::sync::Arc;
 use std::time::Duration;
+use walk::NotFound;
 
 /// Most meters answer within this; it decides how wide a gap between registers is read over.
 const USUAL_TURNAROUND: Duration = Duration::from_millis(20);
@@ -118,13 +121,14 @@ fn line(port: &PortConfig) -> LineConfig {
 }
 
 fn answer(arguments: &Arguments, question: &Question, tap: Tap) -> Exit {
-    let answers = match ask(arguments, question, tap) {
-        Ok(answers) => answers,
+    let (question, answers) = match walked(arguments, question, tap) {
+        Ok(both) => both,
         Err(failure) => {
             complain(&format_args!("linesman read: {failure}"));
             return Exit::Io;
         }
     };
+    let question = &question;
     if arguments.json {
         show::json(arguments, question, &answers);
     } else {
@@ -187,8 +191,23 @@ fn port(arguments: &Arguments) -> Result<PortConfig, String> {
     Ok(PortConfig::Serial(SerialConfig { parity, stop_bits, ..SerialConfig::new(&arguments.port, baud) }))
 }
 
-fn ask(arguments: &Arguments, question: &Question, tap: Tap) -> Result<Answers, Failure> {
+/// Where the device says itself what it offers, that is asked first.
+fn walked(arguments: &Arguments, question: &Question, tap: Tap) -> Result<(Question, Answers), NotFound> {
     let mut session = Session::open(&question.port)?.with_tap(tap);
+    let mut profile = Arc::clone(&question.profile);
+    if profile.walks {
+        let chain = walk::walk(&mut session, arguments.unit, arguments.timeout)?;
+        if !arguments.json {
+            say(&format_args!("SunSpec, {chain}"));
+        }
+        profile = Arc::new(chain.profile());
+    }
+    let question = Question { port: question.port.clone(), profile, raw: question.raw };
+    let answers = ask(arguments, &question, &mut session);
+    Ok((question, answers))
+}
+
+fn ask(arguments: &Arguments, question: &Question, session: &mut Session) -> Answers {
     let points = question.profile.points.len();
     let all: Vec<usize> = (0..points).collect();
     let mut answers =
@@ -228,7 +247,7 @@ fn ask(arguments: &Arguments, question: &Question, tap: Tap) -> Result<Answers, 
         }
     }
     answers.complete(&question.profile);
-    Ok(answers)
+    answers
 }
 
 impl Answers {

@@ -5,7 +5,8 @@ use super::question::Question;
 use super::{Answers, Arguments};
 use crate::cli::{exact, quoted, say, shown};
 use crate::model::Sample;
-use crate::profile::Order;
+use crate::normalize;
+use crate::profile::{Order, Point};
 use comfy_table::{CellAlignment, Table, presets};
 
 pub(super) fn table(question: &Question, answers: &Answers) {
@@ -16,7 +17,7 @@ pub(super) fn table(question: &Question, answers: &Answers) {
     } else {
         ["point", "value", "unit"]
     });
-    for (index, point) in question.profile.points.iter().enumerate() {
+    for (index, point) in there_are(question, answers) {
         let value = answers.samples.get(index).map_or_else(String::new, shown);
         let row = if question.raw {
             let octets = answers.octets.get(index).and_then(Option::as_deref);
@@ -33,9 +34,17 @@ pub(super) fn table(question: &Question, answers: &Answers) {
     say(&table);
 }
 
+/// All but what the device lacks of what its model may have.
+fn there_are<'a>(question: &'a Question, answers: &'a Answers) -> impl Iterator<Item = (usize, &'a Point)> {
+    let there = |(index, point): &(usize, &Point)| {
+        answers.samples.get(*index).is_none_or(|sample| !normalize::is_lacking(point, sample))
+    };
+    question.profile.points.iter().enumerate().filter(there)
+}
+
 /// One document: `{"port","unit","profile","values","bad"}`; with addresses also `"registers"`, by address.
 pub(super) fn json(arguments: &Arguments, question: &Question, answers: &Answers) {
-    let named = || question.profile.points.iter().map(|point| point.name.as_str()).enumerate();
+    let named = || there_are(question, answers).map(|(index, point)| (index, point.name.as_str()));
     let values = named().filter_map(|(index, name)| {
         let value = answers.samples.get(index)?.as_ref().ok()?;
         Some(format!("{}:{}", quoted(name), exact(value)))

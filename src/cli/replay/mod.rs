@@ -2,6 +2,7 @@
 
 mod show;
 mod transcript;
+mod walked;
 
 use super::{Exit, complain, say};
 use crate::bus::capture::{self, Exchange, Source};
@@ -52,18 +53,29 @@ pub(super) fn main(arguments: Arguments) -> Exit {
             return Exit::Config;
         }
     };
+    let profile = match profile.walks.then(|| walked::profile(&arguments)) {
+        None => profile,
+        Some(Ok(found)) => found,
+        Some(Err(why)) => {
+            complain(&format_args!("linesman replay: {why}"));
+            return Exit::Io;
+        }
+    };
     let mut replay = Replay::new(&arguments, &profile);
-    let exit = read_all(&arguments, |source, exchange| replay.take(source, &exchange));
+    let exit = read_all(&arguments, true, |source, exchange| replay.take(source, &exchange));
     let written = replay.finish();
     if written.is_err() { Exit::Io } else { exit }
 }
 
-/// Reads the files one after the other; says what each came to.
-fn read_all(arguments: &Arguments, mut each: impl FnMut(&Source, Exchange)) -> Exit {
+/// Reads the files one after the other; says what each came to, if that is wanted.
+fn read_all(arguments: &Arguments, aloud: bool, mut each: impl FnMut(&Source, Exchange)) -> Exit {
     let mut exit = Exit::Done;
     for file in &arguments.files {
         let (contents, result) =
             capture::read(file, arguments.timeout, |source, exchange| each(source, exchange));
+        if !aloud {
+            continue;
+        }
         for line in show::oddities(file, &contents) {
             complain(&line);
         }
@@ -173,7 +185,7 @@ impl Endings {
 
 fn as_transcript(arguments: &Arguments) -> Exit {
     let (mut exchanges, mut sources, mut first) = (Vec::new(), BTreeSet::new(), None);
-    let exit = read_all(arguments, |source, exchange| {
+    let exit = read_all(arguments, true, |source, exchange| {
         if source.serial && arguments.wants(source, exchange.unit) {
             sources.insert(source.name.clone());
             first.get_or_insert_with(|| source.clone());

@@ -1,14 +1,15 @@
 //! What to ask a device that has answered, until it is clear which profile is its own.
 //!
-//! First its name, then the registers of the library's fingerprints. A profile that these point to is read as a whole,
+//! First its name, then the registers of the library's fingerprints, then whether it begins with `SunS` (`sunspec`). A profile that these point to is read as a whole,
 //! and if it fits, that is that. Else one telling register of each profile decides which of them are
 //! looked at closer, its last register which of these, and the best of those are read as a whole. Nothing is asked twice.
 
 use super::fit::{self, Evidence, Fit};
-use super::{name, physics};
-use crate::bus::scan::{Asks, Found, How};
+use super::{name, physics, sunspec};
+use crate::bus::scan::{Asks, Found, How, Known};
 use crate::bus::{Block, Failure, Lessons, Terms, WireCost, function_of, plan_points};
 use crate::modbus::{Ask, ReadRequest};
+use crate::profile::sunspec::{Chain, Walk};
 use crate::profile::{Point, Profile, Table};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,12 +61,19 @@ pub(super) fn identify(
         silences: 0,
         two_answers: found.how == How::TwoAnswers,
         refused_all: true,
+        chain: None,
+        pointed: false,
     };
     if found.how != How::Damaged {
         interview.conduct(library)?;
     }
-    let notes = notes(&found, &interview);
-    let fits = fit::rank(library, &interview.evidence);
+    let mut notes = notes(&found, &interview);
+    let mut fits = fit::rank(library, &interview.evidence);
+    if let Some(chain) = &interview.chain {
+        notes.push(format!("SunSpec, {chain}"));
+        let known_better = interview.pointed && fits.first().is_some_and(|fit| fit.confidence >= SURE);
+        fits.insert(usize::from(known_better), sunspec::fit(chain));
+    }
     Ok(Identified { found, evidence: interview.evidence, fits, notes })
 }
 
@@ -96,6 +104,10 @@ struct Interview<'a> {
     silences: u32,
     two_answers: bool,
     refused_all: bool,
+    /// What a device with a chain of models has said.
+    chain: Option<Chain>,
+    /// Its name or a fingerprint points to a profile, and that fits.
+    pointed: bool,
 }
 
 impl Interview<'_> {
@@ -104,12 +116,17 @@ impl Interview<'_> {
         for mark in library.iter().flat_map(|profile| &profile.identify) {
             self.read(mark.table, mark.address, 1)?;
         }
+        self.walk()?;
         if let Some(profile) = self.pointed_to(library) {
             self.read_all(&profile)?;
             let best = fit::rank(library, &self.evidence).into_iter().next();
             if best.is_some_and(|fit| fit.confidence >= SURE && fit.profile.name == profile.name) {
+                self.pointed = true;
                 return Ok(());
             }
+        }
+        if self.chain.is_some() {
+            return Ok(());
         }
         for profile in library {
             self.try_out(profile)?;
@@ -121,6 +138,24 @@ impl Interview<'_> {
             .map(|fit| fit.profile)
             .collect();
         finalists.iter().try_for_each(|profile| self.read_all(profile))
+    }
+
+    /// Along its models, if it begins with `SunS`. Where it is silent it is not asked on.
+    fn walk(&mut self) -> Result<(), Failure> {
+        let (mut walk, table) = (Walk::new(0), Table::HoldingRegister);
+        while let Some(read) = walk.next() {
+            self.read(table, read.address, read.count)?;
+            match self.evidence.registers.look_up(table, read.address, read.count) {
+                Some(Known::Octets(octets)) => walk.answered(&octets),
+                Some(Known::Refused(SILENT)) | None => return Ok(()),
+                Some(Known::Refused(code)) => walk.refused(code),
+            }
+        }
+        if let Some(Ok(chain)) = walk.outcome() {
+            sunspec::add_name(chain, &mut self.evidence);
+            self.chain = Some(chain.clone());
+        }
+        Ok(())
     }
 
     /// The profile that the name or a fingerprint speaks for, if one does.
@@ -138,7 +173,7 @@ impl Interview<'_> {
             return Ok(());
         };
         self.read_point(first)?;
-        let refused = |known| matches!(known, Some(crate::bus::scan::Known::Refused(_)));
+        let refused = |known| matches!(known, Some(Known::Refused(_)));
         if refused(self.evidence.registers.of(first)) {
             return Ok(());
         }
@@ -183,7 +218,7 @@ impl Interview<'_> {
             }
             self.read_point(point)?;
             let known = self.evidence.registers.of(point);
-            bad += usize::from(!matches!(known, Some(crate::bus::scan::Known::Octets(_))));
+            bad += usize::from(!matches!(known, Some(Known::Octets(_))));
         }
         Ok(())
     }

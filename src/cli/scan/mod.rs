@@ -8,6 +8,7 @@ mod network;
 mod physics;
 mod screen;
 mod show;
+mod sunspec;
 
 use super::{CaptureArguments, Exit, complain, compose, say};
 use crate::bus::Failure;

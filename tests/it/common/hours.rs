@@ -2,7 +2,7 @@
 //! a moment.
 
 use super::wire::{VirtualClock, VirtualLink};
-use linesman::bus::{self, DeviceConfig, LineConfig, PortConfig, Scan, SerialConfig, Surroundings};
+use linesman::bus::{self, DeviceConfig, LineConfig, Memory, PortConfig, Scan, SerialConfig, Surroundings};
 use linesman::modbus::{ReadRequest, encode_data_reply, encode_exception, rtu};
 use linesman::model::status::LineStatus;
 use linesman::model::{Clock, Event, Mono};
@@ -49,6 +49,8 @@ pub struct Seen {
     pub asked: Vec<Asked>,
     pub events: Vec<Event>,
     pub status: LineStatus,
+    /// What the line would remember over a restart.
+    pub memory: Memory,
 }
 
 type Damage = Box<dyn FnMut(&mut Vec<u8>)>;
@@ -60,6 +62,7 @@ pub struct Line {
     link: VirtualLink,
     began: Mono,
     damage: Option<Damage>,
+    memory: Memory,
 }
 
 impl Line {
@@ -71,13 +74,18 @@ impl Line {
         let (name, port) = ("l".parse().unwrap(), PortConfig::Serial(serial));
         let config = LineConfig { name, port, devices, max_probe: bus::MAX_PROBE };
         let began = clock.mono();
-        Line { config, clock, link, began, damage: None }
+        Line { config, clock, link, began, damage: None, memory: Memory::new() }
     }
 
     /// What happens to each reply on its way.
     pub fn damaging(mut self, damage: impl FnMut(&mut Vec<u8>) + 'static) -> Line {
         self.damage = Some(Box::new(damage));
         self
+    }
+
+    /// This was learned before.
+    pub fn remembering(self, memory: Memory) -> Line {
+        Line { memory, ..self }
     }
 
     /// The machine sleeps so long after the beginning, for so long.
@@ -103,7 +111,9 @@ impl Line {
             replies.collect()
         }));
         let clock: Arc<dyn Clock> = self.clock.clone();
-        let around = Surroundings { events: Some(events_tx), ..Surroundings::new(clock, scans_tx, stop) };
+        let memory = std::mem::take(&mut self.memory);
+        let around =
+            Surroundings { events: Some(events_tx), memory, ..Surroundings::new(clock, scans_tx, stop) };
         let (running, run) = bus::line_over(&self.config, around, &mut self.link);
         run();
         self.link.assert_silence_was_kept("an hour");
@@ -112,6 +122,7 @@ impl Line {
             events: std::iter::from_fn(|| events.try_recv().ok()).collect(),
             asked: self.link.sent.iter().map(|(at, frame)| read(frame, at.since(began))).collect(),
             status: running.status.borrow().clone(),
+            memory: running.memory.borrow().clone(),
         }
     }
 }
