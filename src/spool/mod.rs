@@ -97,13 +97,16 @@ mod cursor;
 mod disk;
 mod format;
 mod gaps;
+mod hand;
 mod home;
 mod inspect;
 mod log;
+mod meanwhile;
 mod owner;
 mod ranges;
 mod read_back;
 mod recover;
+mod request;
 mod room;
 mod segment;
 #[cfg(test)]
@@ -116,7 +119,8 @@ pub use gaps::Gap;
 pub use inspect::{Damage, Inspection, inspect, inspect_between};
 pub use transfer::{TransferError, export, import};
 
-use owner::{Question, Request};
+use disk::Disk;
+use request::{Question, Request};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::RangeInclusive;
@@ -196,14 +200,22 @@ pub struct Spool {
 /// An upstream that has no cursor yet starts with the oldest record if the folder has no cursor at all,
 /// and with the next one otherwise: a second upstream is not sent the first one's history.
 pub fn start(config: Config, upstreams: &[String]) -> Result<Spool, OpenError> {
-    let log = log::Log::open(config, upstreams, disk::RealDisk)?;
+    start_on(disk::RealDisk, config, upstreams)
+}
+
+fn start_on<D>(disk: D, config: Config, upstreams: &[String]) -> Result<Spool, OpenError>
+where
+    D: Disk + Send + 'static,
+    D::File: Send,
+{
+    let log = log::Log::open(config, upstreams, disk)?;
+    let no_thread = |source| OpenError::Folder { dir: PathBuf::from("spool thread"), source };
     let (requests, requests_in) = mpsc::channel(REQUESTS);
     let epoch = log.epoch;
-    let owner = owner::Owner::new(log, requests_in);
+    let owner = owner::Owner::new(log, hand::Hand::start().map_err(no_thread)?, requests_in);
     let (head, status, accounts) = (owner.head(), owner.status(), owner.accounts());
     let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || owner.run());
-    let thread = thread.map_err(|source| OpenError::Folder { dir: PathBuf::from("spool thread"), source })?;
-    Ok(Spool { requests, epoch, head, status, accounts, owner: Some(thread) })
+    Ok(Spool { requests, epoch, head, status, accounts, owner: Some(thread.map_err(no_thread)?) })
 }
 
 impl Spool {

@@ -11,7 +11,7 @@ use super::disk::{Disk, RealDisk};
 use super::format;
 use super::gaps::Gap;
 use super::log::Log;
-use super::owner::Question;
+use super::request::Question;
 use super::{Config, OpenError, Stored, WhenFull};
 use crate::record;
 use proptest::prelude::*;
