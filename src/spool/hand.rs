@@ -9,6 +9,9 @@ use std::io;
 use std::sync::mpsc::SyncSender;
 use tokio::sync::{mpsc, oneshot};
 
+/// Jobs under way: one, for there is one log.
+const JOBS: usize = 1;
+
 /// What is to be done with the log, and who waits for it.
 pub(super) enum Job {
     Commit(Option<CommitAnswer>),
@@ -31,7 +34,6 @@ pub(super) enum Done {
 }
 
 pub(super) struct Hand<D: Disk> {
-    /// One job at a time, for there is one log.
     pub jobs: SyncSender<(Box<Log<D>>, Job)>,
     pub back: mpsc::Receiver<(Box<Log<D>>, Done)>,
 }
@@ -42,8 +44,8 @@ where
 {
     /// The thread ends with the owner.
     pub(super) fn start() -> io::Result<Hand<D>> {
-        let (jobs, jobs_in) = std::sync::mpsc::sync_channel::<(Box<Log<D>>, Job)>(1);
-        let (back_out, back) = mpsc::channel(1);
+        let (jobs, jobs_in) = std::sync::mpsc::sync_channel::<(Box<Log<D>>, Job)>(JOBS);
+        let (back_out, back) = mpsc::channel(JOBS);
         std::thread::Builder::new().name("spool-hand".to_owned()).spawn(move || {
             while let Ok((mut log, job)) = jobs_in.recv() {
                 let done = perform(&mut log, job);

@@ -17,4 +17,5 @@ mod process;
 mod scan;
 mod service;
 mod simulated;
+mod stall;
 mod sudden_death;

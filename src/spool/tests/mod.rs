@@ -5,6 +5,7 @@ mod damaged;
 mod model;
 mod sick;
 mod sim_disk;
+mod stall;
 
 use super::cursor::{Account, Outcome};
 use super::disk::{Disk, RealDisk};
