@@ -125,6 +125,11 @@ impl Meanwhile {
         }
     }
 
+    /// When the first record that waits was sampled, ms since 1970 UTC; else the newest.
+    pub(super) fn since(&self) -> i64 {
+        self.appended.front().map_or(self.newest_ts, |record| record.ts_ms)
+    }
+
     pub(super) fn settle(&mut self, name: &str, from: u64, to: u64, outcome: &Outcome) {
         let (to, newest_ts) = (to.min(self.head), self.newest_ts);
         if let Some(book) = self.books.get_mut(name) {

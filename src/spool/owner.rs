@@ -9,7 +9,7 @@ use super::log::Log;
 use super::meanwhile::Meanwhile;
 use super::request::{CommitAnswer, Found, Question, Request};
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -236,9 +236,10 @@ impl<D: Disk> Owner<D> {
             return;
         }
         for request in std::mem::take(&mut self.waiting) {
-            match request {
-                Request::Gaps { done, .. } => drop(done.send(Vec::new())),
-                other => self.waiting.push_back(other),
+            if let Request::Gaps { done, .. } = request {
+                let _ = done.send(Vec::new());
+            } else {
+                self.waiting.push_back(request);
             }
         }
     }
@@ -318,7 +319,7 @@ impl<D: Disk> Owner<D> {
         self.waiting.extend(self.unanswered.drain(..));
         match &self.log {
             None if now >= self.lent_at + STALLS && self.stalls.is_none() => {
-                let stalls = format!("the disk stalls since {}", time_of_day(now - self.lent_at));
+                let stalls = format!("the disk stalls since {}", time_of_day(self.meanwhile.since()));
                 tracing::error!("{stalls}; records wait in memory, and live ones are delivered from there");
                 self.stalls = Some(stalls);
             }
@@ -381,11 +382,9 @@ impl<D: Disk> Owner<D> {
     }
 }
 
-/// The time of day that was so long ago.
-fn time_of_day(ago: Duration) -> String {
-    let since = SystemTime::now().checked_sub(ago);
-    let since = since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
-    let seconds = since.unwrap_or_default().as_secs() % 86_400;
+/// The time of day of a stamp in ms since 1970 UTC.
+fn time_of_day(ts_ms: i64) -> String {
+    let seconds = ts_ms.div_euclid(1000).rem_euclid(86_400);
     format!("{:02}:{:02}:{:02} UTC", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
