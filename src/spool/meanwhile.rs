@@ -125,6 +125,11 @@ impl Meanwhile {
         }
     }
 
+    /// A quarter of what memory may hold: the log, when it is back, has room for it beside its own.
+    pub(super) fn is_much(&self) -> bool {
+        self.appended_octets > IN_MEMORY / 4
+    }
+
     /// When the first record that waits was sampled, ms since 1970 UTC; else the newest.
     pub(super) fn since(&self) -> i64 {
         self.appended.front().map_or(self.newest_ts, |record| record.ts_ms)

@@ -121,7 +121,7 @@ impl<D: Disk> Owner<D> {
                     Some((log, done)) => self.is_back(log, done),
                     None => return tracing::error!("the spool's hand has ended"),
                 },
-                request = self.requests.recv(), if is_open => match request {
+                request = self.requests.recv(), if is_open && !self.is_outrun() => match request {
                     Some(request) => {
                         self.serve(request);
                         self.publish_in_time();
@@ -135,6 +135,12 @@ impl<D: Disk> Owner<D> {
             }
             self.look_at_the_clock();
         }
+    }
+
+    /// Records come faster than a disk that is well takes them: who hands them over waits, so that none is lost. A
+    /// disk that stalls is not waited for.
+    fn is_outrun(&self) -> bool {
+        self.log.is_none() && self.meanwhile.is_much() && self.lent_at.elapsed() < STALLS
     }
 
     fn wakes_at(&self) -> Instant {
@@ -304,7 +310,6 @@ impl<D: Disk> Owner<D> {
                 let _ = done.send(());
             }
             Done::Turn => self.publish(),
-            // Taken out of the queue by `turn_about`.
             Done::End(done) => drop(done.send(())),
         }
         if took_long {
