@@ -105,22 +105,28 @@ impl<D: Disk> Log<D> {
         self.head += 1;
         self.newest_ts = Some(ts_ms);
         let record = Stored { position: self.head, epoch, seq, ts_ms, octets: octets.into() };
-        let size = weight(&record);
+        match self.admit(record) {
+            Ok(()) => self.bound_memory(),
+            Err(reason) => self.lose_one(self.head, ts_ms, reason),
+        }
+    }
+
+    /// Into memory, for the next commit; or why it is lost.
+    pub(super) fn admit(&mut self, record: Stored) -> Result<(), &'static str> {
         if record.octets.len() > LARGEST_RECORD || most_on_disk(record.octets.len()) > self.segment_size() {
-            self.lose_one(self.head, ts_ms, "too-large");
-            return;
+            return Err("too-large");
         }
         if self.config.when_full == WhenFull::RefuseNew && !self.has_room_for(record.octets.len()) {
-            self.lose_one(self.head, ts_ms, "spool-full");
-            return;
+            return Err("spool-full");
         }
+        let size = weight(&record);
         self.tail_octets += size;
         self.uncommitted_octets += size;
         self.tail.push_back(record);
-        self.bound_memory();
+        Ok(())
     }
 
-    fn note_power_cut(&mut self, from: i64, to: i64) {
+    pub(super) fn note_power_cut(&mut self, from: i64, to: i64) {
         for named in self.cursors.values_mut() {
             named.cursor.gaps.add((from, to), None, "power-cut");
         }
@@ -303,7 +309,7 @@ impl<D: Disk> Log<D> {
 
     /// When these were sampled, as narrowly as is known without reading: to the record in memory, to the
     /// segment on disk.
-    fn sampled_between(&self, from: u64, to: u64) -> (i64, i64) {
+    pub(super) fn sampled_between(&self, from: u64, to: u64) -> (i64, i64) {
         let in_memory = |position: u64| {
             let at = self.tail.partition_point(|record| record.position < position);
             self.tail.get(at).filter(|record| record.position == position).map(|record| record.ts_ms)

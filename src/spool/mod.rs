@@ -22,10 +22,13 @@
 //!   upon them, up to the device's next key frame; reading goes on at the next valid frame, a copy of the damaged
 //!   octets is kept aside, and what is missing is counted as `damaged`.
 //! - **An ill disk stops nobody.** While it takes nothing (`fdatasync` fails, it is full by others, read-only, has
-//!   no inodes, the folder is missing or not writable, or a card stalls), records wait in memory up to a bound;
-//!   the oldest beyond it are counted as `disk-ill`. It is tried again every second. A failed `fdatasync` is never
-//!   tried again on the same file: what is not committed is written to a new segment from memory. If the folder
-//!   can't be reached at the start, everything is in memory until it can, and then goes behind what it holds.
+//!   no inodes, the folder is missing or not writable), records wait in memory up to a bound; the oldest beyond it are
+//!   counted as `disk-ill`. It is tried again every second. A failed `fdatasync` is never tried again on the same
+//!   file: what is not committed is written to a new segment from memory. If the folder can't be reached at the start,
+//!   everything is in memory until it can, and then goes behind what it holds.
+//! - **A card that stalls, in whichever call, stalls nobody else.** Records are taken, live ones are read from memory
+//!   and settled, all is counted; after three seconds the status says so. What waits until the disk is back: history
+//!   that is no longer in memory, commits, new upstreams, the end, and the announcement of losses.
 //! - **Polling does not depend on storage or upstream**: who hands over a record waits for a queue, never for
 //!   the disk.
 //! - **One process at a time**: the folder is locked.
@@ -85,8 +88,10 @@
 //! files with a segment's name that are none. They count against the cap and are the first to give way.
 //!
 //! # Why
-//! One synchronous owner in a thread of its own: a card may take seconds to sync, and a loop over an enum
-//! needs no lock. Octets written to flash are what wears it: so records are packed, committed in groups, and
+//! One owner in a thread of its own keeps the books and touches no file; for each job that does, it lends the whole log
+//! to a second thread, the hand: a card may take seconds to sync. What happens until it is back is noted in memory
+//! (`meanwhile.rs`) and put into it then: so there is one log, synchronous and without a lock, and its
+//! operations have one order. Octets written to flash are what wears it: so records are packed, committed in groups, and
 //! written over zeros that are there already, which changes nothing in the file system's own books. The lower
 //! two octets of a position in each frame cost less than 0.1 octets a reading and let a damaged segment be read
 //! from any place on.
@@ -96,15 +101,19 @@ mod config;
 mod current;
 mod cursor;
 mod disk;
+mod error;
 mod format;
 mod gaps;
+mod hand;
 mod home;
 mod inspect;
 mod log;
+mod meanwhile;
 mod owner;
 mod ranges;
 mod read_back;
 mod recover;
+mod request;
 mod room;
 mod segment;
 #[cfg(test)]
@@ -113,13 +122,14 @@ mod transfer;
 
 pub use config::{Config, WhenFull};
 pub use cursor::{Account, Outcome};
+pub use error::{Closed, CommitError, OpenError};
 pub use gaps::Gap;
 pub use inspect::{Damage, Inspection, inspect, inspect_between};
 pub use transfer::{TransferError, export, import};
 
-use owner::{Question, Request};
+use disk::Disk;
+use request::{Question, Request};
 use std::collections::BTreeMap;
-use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -139,29 +149,6 @@ pub struct Stored {
     pub seq: u64,
     pub ts_ms: i64,
     pub octets: Arc<[u8]>,
-}
-
-/// Why the spool can't be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("the spool {} is in use by {}", dir.display(), pid.map_or("another process".to_owned(), |pid| format!("process {pid}")))]
-    Locked { dir: PathBuf, pid: Option<u32> },
-    #[error("cannot open the spool {}", dir.display())]
-    Folder { dir: PathBuf, source: io::Error },
-}
-
-/// The owner has ended: there is no spool any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the spool has ended")]
-pub struct Closed;
-
-/// Records are still in memory because the disk does not take them.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CommitError {
-    #[error("the disk does not take the records: {0}")]
-    Disk(String),
-    #[error(transparent)]
-    Closed(#[from] Closed),
 }
 
 /// What the spool says of itself.
@@ -197,14 +184,22 @@ pub struct Spool {
 /// An upstream that has no cursor yet starts with the oldest record if the folder has no cursor at all,
 /// and with the next one otherwise: a second upstream is not sent the first one's history.
 pub fn start(config: Config, upstreams: &[String]) -> Result<Spool, OpenError> {
-    let log = log::Log::open(config, upstreams, disk::RealDisk)?;
+    start_on(disk::RealDisk, config, upstreams)
+}
+
+fn start_on<D>(disk: D, config: Config, upstreams: &[String]) -> Result<Spool, OpenError>
+where
+    D: Disk + Send + 'static,
+    D::File: Send,
+{
+    let log = log::Log::open(config, upstreams, disk)?;
+    let no_thread = |source| OpenError::Folder { dir: PathBuf::from("spool thread"), source };
     let (requests, requests_in) = mpsc::channel(REQUESTS);
     let epoch = log.epoch;
-    let owner = owner::Owner::new(log, requests_in);
+    let owner = owner::Owner::new(log, hand::Hand::start().map_err(no_thread)?, requests_in);
     let (head, status, accounts) = (owner.head(), owner.status(), owner.accounts());
     let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || owner.run());
-    let thread = thread.map_err(|source| OpenError::Folder { dir: PathBuf::from("spool thread"), source })?;
-    Ok(Spool { requests, epoch, head, status, accounts, owner: Some(thread) })
+    Ok(Spool { requests, epoch, head, status, accounts, owner: Some(thread.map_err(no_thread)?) })
 }
 
 impl Spool {

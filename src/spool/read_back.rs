@@ -1,11 +1,13 @@
 //! Reading back: from memory where the records are still there, else from the segment that holds them.
 
 use super::Stored;
+use super::cursor::Cursor;
 use super::disk::Disk;
 use super::log::{LARGEST_SEGMENT, Log};
-use super::owner::Question;
+use super::request::Question;
 use super::segment::{Found, SegmentReader};
 use super::{aside, home};
+use std::collections::VecDeque;
 use std::io;
 
 /// After so many failures to read a segment, a second apart, its records count as damaged: a bad block
@@ -13,14 +15,39 @@ use std::io;
 const TRIES: u32 = 5;
 
 /// What one question has brought so far.
-struct Bite {
-    records: Vec<Stored>,
+pub(super) struct Bite {
+    pub(super) records: Vec<Stored>,
     octets: usize,
     at_most: usize,
     octets_at_most: usize,
 }
 
 impl Bite {
+    pub(super) fn of(question: &Question) -> Bite {
+        let Question { at_most, octets, .. } = question;
+        Bite { records: Vec::new(), octets: 0, at_most: *at_most, octets_at_most: *octets }
+    }
+
+    /// What of these is not settled, as far as there is room; `false` where that was not all.
+    pub(super) fn take_from(
+        &mut self,
+        records: &VecDeque<Stored>,
+        cursor: Option<&Cursor>,
+        from: u64,
+        upto: u64,
+    ) -> bool {
+        let start = records.partition_point(|record| record.position < from);
+        let wanted = records.range(start..).take_while(|record| record.position <= upto);
+        for record in wanted.filter(|record| !cursor.is_some_and(|cursor| cursor.is_settled(record.position)))
+        {
+            if !self.has_room_for(record) {
+                return false;
+            }
+            self.take(record.clone());
+        }
+        true
+    }
+
     fn has_room_for(&self, record: &Stored) -> bool {
         let room =
             self.octets + record.octets.len() <= self.octets_at_most && self.records.len() < self.at_most;
@@ -34,11 +61,21 @@ impl Bite {
 }
 
 impl<D: Disk> Log<D> {
+    /// Whether it can be answered without the disk.
+    pub(super) fn is_in_memory(&self, question: &Question) -> bool {
+        let cursor = self.cursors.get(&question.name).map(|named| &named.cursor);
+        let from =
+            cursor.map_or(question.after, |cursor| cursor.settled_from(question.after)).saturating_add(1);
+        from > question.upto.min(self.head)
+            || self.segments.is_empty()
+            || self.tail.front().is_some_and(|oldest| oldest.position <= from)
+    }
+
     /// What the upstream has not settled yet, from memory where it is there, else from the segments that hold
     /// it. An error is for now only: the same question may be answered later.
     pub(super) fn read(&mut self, question: &Question) -> io::Result<Vec<Stored>> {
-        let Question { name, after, upto, at_most, octets } = question;
-        let mut bite = Bite { records: Vec::new(), octets: 0, at_most: *at_most, octets_at_most: *octets };
+        let Question { name, after, upto, .. } = question;
+        let mut bite = Bite::of(question);
         let (mut from, upto) = (after.saturating_add(1), (*upto).min(self.head));
         loop {
             if let Some(named) = self.cursors.get(name) {
@@ -50,7 +87,8 @@ impl<D: Disk> Log<D> {
             let in_memory = self.tail.front().is_some_and(|oldest| oldest.position <= from);
             let index = self.segment_of(from).filter(|_| !in_memory);
             let Some(index) = index else {
-                self.bite_of_memory(name, from, upto, &mut bite);
+                let cursor = self.cursors.get(name).map(|named| &named.cursor);
+                bite.take_from(&self.tail, cursor, from, upto);
                 return Ok(bite.records);
             };
             let (_, last) = self.span(index);
@@ -65,19 +103,6 @@ impl<D: Disk> Log<D> {
             } else {
                 last + 1
             };
-        }
-    }
-
-    fn bite_of_memory(&self, name: &str, from: u64, upto: u64, bite: &mut Bite) {
-        let cursor = self.cursors.get(name).map(|named| &named.cursor);
-        let start = self.tail.partition_point(|record| record.position < from);
-        let wanted = self.tail.range(start..).take_while(|record| record.position <= upto);
-        for record in wanted.filter(|record| !cursor.is_some_and(|cursor| cursor.is_settled(record.position)))
-        {
-            if !bite.has_room_for(record) {
-                return;
-            }
-            bite.take(record.clone());
         }
     }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 /// Octets kept in memory while the disk takes none: hours of a small site, minutes of a large one.
-const IN_MEMORY: usize = 4 << 20;
+pub(super) const IN_MEMORY: usize = 4 << 20;
 /// Committed records kept in memory for upstreams that keep up, in octets.
 const RECENT: usize = 128 << 10;
 

@@ -34,6 +34,7 @@ mod simulated;
 #[path = "../it/common/skipped.rs"]
 mod skipped;
 mod spool_calls;
+mod stall;
 mod strace;
 mod sudden_death;
 mod sunspec;

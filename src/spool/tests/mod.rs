@@ -5,13 +5,14 @@ mod damaged;
 mod model;
 mod sick;
 mod sim_disk;
+mod stall;
 
 use super::cursor::{Account, Outcome};
 use super::disk::{Disk, RealDisk};
 use super::format;
 use super::gaps::Gap;
 use super::log::Log;
-use super::owner::Question;
+use super::request::Question;
 use super::{Config, OpenError, Stored, WhenFull};
 use crate::record;
 use proptest::prelude::*;
