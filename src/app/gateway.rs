@@ -1,7 +1,7 @@
 //! The gateway as it runs: all parts, started, watched, changed by a reload, and stopped in the data's order.
 
 use super::memory::Keeper;
-use super::meters::{self, Identities, Meters, Rules};
+use super::meters::{self, Known, Meters, Rules};
 use super::parts::{Part, PartId, Parts};
 use super::time::{self, Boots, Timeline};
 use super::watch_over::{PumpSign, Watchdog};
@@ -52,7 +52,7 @@ pub(super) struct Gateway {
     chronicle: watch::Receiver<Chronicle>,
     pub(super) memory: Keeper,
     rules: watch::Sender<Arc<Rules>>,
-    pub(super) identities: watch::Receiver<Identities>,
+    pub(super) meters: watch::Receiver<Known>,
     pub(super) site: watch::Sender<Arc<Site>>,
     pub(super) sources: watch::Sender<Arc<Sources>>,
     watchdog: Watchdog,
@@ -83,9 +83,9 @@ impl Gateway {
         let chronicle = watch::Sender::new(Chronicle::default());
         let memory = Keeper::open(&config.spool.dir);
         let rules = watch::Sender::new(Arc::new(meters::rules(&config)));
-        let identities = watch::Sender::default();
-        let seen = identities.subscribe();
-        let meters = Meters::open(&config.spool.dir, rules.subscribe(), events.clone(), identities);
+        let shown = watch::Sender::default();
+        let seen = shown.subscribe();
+        let meters = Meters::open(&config.spool.dir, rules.subscribe(), events.clone(), shown);
         let watchdog = Watchdog::new(spool.status());
         let sources = Sources {
             gateway: config.gateway.to_string(),
@@ -96,7 +96,7 @@ impl Gateway {
             stuck: watchdog.stuck(),
             spool: spool.status(),
             upstreams: Vec::new(),
-            identities: seen.clone(),
+            meters: seen.clone(),
             progress: watchdog.progress(),
             clock: time.status(),
         };
@@ -110,7 +110,7 @@ impl Gateway {
             chronicle: chronicle.subscribe(),
             memory,
             rules,
-            identities: seen,
+            meters: seen,
             http: listener.as_ref().and_then(|l| l.local_addr().ok()),
             watchdog,
             time,
@@ -228,7 +228,7 @@ impl Gateway {
                 _ = looks.tick() => {
                     self.watchdog.look(self.time.mono(), self.pump_sign());
                     self.keep_memory();
-                    if self.identities.has_changed().unwrap_or(false) {
+                    if self.meters.has_changed().unwrap_or(false) {
                         self.name_the_meters();
                     }
                 }

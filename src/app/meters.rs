@@ -1,13 +1,17 @@
 //! Who the meters are and how their counters ran, kept over a restart: `meters.json` in the spool's folder.
 //!
-//! `{"format":1,"devices":{NAME:{"identity":SERIAL,"counters":{POINT:[LAST,TOTAL]}}}}`, exact decimals as texts. Written
-//! each ten minutes and at a stop, at once when a meter is new: what a power cut loses is made up for by the first
-//! reading after it, since a total goes on from the last value that was kept. A file that can't be read is no
-//! reason not to start, but it is said: totals begin anew and any meter is taken for the one that is meant.
+//! `{"format":1,"devices":{NAME:{"identity":SERIAL,"counters":{POINT:{"last":VALUE,"total":VALUE}}}}}`, exact decimals as
+//! texts, with checksums of what the profile meant by them and, after a fall, where the counter stood. Written each ten
+//! minutes and at a stop, and at once when there is news: a meter or counter is new, a meter was exchanged, a
+//! counter has fallen, risen again, rolled over. What a power cut or a `kill -9` loses of the counting between is made up
+//! for by the first reading after it, since a total goes on from the last value that was kept; only where the counter was
+//! reset, or the meter exchanged, while nobody looked is what was counted since the file was written lost. A file that can't be
+//! read is no reason not to start, but it is said: totals begin anew and any meter is taken for the one that is meant.
 
 use super::{Gateway, document};
 use crate::bus::Scan;
 use crate::config::Config;
+use crate::model::status::MeterStatus;
 use crate::model::{Event, EventKind, IdentityRule, Name, Reading};
 use crate::normalize::{Kept, News, Normalizer};
 use serde::{Deserialize, Serialize};
@@ -26,6 +30,10 @@ const FORMAT: u32 = 1;
 const LARGEST: u64 = 64 << 20;
 /// A card of the field is written as rarely as this.
 const KEEP_EVERY: Duration = Duration::from_secs(600);
+/// News goes there at once, but not for ever: a counter that falls with every other reading gets this between two …
+const BETWEEN_NEWS: Duration = Duration::from_secs(10);
+/// … after so much of it that a reset, and what follows, need not wait.
+const NEWS_AHEAD: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Document {
@@ -43,17 +51,22 @@ pub(super) fn rules(config: &Config) -> Rules {
         .collect()
 }
 
-pub(super) type Identities = Arc<BTreeMap<Name, String>>;
+/// What is known of the meters, of each device of which there is something to say.
+pub(super) type Known = Arc<BTreeMap<Name, MeterStatus>>;
 
 /// The normaliser, with what it remembers kept and what it finds told.
 pub(super) struct Meters {
     normalizer: Normalizer,
     rules: watch::Receiver<Arc<Rules>>,
     events: mpsc::Sender<Event>,
-    identities: watch::Sender<Identities>,
+    shown: watch::Sender<Known>,
     path: PathBuf,
     kept: Kept,
     keep_at: Instant,
+    /// Something is to be kept at once.
+    is_news: bool,
+    /// As if each news had been written with its time between; what is ahead of now has been written in advance.
+    news_until: Instant,
     /// A slow card holds up nobody.
     writing: Option<JoinHandle<()>>,
 }
@@ -63,7 +76,7 @@ impl Meters {
         folder: &Path,
         rules: watch::Receiver<Arc<Rules>>,
         events: mpsc::Sender<Event>,
-        identities: watch::Sender<Identities>,
+        shown: watch::Sender<Known>,
     ) -> Meters {
         let path = folder.join(FILE);
         let kept = match document::read(&path, FORMAT, LARGEST) {
@@ -76,9 +89,10 @@ impl Meters {
             }
         };
         let normalizer = Normalizer::remembering(&kept);
-        identities.send_replace(Arc::new(normalizer.identities()));
-        let keep_at = Instant::now() + KEEP_EVERY;
-        Meters { normalizer, rules, events, identities, path, kept, keep_at, writing: None }
+        shown.send_replace(Arc::new(normalizer.meters()));
+        let (news_until, keep_at) = (Instant::now(), Instant::now() + KEEP_EVERY);
+        let (is_news, writing) = (false, None);
+        Meters { normalizer, rules, events, shown, path, kept, keep_at, is_news, news_until, writing }
     }
 
     pub(super) fn reading(&mut self, scan: &Scan) -> Reading {
@@ -107,9 +121,30 @@ impl Meters {
                      `identity: \"{to}\"` at this device of the configuration and reload"
                 ),
             ),
+            News::Nameless { known } => (
+                EventKind::NamelessMeter,
+                format!(
+                    "the meter does not say its serial number, which should be {known}; its values are held until it \
+                     does. If it is the right one all the same, write `identity: accept` at this device of the \
+                     configuration and reload"
+                ),
+            ),
+            News::CountersAnew { points } => {
+                let points = points.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+                (
+                    EventKind::CounterReset,
+                    format!(
+                        "the profile reads these counters otherwise than before; they and their totals begin anew: {points}"
+                    ),
+                )
+            }
             News::CounterReset { point, from, to } => {
                 (EventKind::CounterReset, format!("the counter {point} was reset: {to} after {from}"))
             }
+            News::CounterBack { point, from, to } => (
+                EventKind::CounterBack,
+                format!("the counter {point} is back: {to} after {from}; it was not reset"),
+            ),
         };
         tracing::warn!(%device, "{text}");
         if let Some(line) = line {
@@ -121,15 +156,21 @@ impl Meters {
 
     /// After a batch: tells who the meters are, and keeps what is known where it is time to.
     pub(super) fn look(&mut self) {
-        let changed = self.normalizer.take_named();
-        if changed {
-            self.identities.send_replace(Arc::new(self.normalizer.identities()));
+        let changed = self.normalizer.take_changed();
+        if changed.shown {
+            self.shown.send_replace(Arc::new(self.normalizer.meters()));
         }
-        let busy = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
-        if busy || !changed && Instant::now() < self.keep_at {
+        self.is_news |= changed.kept;
+        let (now, busy) =
+            (Instant::now(), self.writing.as_ref().is_some_and(|writing| !writing.is_finished()));
+        let at_once = self.is_news && self.news_until <= now + NEWS_AHEAD;
+        if busy || !at_once && now < self.keep_at {
             return;
         }
-        self.keep_at = Instant::now() + KEEP_EVERY;
+        if at_once {
+            self.news_until = self.news_until.max(now) + BETWEEN_NEWS;
+        }
+        (self.keep_at, self.is_news) = (now + KEEP_EVERY, false);
         if let Some(write) = self.news() {
             self.writing = Some(tokio::task::spawn_blocking(write));
         }
@@ -164,10 +205,10 @@ impl Meters {
 impl Gateway {
     /// Tells the far end which meters there are, by the serial numbers that they have said.
     pub(super) fn name_the_meters(&mut self) {
-        let identities = Arc::clone(&self.identities.borrow_and_update());
+        let meters = Arc::clone(&self.meters.borrow_and_update());
         let mut site = self.config.site();
         for device in &mut site.devices {
-            device.identity = identities.get(&device.name).cloned();
+            device.identity = meters.get(&device.name).and_then(|meter| meter.identity.clone());
         }
         self.site.send_if_modified(|known| {
             let changed = **known != site;
@@ -190,15 +231,15 @@ pub(super) mod tests {
     use crate::model::Timestamp;
     use std::fs;
 
-    pub(crate) fn meters(folder: &Path) -> (Meters, mpsc::Receiver<Event>, watch::Receiver<Identities>) {
+    pub(crate) fn meters(folder: &Path) -> (Meters, mpsc::Receiver<Event>, watch::Receiver<Known>) {
         let rules = watch::Sender::new(Arc::new(Rules::from([(
             "m".parse().unwrap(),
             ("l".parse().unwrap(), IdentityRule::Hold),
         )])));
         let (events, heard) = mpsc::channel(8);
-        let identities = watch::Sender::default();
-        let seen = identities.subscribe();
-        (Meters::open(folder, rules.subscribe(), events, identities), heard, seen)
+        let shown = watch::Sender::default();
+        let seen = shown.subscribe();
+        (Meters::open(folder, rules.subscribe(), events, shown), heard, seen)
     }
 
     fn scan(serial: u16, count: u16) -> Scan {
@@ -222,16 +263,73 @@ pub(super) mod tests {
         let (mut first, _, seen) = meters(dir.path());
         first.reading(&scan(7, 65_535));
         first.look();
-        assert_eq!(seen.borrow().values().collect::<Vec<_>>(), ["7"]);
+        assert_eq!(
+            seen.borrow().values().map(|meter| meter.identity.clone().unwrap()).collect::<Vec<_>>(),
+            ["7"]
+        );
         first.close().await;
         let (mut second, mut heard, seen) = meters(dir.path());
         assert_eq!(seen.borrow().len(), 1, "known from the start");
         let total = |reading: Reading| format!("{:?}", reading.samples.last().unwrap().1);
-        assert!(total(second.reading(&scan(7, 1))).contains("65537"));
+        let totals = [1, 1, 2, 3].map(|count| total(second.reading(&scan(7, count))));
+        assert!(totals[0].contains("CounterFell") && totals[3].contains("65539"), "{totals:?}");
         assert!(total(second.reading(&scan(8, 2))).contains("Identity"));
         let event = heard.try_recv().unwrap();
         assert_eq!((event.kind, event.device.unwrap().as_str()), (EventKind::OtherMeter, "m"));
         assert!(event.text.contains("identity: \"8\""), "{}", event.text);
+    }
+
+    #[tokio::test]
+    async fn what_a_kill_could_not_be_made_up_for_is_on_disk_at_once_and_ordinary_counting_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut meters, ..) = meters(dir.path());
+        let mut on_disk = Vec::new();
+        for count in [500, 501, 3, 4, 6, 7] {
+            meters.reading(&scan(7, count));
+            meters.look();
+            if let Some(writing) = meters.writing.take() {
+                writing.await.unwrap();
+            }
+            let kept: Document = document::read(&dir.path().join(FILE), FORMAT, LARGEST).unwrap();
+            on_disk.push(kept.devices["m"].counters["e"].total.clone());
+        }
+        // Nothing is written for 501 and 7; 3 is not believed, 4 is a reset, 6 shows that it counts.
+        assert_eq!(on_disk, ["500", "500", "500", "501", "504", "504"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_counter_that_falls_again_and_again_does_not_wear_out_the_card() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut meters, ..) = meters(dir.path());
+        let (mut writes, seconds) = (0, 1200);
+        for second in 0..seconds {
+            let count = if second % 3 == 0 { 500 + second } else { 0 };
+            meters.reading(&scan(7, count));
+            meters.look();
+            if let Some(writing) = meters.writing.take() {
+                writing.await.unwrap();
+                writes += 1;
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert!((100..=130).contains(&writes), "{writes} in {seconds} s");
+    }
+
+    #[tokio::test]
+    async fn news_while_a_slow_card_writes_is_written_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut meters, ..) = meters(dir.path());
+        let (free, freed) = tokio::sync::oneshot::channel::<()>();
+        meters.writing = Some(tokio::spawn(async move { freed.await.unwrap() }));
+        meters.reading(&scan(7, 500));
+        meters.look();
+        assert!(!dir.path().join(FILE).exists());
+        free.send(()).unwrap();
+        meters.writing.as_mut().unwrap().await.unwrap();
+        meters.reading(&scan(7, 501));
+        meters.look();
+        meters.writing.take().unwrap().await.unwrap();
+        assert!(dir.path().join(FILE).exists());
     }
 
     #[test]

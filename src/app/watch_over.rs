@@ -188,6 +188,7 @@ mod tests {
             last_delivery: None,
             reconnects: 0,
             heartbeat,
+            warnings: Vec::new(),
         }
     }
 

@@ -3,11 +3,22 @@
 //! A sign and a second part change with the value and are always of the same scan. A factor or a unit is too,
 //! unless it has a longer period of its own: then its last answer is good, until the device was silent. Who is
 //! back may be another meter: all is asked again before anything is scaled with it.
+//!
+//! Who it is has to be known before its values are believed, and a meter may not know it while it starts: then its
+//! register is empty. It is asked in the next scans, and if that does not help more and more rarely: some have none.
 
 use super::DeviceConfig;
+use crate::model::Mono;
 use crate::profile::Every;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// In so many scans in a row a meter is asked who it is, …
+const AT_ONCE: u32 = 3;
+/// … then after this, then after twice that, …
+const PAUSE: Duration = Duration::from_secs(10);
+/// … but at least so often.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
 pub(super) struct Along {
@@ -17,6 +28,11 @@ pub(super) struct Along {
     rare: BTreeSet<usize>,
     /// Of these, what has not been answered since the device was silent.
     unknown: BTreeSet<usize>,
+    /// The point that says who it is.
+    identity: Option<usize>,
+    /// How often it was asked for that since the device was silent, and when it is again.
+    tries: u32,
+    not_before: Mono,
 }
 
 impl Along {
@@ -34,34 +50,50 @@ impl Along {
             along.rare.extend(rare);
             along.always.insert(index, [needs.same_scan, often].concat());
         }
-        // Who it is has to be known before its values are believed.
-        along.rare.extend(config.profile.identity);
+        along.identity = config.profile.identity;
+        along.rare.extend(along.identity);
         along.unknown.clone_from(&along.rare);
         along
     }
 
     /// Completes the points that are due.
-    pub(super) fn add_to(&self, due: &mut Vec<usize>) {
+    pub(super) fn add_to(&mut self, due: &mut Vec<usize>, now: Mono) {
         if self.always.is_empty() && self.unknown.is_empty() {
             return;
         }
         let needed: Vec<usize> =
             due.iter().filter_map(|point| self.always.get(point)).flatten().copied().collect();
         due.extend(needed);
-        due.extend(&self.unknown);
+        let waits = self.identity.filter(|_| now < self.not_before);
+        due.extend(self.unknown.iter().filter(|point| Some(**point) != waits));
+        let asks = self.identity.filter(|identity| self.unknown.contains(identity) && due.contains(identity));
+        if asks.is_some() {
+            self.not_before = now.plus(self.pause());
+            self.tries = self.tries.saturating_add(1);
+        }
     }
 
-    pub(super) fn answered(&mut self, points: &[usize]) {
+    fn pause(&self) -> Duration {
+        match self.tries.saturating_add(1).checked_sub(AT_ONCE) {
+            None => Duration::ZERO,
+            Some(times) => PAUSE.saturating_mul(1 << times.min(16)).min(LONGEST_PAUSE),
+        }
+    }
+
+    /// These points were answered; `nameless`: but who it is has not been said.
+    pub(super) fn answered(&mut self, points: &[usize], nameless: bool) {
         if !self.unknown.is_empty() {
-            points.iter().for_each(|point| {
+            let nothing = self.identity.filter(|_| nameless);
+            for point in points.iter().filter(|point| Some(**point) != nothing) {
                 self.unknown.remove(point);
-            });
+            }
         }
     }
 
     /// The device was silent.
     pub(super) fn forget(&mut self) {
         self.unknown.clone_from(&self.rare);
+        (self.tries, self.not_before) = (0, Mono(0));
     }
 }
 
@@ -84,16 +116,43 @@ mod tests {
         config.every[2] = Every::Period(Duration::from_secs(60));
         config.every[3] = Every::Period(Duration::from_secs(60));
         let mut along = Along::new(&config);
-        let with = |along: &Along, mut due: Vec<usize>| {
-            along.add_to(&mut due);
+        let with = |along: &mut Along, mut due: Vec<usize>| {
+            along.add_to(&mut due, Mono(0));
             due.sort_unstable();
             due
         };
-        assert_eq!(with(&along, vec![0]), [0, 1, 2, 3], "at first all");
-        along.answered(&[0, 1, 2, 3]);
-        assert_eq!(with(&along, vec![0]), [0, 1, 3], "then the slow factor at its own period");
-        assert_eq!(with(&along, vec![1]), [1]);
+        assert_eq!(with(&mut along, vec![0]), [0, 1, 2, 3], "at first all");
+        along.answered(&[0, 1, 2, 3], false);
+        assert_eq!(with(&mut along, vec![0]), [0, 1, 3], "then the slow factor at its own period");
+        assert_eq!(with(&mut along, vec![1]), [1]);
         along.forget();
-        assert_eq!(with(&along, vec![0]), [0, 1, 2, 3], "and anew after a silence");
+        assert_eq!(with(&mut along, vec![0]), [0, 1, 2, 3], "and anew after a silence");
+    }
+
+    #[test]
+    fn who_it_is_is_asked_at_once_and_then_more_and_more_rarely_until_it_is_said() {
+        let mut model = profile(vec![point("p0", Table::HoldingRegister, 0, Format::U16)]);
+        model.identity = Some(0);
+        let hour = Every::Period(Duration::from_secs(3600));
+        let mut along = Along::new(&DeviceConfig::new("d".parse().unwrap(), 1, Arc::new(model), hour));
+        let asked_within = |along: &mut Along, seconds: std::ops::Range<u64>| {
+            let asked = seconds.filter(|second| {
+                let mut due = Vec::new();
+                along.add_to(&mut due, Mono(second * 1_000_000_000));
+                along.answered(&due, true);
+                !due.is_empty()
+            });
+            asked.collect::<Vec<_>>()
+        };
+        assert_eq!(asked_within(&mut along, 0..100), [0, 1, 2, 12, 32, 72]);
+        assert_eq!(
+            asked_within(&mut along, 5000..6200),
+            [5000, 5160, 5480, 6080],
+            "twice as long each time, up to ten minutes"
+        );
+        along.forget();
+        assert_eq!(asked_within(&mut along, 6200..6205), [6200, 6201, 6202], "anew after a silence");
+        along.answered(&[0], false);
+        assert_eq!(asked_within(&mut along, 7000..9000), [] as [u64; 0]);
     }
 }

@@ -144,7 +144,11 @@ fn periods(device: &DeviceConfig) -> String {
 
 fn target(upstream: &upstream::Config) -> String {
     match &upstream.kind {
-        Kind::Mqtt(mqtt) => format!("mqtt://{}:{}, topic {}", mqtt.host, mqtt.port, mqtt.topic),
+        Kind::Mqtt(mqtt) => {
+            let scheme = if mqtt.tls.is_some() { "mqtts" } else { "mqtt" };
+            let brokers: Vec<String> = mqtt.brokers.iter().map(|to| format!("{scheme}://{to}")).collect();
+            format!("{}, topic {}", brokers.join(", then "), mqtt.topic)
+        }
         Kind::File(file) => format!("file {}", file.path.display()),
         Kind::Stdout => "standard output".to_owned(),
     }

@@ -1,6 +1,7 @@
 //! A configuration in YAML, with a sentence at each thing that somebody may want to change: for `scan --write` and `init`.
 
 use crate::bus::{self, ASSUMED_TURNAROUND, DeviceConfig, LineConfig, LineLoad, PortConfig, SerialConfig};
+use crate::config;
 use crate::model::Name;
 use crate::profile::{Every, Parity, Profile};
 use std::fmt::Write as _;
@@ -159,9 +160,10 @@ pub(super) fn file(draft: &Draft) -> String {
     text.push_str("\n# Where readings go; each gets all of them, and none waits for another.\nupstreams:\n");
     text.push_str(&match &draft.mqtt {
         Some(url) => format!(
-            "  - name: broker\n    mqtt: {{ url: {} }}  # also: topic, username, password_file, client_id\n\
+            "  - name: broker\n    mqtt: {{ url: {}{} }}  # also: topic, username, password_file, client_id\n\
              \x20 # - {{ name: readings, file: {{ path: readings.jsonl }} }}\n",
-            quoted(url)
+            quoted(url),
+            insecure(url)
         ),
         None => "  - { name: readings, file: { path: readings.jsonl } }\n\
                  \x20 # - { name: broker, mqtt: { url: \"mqtt://127.0.0.1:1883\" } }\n"
@@ -176,6 +178,11 @@ pub(super) fn file(draft: &Draft) -> String {
 }
 
 /// Writes a file that is not there yet.
+/// What a plain broker on another machine takes beside its URL; the warning about it stays.
+pub(super) fn insecure(url: &str) -> &'static str {
+    if config::broker(url).is_ok_and(|broker| broker.is_open()) { ", insecure: true" } else { "" }
+}
+
 pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     std::fs::OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
 }

@@ -3,11 +3,13 @@
 use crate::model::Name;
 use crate::profile::yaml::Scalar;
 use crate::profile::yaml::table::ScalarRule;
+use crate::uplink::Endpoint;
 use std::net::{Ipv6Addr, SocketAddr};
 
 /// Modbus TCP's registered port.
 const MODBUS_PORT: u16 = 502;
 const MQTT_PORT: u16 = 1883;
+const MQTTS_PORT: u16 = 8883;
 /// The layout adds two levels (`d/{device}`) and a topic has at most six.
 const MOST_LEVELS: usize = 4;
 
@@ -21,10 +23,10 @@ pub static ADDRESS: ScalarRule = ScalarRule {
     example: r#""10.0.0.5:502""#,
 };
 pub static URL: ScalarRule = ScalarRule {
-    expected: "mqtt://HOST[:PORT]",
+    expected: "mqtts://HOST[:PORT] or mqtt://HOST[:PORT]",
     check: |s| broker(&s.text).map(|_| ()),
     types: &["string"],
-    pattern: Some("^mqtt://"),
+    pattern: Some("^mqtts?://"),
     words: None,
     limits: None,
     example: r#""mqtt://192.168.1.10:1883""#,
@@ -57,18 +59,31 @@ pub fn address(text: &str) -> Result<String, String> {
     Ok(joined(&host, port))
 }
 
-/// Host and port of `mqtt://HOST[:PORT]`.
-pub fn broker(text: &str) -> Result<(String, u16), String> {
-    let Some(rest) = text.strip_prefix("mqtt://") else {
-        return Err(match text.split_once("://") {
-            Some(("mqtts" | "ssl" | "tls", _)) => {
-                "`mqtts://` does not act yet in this version: TLS comes later".to_owned()
-            }
-            Some(("ws" | "wss", _)) => "MQTT over WebSocket is not spoken".to_owned(),
-            Some(("tcp", rest)) => format!("write mqtt://{rest}"),
-            Some(_) => String::new(),
-            None => format!("write mqtt://{text}"),
-        });
+/// A broker as its URL says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    pub endpoint: Endpoint,
+    /// `mqtts://`: TLS.
+    pub secure: bool,
+}
+
+impl Broker {
+    /// Readings would leave this machine in plain text.
+    pub fn is_open(&self) -> bool {
+        !self.secure && !self.endpoint.is_loopback()
+    }
+}
+
+/// Host and port of `mqtts://HOST[:PORT]` or `mqtt://HOST[:PORT]`.
+pub fn broker(text: &str) -> Result<Broker, String> {
+    let (secure, rest) = match text.split_once("://") {
+        Some(("mqtts", rest)) => (true, rest),
+        Some(("mqtt", rest)) => (false, rest),
+        Some(("ssl" | "tls", rest)) => return Err(format!("write mqtts://{rest}")),
+        Some(("tcp", rest)) => return Err(format!("write mqtt://{rest}")),
+        Some(("ws" | "wss", _)) => return Err("MQTT over WebSocket is not spoken".to_owned()),
+        Some(_) => return Err(String::new()),
+        None => return Err(format!("write mqtt://{text}")),
     };
     if rest.contains('@') {
         return Err("secrets never stand in the file: use `username` and `password_file`".to_owned());
@@ -77,7 +92,8 @@ pub fn broker(text: &str) -> Result<(String, u16), String> {
     if rest.contains(['/', '?', '#']) {
         return Err("nothing follows the port; the topic stands under `topic`".to_owned());
     }
-    host_and_port(rest, MQTT_PORT)
+    let (host, port) = host_and_port(rest, if secure { MQTTS_PORT } else { MQTT_PORT })?;
+    Ok(Broker { endpoint: Endpoint { host, port }, secure })
 }
 
 fn host_and_port(text: &str, default: u16) -> Result<(String, u16), String> {
@@ -160,12 +176,15 @@ mod tests {
         assert_eq!(address("10.0.0.5").unwrap(), "10.0.0.5:502");
         assert_eq!(address("meter.lan:1502").unwrap(), "meter.lan:1502");
         assert_eq!(address("[fe80::1]:502").unwrap(), "[fe80::1]:502");
-        assert_eq!(broker("mqtt://broker").unwrap(), ("broker".to_owned(), 1883));
-        assert_eq!(broker("mqtt://[::1]:2000/").unwrap(), ("::1".to_owned(), 2000));
+        let to =
+            |host: &str, port, secure| Broker { endpoint: Endpoint { host: host.to_owned(), port }, secure };
+        assert_eq!(broker("mqtt://broker").unwrap(), to("broker", 1883, false));
+        assert_eq!(broker("mqtts://broker").unwrap(), to("broker", 8883, true));
+        assert_eq!(broker("mqtt://[::1]:2000/").unwrap(), to("::1", 2000, false));
         for wrong in ["10.0.0.500:502", "host:0", "host:99999", "", "a b:502", "fe80::1", "tcp://x"] {
             assert!(address(wrong).is_err(), "{wrong}");
         }
-        for wrong in ["broker:1883", "mqtts://b", "mqtt://u:p@b", "mqtt://b/topic", "mqtt://"] {
+        for wrong in ["broker:1883", "ssl://b", "mqtt://u:p@b", "mqtt://b/topic", "mqtt://"] {
             assert!(broker(wrong).is_err(), "{wrong}");
         }
     }

@@ -22,7 +22,7 @@ mod upstreams;
 
 pub use crate::profile::{Problem, Problems};
 pub use build::host_name;
-pub use endpoints::{address, broker};
+pub use endpoints::{Broker, address, broker};
 pub use format::CONFIG;
 pub use overlay::Overlays;
 
@@ -143,7 +143,7 @@ lines:
 spool: { dir: spool, max_size: 512MiB, max_age: 7d, commit_every: 2s }
 upstreams:
   - name: scada
-    mqtt: { url: \"mqtt://broker\", topic: \"site/{gateway}\", username: u, password_file: secret }
+    mqtt: { url: \"mqtt://broker\", insecure: true, topic: \"site/{gateway}\", username: u, password_file: secret }
   - { name: out, stdout: {} }
 http: { listen: \"127.0.0.1:8580\" }
 clock: { sync_file: gps/fix }
@@ -181,7 +181,10 @@ clock: { sync_file: gps/fix }
         assert_eq!((lan.devices[0].min_gap, lan.devices[0].enabled), (Duration::from_millis(50), false));
         assert_eq!((config.spool.max_size, config.spool.commit_every), (512 << 20, Duration::from_secs(2)));
         let upstream::Kind::Mqtt(mqtt) = &config.upstreams[0].kind else { panic!() };
-        assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.topic.as_str()), ("broker", 1883, "site/plant-7"));
+        assert_eq!(
+            (mqtt.brokers[0].to_string(), mqtt.topic.as_str()),
+            ("broker:1883".to_owned(), "site/plant-7")
+        );
         let sync_file = config.clock.sync_file.as_deref();
         assert!(sync_file.is_some_and(|file| file.is_absolute() && file.ends_with("gps/fix")));
         assert!(!config.clock.trust_always);

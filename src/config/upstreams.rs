@@ -4,7 +4,9 @@ use super::build::{Ground, Once, duration, name, text, whole};
 use super::{encodings, endpoints};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
-use crate::upstream::{Config, Kind, Order, file, mqtt};
+use crate::uplink::{Endpoint, Identity, Tls, TlsError};
+use crate::upstream::{Config, Kind, Order, Secret, file, mqtt};
+use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
@@ -69,20 +71,9 @@ fn mqtt_config(
     report: &mut Report<'_>,
 ) -> Option<mqtt::Config> {
     let plain = mqtt::Config::default();
-    let (host, port) = endpoints::broker(text(node, "url")?).ok()?;
-    let password_file = text(node, "password_file").map(|path| ground.base.join(path));
-    if let (Some(path), Some(at)) = (&password_file, node.get("password_file")) {
-        if !path.is_file() {
-            let message = format!("there is no password file {} yet", path.display());
-            ground.warnings.push(report.problem(&at.place, message, None));
-        }
-        if node.get("username").is_none() {
-            report.at(
-                &at.place,
-                "`password_file` without `username`: MQTT has no password without a user name",
-            );
-        }
-    }
+    let (brokers, secure) = brokers(node, report)?;
+    let tls = tls(node, secure, ground, report);
+    let password = password(node, ground, report);
     if let (Some(keep_alive), Some(at)) = (duration(node, "keep_alive"), node.get("keep_alive"))
         && !KEEP_ALIVES.contains(&keep_alive)
     {
@@ -90,17 +81,109 @@ fn mqtt_config(
     }
     let topic = text(node, "topic").unwrap_or(&plain.topic);
     Some(mqtt::Config {
-        host,
-        port,
+        brokers,
+        tls,
         topic: topic.replace("{gateway}", gateway.as_str()),
         username: text(node, "username").map(str::to_owned),
-        password_file,
+        password,
         client_id: text(node, "client_id").map(str::to_owned),
         keep_alive: duration(node, "keep_alive").unwrap_or(plain.keep_alive),
         batch_every: encodings::batch_every(node, report).unwrap_or(plain.batch_every),
         encoding: encodings::of(node, ground, report),
         version: if text(node, "version") == Some("5") { mqtt::Version::V5 } else { plain.version },
     })
+}
+
+fn password(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Secret> {
+    let (file, credential) = (node.get("password_file"), node.get("password_credential"));
+    let at = file.or(credential)?;
+    if node.get("username").is_none() {
+        let key = if file.is_some() { "password_file" } else { "password_credential" };
+        let message = format!("`{key}` without `username`: MQTT has no password without a user name");
+        report.at(&at.place, message);
+    }
+    if let (Some(_), Some(credential)) = (file, credential) {
+        report
+            .at(&credential.place, "both `password_file` and `password_credential`: one password is enough");
+    }
+    if let Some(name) = text(node, "password_credential") {
+        if name.contains('/') || name.is_empty() {
+            report.at(
+                &at.place,
+                "`password_credential` is a name, as in LoadCredential=NAME:PATH, and no path",
+            );
+        }
+        return Some(Secret::Credential(name.to_owned()));
+    }
+    let path = ground.base.join(text(node, "password_file")?);
+    if !path.is_file() {
+        let message = format!("there is no password file {} yet", path.display());
+        ground.warnings.push(report.problem(&at.place, message, None));
+    }
+    Some(Secret::File(path))
+}
+
+/// Where to, in order, and whether by TLS.
+fn brokers(node: &Node, report: &mut Report<'_>) -> Option<(Vec<Endpoint>, bool)> {
+    let several = node.get("urls").map(Node::items).unwrap_or_default();
+    let given: Vec<&Node> = node.get("url").into_iter().chain(several).collect();
+    let parsed = |node: &&Node| endpoints::broker(&node.scalar()?.text).ok();
+    let brokers: Vec<endpoints::Broker> = given.iter().map(parsed).collect::<Option<_>>()?;
+    let secure = brokers.first()?.secure;
+    let insecure = node.get("insecure").and_then(Node::scalar).and_then(scalar::flag).unwrap_or(false);
+    for (broker, at) in brokers.iter().zip(&given) {
+        if broker.secure != secure {
+            report.at(&at.place, "all of `urls` are mqtts://, or all are mqtt://: readings that are worth TLS on one way are so on each");
+        }
+        if broker.is_open() && !insecure {
+            let message = format!(
+                "mqtt:// sends readings, user name and password to {} in plain text",
+                broker.endpoint
+            );
+            let help = "use mqtts://, or say `insecure: true` where nobody else is on the way".to_owned();
+            report.at_with_help(&at.place, message, help);
+        }
+    }
+    Some((brokers.into_iter().map(|broker| broker.endpoint).collect(), secure))
+}
+
+/// Files are read again at every connection; that they are right now is looked at here.
+fn tls(node: &Node, secure: bool, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Tls> {
+    let file = |key: &str| text(node, key).map(|path| ground.base.join(path));
+    let (ca_file, cert_file, key_file) = (file("ca_file"), file("cert_file"), file("key_file"));
+    if !secure {
+        for key in ["ca_file", "cert_file", "key_file"] {
+            if let Some(at) = node.get(key) {
+                report.at(&at.place, format!("`{key}` says nothing to mqtt://: write mqtts:// for TLS"));
+            }
+        }
+        return None;
+    }
+    let identity = match (cert_file, key_file) {
+        (Some(cert_file), Some(key_file)) => Some(Identity { cert_file, key_file }),
+        (None, None) => None,
+        (Some(_), None) => return lonely(node, "cert_file", "key_file", report),
+        (None, Some(_)) => return lonely(node, "key_file", "cert_file", report),
+    };
+    let tls = Tls { ca_file, identity };
+    if let Err(error) = tls.check() {
+        let at =
+            ["ca_file", "cert_file", "key_file"].into_iter().find_map(|key| node.get(key)).unwrap_or(node);
+        let missing =
+            matches!(&error, TlsError::Unreadable { error, .. } if error.kind() == ErrorKind::NotFound);
+        if missing || matches!(error, TlsError::NoAuthorities) {
+            ground.warnings.push(report.problem(&at.place, error.to_string(), None));
+        } else {
+            report.at(&at.place, error.to_string());
+        }
+    }
+    Some(tls)
+}
+
+fn lonely(node: &Node, given: &str, missing: &str, report: &mut Report<'_>) -> Option<Tls> {
+    let at = node.get(given)?;
+    report.at(&at.place, format!("`{given}` without `{missing}`: a certificate of ours is both"));
+    None
 }
 
 fn file_config(

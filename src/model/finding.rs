@@ -78,9 +78,13 @@ pub enum EventKind {
     DeviceFound,
     /// Another meter than the one that was known answers; its values are held.
     OtherMeter,
+    /// A meter answers and does not say who it is; its values are held.
+    NamelessMeter,
     /// Another meter has taken the place of the one that was known.
     MeterExchanged,
     CounterReset,
+    /// A counter that was taken for reset is where it stood before.
+    CounterBack,
     /// A finding began.
     Begins(FindingKind),
     /// A finding is over.

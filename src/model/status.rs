@@ -92,6 +92,15 @@ pub struct DeviceStatus {
     pub counters: BusCounters,
 }
 
+/// What the readings say of the meter behind a device.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MeterStatus {
+    /// The serial number that it has said.
+    pub identity: Option<String>,
+    /// Why values that came well are not given: `identity` or `counter-fell`.
+    pub withheld: Option<Bad>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpstreamState {
@@ -121,6 +130,8 @@ pub struct UpstreamStatus {
     pub reconnects: u64,
     /// Rises at least once a second while a session turns; stays 0 where there are no sessions.
     pub heartbeat: u64,
+    /// What does not stop anything and should not stay so: plain text over a network, a certificate that ends soon.
+    pub warnings: Vec<String>,
 }
 
 /// What is known of the wall clock.

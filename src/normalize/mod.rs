@@ -10,9 +10,11 @@
 //! - A value and what scales it are of one scan, or the factor is the last answer of the same meter: what was
 //!   known of a device is forgotten with the first scan that nothing answered, and with a failed answer.
 //! - A counter never steps down: rollover and reset are understood (`counter`), and where the profile wants a
-//!   total it goes on over both, and over the exchange of a meter.
+//!   total it goes on over both, and over the exchange of a meter. It is never above what was counted.
 //! - Where a meter says its serial number, values of another one are held with the reason `identity` until the
-//!   owner has accepted it; after a silence also until it has been said again (`meters`).
+//!   owner has accepted it; after a silence also until it has been said again (`meters`). That is news, once.
+//! - Another profile for a device: what it reads otherwise than the one before (another register, type, scale) begins
+//!   anew, and the rest goes on.
 //! - No octets and no profile make it panic.
 //!
 //! # Order
@@ -22,10 +24,12 @@
 mod counter;
 mod date;
 mod decode;
+mod kept;
 mod meters;
 mod value;
 
-pub use meters::{Kept, KeptDevice, News, Normalizer};
+pub use kept::{Kept, KeptCounter, KeptDevice, KeptFallen};
+pub use meters::{Changed, News, Normalizer};
 
 use crate::bus::{Field, Scan};
 use crate::model::{Bad, Reading, Sample};
@@ -77,5 +81,7 @@ fn read(scan: &Scan, known: Option<&BTreeMap<usize, Vec<u8>>>, clock_unsure: boo
     }
 }
 
+#[cfg(test)]
+mod meters_tests;
 #[cfg(test)]
 mod tests;

@@ -114,7 +114,7 @@ fn read_all(points: &str, registers: &[u16]) -> BTreeMap<String, String> {
     reading(&scan, false).samples.into_iter().map(|(name, sample)| (name.to_string(), said(sample))).collect()
 }
 
-fn scan(profile: Arc<Profile>, fields: Vec<Field>) -> Scan {
+pub(super) fn scan(profile: Arc<Profile>, fields: Vec<Field>) -> Scan {
     let device = "d".parse().unwrap();
     Scan { device, profile, ts: crate::model::Timestamp(0), took: std::time::Duration::ZERO, fields }
 }
@@ -261,92 +261,4 @@ proptest! {
         let p = Point { bit, scale: "1/3".parse().unwrap(), resolution: Some("0.001".parse().unwrap()), ..point(formats[which]) };
         let _ = sample(&p, &octets);
     }
-}
-
-/// A meter with a serial number and a counter, scan by scan; what was said, and what is worth an event.
-struct Watched {
-    profile: Arc<Profile>,
-    normalizer: Normalizer,
-}
-
-impl Watched {
-    fn new() -> Watched {
-        let text = "profile: 1\nvendor: A\nmodel: B\nkind: other\npoints:
-  serial_number: { holding: 0, type: u16 }
-  e: { holding: 1, type: u16, index: true, total: true }
-";
-        let profile = Arc::new(profile::parse("p", "p.yaml", text).unwrap());
-        Watched { profile, normalizer: Normalizer::default() }
-    }
-
-    fn scan(&mut self, rule: &IdentityRule, registers: [Option<u16>; 2]) -> (Vec<String>, Vec<News>) {
-        let octets = |r: Option<u16>| r.map(|r| r.to_be_bytes().to_vec()).ok_or(Bad::NoReply);
-        let field = |(point, r): (usize, &Option<u16>)| Field { point, octets: octets(*r) };
-        let fields =
-            registers.iter().enumerate().filter(|(n, r)| *n == 1 || r.is_some()).map(field).collect();
-        let (reading, news) = self.normalizer.reading(&scan(Arc::clone(&self.profile), fields), rule, false);
-        let said = reading.samples.iter().filter(|(name, _)| name.as_str() != "serial_number");
-        let said = said.map(|(_, sample)| match sample {
-            Ok(Value::Number(number)) => number.to_string(),
-            other => other.as_ref().err().unwrap().word().into_owned(),
-        });
-        (said.collect(), news)
-    }
-}
-
-#[test]
-fn values_of_another_meter_are_held_until_the_owner_accepts_it_and_the_total_goes_on() {
-    let mut meter = Watched::new();
-    let hold = IdentityRule::Hold;
-    assert_eq!(meter.scan(&hold, [Some(7), Some(100)]).0, ["100", "100"]);
-    assert_eq!(
-        meter.scan(&hold, [None, Some(110)]).0,
-        ["110", "110"],
-        "seen once, it is the same until it is silent"
-    );
-    meter.scan(&hold, [None, None]);
-    assert_eq!(
-        meter.scan(&hold, [None, Some(3)]).0,
-        ["identity", "identity"],
-        "who is back has not said who it is"
-    );
-    let (said, news) = meter.scan(&hold, [Some(8), Some(3)]);
-    assert_eq!(said, ["identity"; 2]);
-    assert_eq!(news, [News::Exchanged { from: "7".into(), to: "8".into(), accepted: false }]);
-    assert_eq!(meter.scan(&hold, [Some(8), Some(3)]), (vec!["identity".into(); 2], vec![]), "told once");
-    let (said, news) = meter.scan(&IdentityRule::Is("8".into()), [Some(8), Some(4)]);
-    assert_eq!(said, ["4", "110"], "the total goes on where it was");
-    assert_eq!(news, [News::Exchanged { from: "7".into(), to: "8".into(), accepted: true }]);
-    assert_eq!(meter.scan(&hold, [Some(8), Some(6)]).0, ["6", "112"]);
-    let (said, _) = meter.scan(&IdentityRule::Accept, [Some(9), Some(1000)]);
-    assert_eq!(said, ["1000", "112"]);
-}
-
-#[test]
-fn a_restart_forgets_neither_who_it_is_nor_the_total() {
-    let mut meter = Watched::new();
-    meter.scan(&IdentityRule::Hold, [Some(7), Some(65_530)]);
-    let text = serde_json::to_string(&meter.normalizer.kept()).unwrap();
-    meter.normalizer = Normalizer::remembering(&serde_json::from_str(&text).unwrap());
-    assert_eq!(meter.scan(&IdentityRule::Hold, [None, Some(5)]).0, ["identity"; 2]);
-    assert_eq!(
-        meter.scan(&IdentityRule::Hold, [Some(7), Some(5)]).0,
-        ["5", "65541"],
-        "it rolled over meanwhile"
-    );
-    meter.normalizer = Normalizer::remembering(&serde_json::from_str(&text).unwrap());
-    assert_eq!(meter.scan(&IdentityRule::Hold, [Some(8), Some(5)]).0, ["identity"; 2]);
-}
-
-#[test]
-fn a_counter_that_falls_is_bad_and_one_that_was_reset_is_told() {
-    let mut meter = Watched::new();
-    let hold = IdentityRule::Hold;
-    meter.scan(&hold, [Some(7), Some(500)]);
-    assert_eq!(meter.scan(&hold, [Some(7), Some(0)]).0, ["counter-fell"; 2]);
-    assert_eq!(meter.scan(&hold, [Some(7), Some(501)]).0, ["501", "501"]);
-    meter.scan(&hold, [Some(7), Some(0)]);
-    let (said, news) = meter.scan(&hold, [Some(7), Some(2)]);
-    assert_eq!(said, ["2", "503"]);
-    assert!(matches!(&news[..], [News::CounterReset { .. }]), "{news:?}");
 }

@@ -127,9 +127,4 @@ impl Profile {
         }
         Arc::new(profile)
     }
-
-    /// The point with this name.
-    pub fn index_of(&self, name: &str) -> Option<usize> {
-        self.points.iter().position(|point| point.name.as_str() == name)
-    }
 }

@@ -21,6 +21,7 @@ pub mod format;
 pub mod glossary;
 pub mod library;
 mod links;
+mod meaning;
 mod octets;
 mod point;
 mod read;

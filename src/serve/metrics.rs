@@ -106,6 +106,16 @@ impl Exposition {
         let answers = |device: &Device| matches!(device.state, DeviceState::Ok | DeviceState::Degraded);
         let up = devices.iter().map(|device| (device_labels(device), truth(answers(device)))).collect();
         gauges(out, "device_up", "1 while the device answers", up)?;
+        let degraded = devices.iter().filter(|device| device.state == DeviceState::Degraded);
+        let why = degraded.filter_map(|device| Some((device, device.reason.as_deref()?)));
+        let why =
+            why.map(|(device, reason)| ([device_labels(device), vec![("reason", reason)]].concat(), 1.0));
+        gauges(
+            out,
+            "device_degraded",
+            "1 while it answers, but not all of its values are good",
+            why.collect(),
+        )?;
         let late = devices.iter().map(|d| (device_labels(d), seconds(d.lateness_ms))).collect();
         gauges_in(out, "device_lateness", "How late the last scan began", Unit::Seconds, late)?;
         let latency =
@@ -247,4 +257,57 @@ fn encode_gauges(
         metric.encode_family(&labels)?.encode_gauge(&value)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::status::{Snapshot, Spool};
+    use std::collections::BTreeMap;
+
+    fn device(name: &str, state: DeviceState, reason: Option<&str>) -> Device {
+        Device {
+            name: name.to_owned(),
+            line: "l".to_owned(),
+            unit: 1,
+            state,
+            reason: reason.map(str::to_owned),
+            last_ok: None,
+            lateness_ms: 0,
+            latency_ms: None,
+            refused: BTreeMap::new(),
+            identity: None,
+            findings: Vec::new(),
+            counters: BusCounters::default(),
+        }
+    }
+
+    #[test]
+    fn a_device_whose_values_are_held_back_is_up_and_degraded_with_the_reason() {
+        let devices = vec![
+            device("a", DeviceState::Ok, None),
+            device("b", DeviceState::Degraded, Some("identity")),
+            device("c", DeviceState::Quarantined, Some("no-reply")),
+        ];
+        let spool =
+            Spool { records: 0, octets: 0, oldest_ts: None, healthy: true, detail: None, appended: 0 };
+        let (gateway, config, epoch) = ("g".to_owned(), String::new(), String::new());
+        let (lines, upstreams) = (Vec::new(), Vec::new());
+        let snapshot = Snapshot {
+            gateway,
+            version: "1",
+            config,
+            epoch,
+            clock: "known",
+            lines,
+            devices,
+            spool,
+            upstreams,
+        };
+        let text = text(&snapshot).unwrap();
+        let degraded: Vec<_> =
+            text.lines().filter(|line| line.starts_with("linesman_device_degraded{")).collect();
+        assert_eq!(degraded, [r#"linesman_device_degraded{line="l",device="b",reason="identity"} 1.0"#]);
+        assert!(text.contains(r#"linesman_device_up{line="l",device="b"} 1.0"#), "{text}");
+    }
 }

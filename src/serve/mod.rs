@@ -11,7 +11,7 @@ pub mod metrics;
 pub mod status;
 
 use crate::model::Name;
-use crate::model::status::{ClockStatus, LineStatus, UpstreamStatus};
+use crate::model::status::{ClockStatus, LineStatus, MeterStatus, UpstreamStatus};
 use crate::spool;
 use axum::Router;
 use axum::extract::State;
@@ -44,8 +44,8 @@ pub struct Sources {
     pub stuck: watch::Receiver<Vec<String>>,
     pub spool: watch::Receiver<spool::Status>,
     pub upstreams: Vec<watch::Receiver<UpstreamStatus>>,
-    /// The serial number that each device's meter has said.
-    pub identities: watch::Receiver<Arc<BTreeMap<Name, String>>>,
+    /// The serial number that each device's meter has said, and whether its values are held back.
+    pub meters: watch::Receiver<Arc<BTreeMap<Name, MeterStatus>>>,
     /// What the watchdog sees: the spool and the supervisor make progress.
     pub progress: watch::Receiver<bool>,
     /// Whether the wall clock is known to be right, and what to add to the lines' stamps.

@@ -1,10 +1,10 @@
 //! The status document: what `GET /api/status` answers and `linesman status` prints.
 
 use super::Sources;
-use crate::model::Name;
 use crate::model::status::{
-    BusCounters, DeviceState, DeviceStatus, LineState, LineStatus, UpstreamState, UpstreamStatus,
+    BusCounters, DeviceState, DeviceStatus, LineState, LineStatus, MeterStatus, UpstreamState, UpstreamStatus,
 };
+use crate::model::{Bad, Name};
 use crate::{model, spool};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -90,12 +90,14 @@ pub struct Upstream {
     pub dropped: BTreeMap<String, u64>,
     pub last_delivery: Option<i64>,
     pub reconnects: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Reads every room's latest word; a line that the watchdog holds for stuck is shown as such.
 pub fn snapshot(sources: &Sources) -> Snapshot {
     let stuck = sources.stuck.borrow().clone();
-    let identities = Arc::clone(&sources.identities.borrow());
+    let meters = Arc::clone(&sources.meters.borrow());
     let lines: Vec<LineStatus> = sources.lines.iter().map(|line| line.borrow().clone()).collect();
     let clock = *sources.clock.borrow();
     Snapshot {
@@ -107,7 +109,7 @@ pub fn snapshot(sources: &Sources) -> Snapshot {
         devices: lines
             .iter()
             .flat_map(|line| {
-                line.devices.iter().map(|device| device_row(line, device, &identities, clock.shift_ms))
+                line.devices.iter().map(|device| device_row(line, device, &meters, clock.shift_ms))
             })
             .collect(),
         lines: lines.into_iter().map(|line| line_row(line, &stuck, clock.shift_ms)).collect(),
@@ -132,22 +134,35 @@ fn line_row(line: LineStatus, stuck: &[String], shift: i64) -> Line {
 fn device_row(
     line: &LineStatus,
     device: &DeviceStatus,
-    identities: &BTreeMap<Name, String>,
+    meters: &BTreeMap<Name, MeterStatus>,
     shift: i64,
 ) -> Device {
+    let meter = meters.get(&device.name);
+    let (state, reason) = state(device, meter.and_then(|meter| meter.withheld));
     Device {
-        identity: identities.get(&device.name).cloned(),
+        identity: meter.and_then(|meter| meter.identity.clone()),
         name: device.name.to_string(),
         line: line.name.to_string(),
         unit: device.unit,
-        state: device.state,
-        reason: device.reason.map(|reason| reason.to_string()),
+        state,
+        reason: reason.map(|reason| reason.to_string()),
         last_ok: device.last_ok.map(|at| at.0.saturating_add(shift)),
         lateness_ms: u64::try_from(device.lateness.as_millis()).unwrap_or(u64::MAX),
         latency_ms: device.latency.map(|latency| (latency.as_secs_f64() * 10_000.0).round() / 10.0),
         refused: device.refused.iter().map(|(point, code)| (point.to_string(), *code)).collect(),
         findings: findings(&device.findings, shift),
         counters: device.counters,
+    }
+}
+
+/// A device whose answers are well, but whose values are held back, is not well. One that is held for another meter
+/// gives no value at all: that comes before what else is wrong with an answer.
+fn state(device: &DeviceStatus, withheld: Option<Bad>) -> (DeviceState, Option<Bad>) {
+    match (device.state, withheld) {
+        (DeviceState::Ok, Some(_)) | (DeviceState::Degraded, Some(Bad::Identity)) => {
+            (DeviceState::Degraded, withheld)
+        }
+        (state, _) => (state, device.reason),
     }
 }
 
@@ -184,5 +199,59 @@ fn upstream_row(upstream: &UpstreamStatus) -> Upstream {
         dropped: upstream.dropped.clone(),
         last_delivery: upstream.last_delivery.map(|at| at.0),
         reconnects: upstream.reconnects,
+        warnings: upstream.warnings.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(state: DeviceState, reason: Option<Bad>) -> DeviceStatus {
+        DeviceStatus {
+            name: "m".parse().unwrap(),
+            unit: 1,
+            state,
+            reason,
+            last_ok: None,
+            lateness: std::time::Duration::ZERO,
+            latency: None,
+            refused: Vec::new(),
+            findings: Vec::new(),
+            counters: BusCounters::default(),
+        }
+    }
+
+    #[test]
+    fn a_device_that_answers_well_and_whose_values_are_held_back_is_degraded() {
+        let cases = [
+            (DeviceState::Ok, None, None, DeviceState::Ok, None),
+            (DeviceState::Ok, None, Some(Bad::Identity), DeviceState::Degraded, Some(Bad::Identity)),
+            (DeviceState::Ok, None, Some(Bad::CounterFell), DeviceState::Degraded, Some(Bad::CounterFell)),
+            (
+                DeviceState::Degraded,
+                Some(Bad::Exception(2)),
+                Some(Bad::Identity),
+                DeviceState::Degraded,
+                Some(Bad::Identity),
+            ),
+            (
+                DeviceState::Degraded,
+                Some(Bad::Exception(2)),
+                Some(Bad::CounterFell),
+                DeviceState::Degraded,
+                Some(Bad::Exception(2)),
+            ),
+            (
+                DeviceState::Quarantined,
+                Some(Bad::NoReply),
+                Some(Bad::Identity),
+                DeviceState::Quarantined,
+                Some(Bad::NoReply),
+            ),
+        ];
+        for (of, reason, withheld, shown, why) in cases {
+            assert_eq!(state(&device(of, reason), withheld), (shown, why), "{of:?} {reason:?} {withheld:?}");
+        }
     }
 }

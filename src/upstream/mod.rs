@@ -31,9 +31,11 @@ pub mod file;
 mod lines;
 pub mod mqtt;
 mod report;
+mod secret;
 mod stdout;
 
 pub use config::{Config, Kind, Order};
+pub use secret::Secret;
 
 use crate::encode::Encoding;
 use crate::model::status::UpstreamStatus;

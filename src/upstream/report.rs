@@ -31,6 +31,7 @@ impl Report {
             last_delivery: None,
             reconnects: 0,
             heartbeat: 0,
+            warnings: Vec::new(),
         });
         let receiver = status.subscribe();
         tokio::spawn(keep_account(status.clone(), account));
@@ -39,6 +40,10 @@ impl Report {
 
     pub(super) fn connected(&self) {
         self.change(UpstreamState::Connected, None);
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.status.borrow().state == UpstreamState::Connected
     }
 
     pub(super) fn reconnecting(&self) {
@@ -59,6 +64,18 @@ impl Report {
     /// The session has gone round its loop.
     pub(super) fn turned(&self) {
         self.status.send_modify(|status| status.heartbeat += 1);
+    }
+
+    /// What stays so and should not; said in the log when it is news.
+    pub(super) fn warn(&self, warnings: Vec<String>) {
+        self.status.send_if_modified(|status| {
+            for warning in warnings.iter().filter(|warning| !status.warnings.contains(warning)) {
+                tracing::warn!(upstream = %self.name, "{warning}");
+            }
+            let changed = status.warnings != warnings;
+            status.warnings = warnings;
+            changed
+        });
     }
 
     pub(super) fn delivered(&self, at: Timestamp) {

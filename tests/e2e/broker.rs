@@ -15,15 +15,21 @@ pub struct Broker {
     child: Kept,
     port: u16,
     folder: PathBuf,
+    more: Vec<String>,
 }
 
 impl Broker {
     pub fn start(folder: &Path) -> Broker {
+        Broker::with(folder, &[])
+    }
+
+    /// The same with more lines in its configuration, behind those of the first listener.
+    pub fn with(folder: &Path, more: &[String]) -> Broker {
         // The port is free when we look; should somebody else take it before mosquitto does, another is tried.
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(child) = spawn(folder, port) {
-                return Broker { child, port, folder: folder.to_owned() };
+            if let Some(child) = spawn(folder, port, more) {
+                return Broker { child, port, folder: folder.to_owned(), more: more.to_vec() };
             }
         }
         panic!("mosquitto finds no free port");
@@ -39,11 +45,11 @@ impl Broker {
 
     /// The same broker again, on the same port, remembering nothing.
     pub fn restart(&mut self) {
-        self.child = until("mosquitto to start again", || spawn(&self.folder, self.port));
+        self.child = until("mosquitto to start again", || spawn(&self.folder, self.port, &self.more));
     }
 }
 
-fn spawn(folder: &Path, port: u16) -> Option<Kept> {
+fn spawn(folder: &Path, port: u16, more: &[String]) -> Option<Kept> {
     let config = folder.join("mosquitto.conf");
     let lines = [
         &format!("listener {port} 127.0.0.1"),
@@ -52,7 +58,7 @@ fn spawn(folder: &Path, port: u16) -> Option<Kept> {
         "max_queued_messages 0",
         "set_tcp_nodelay true",
     ];
-    fs::write(&config, lines.join("\n")).unwrap();
+    fs::write(&config, format!("{}\n{}\n", lines.join("\n"), more.join("\n"))).unwrap();
     let program = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"]
         .into_iter()
         .find(|path| Path::new(path).exists());

@@ -77,7 +77,7 @@ fn what_can_not_be_read_is_said_and_the_rest_is_read_all_the_same() {
         (vec!["no-such-file"], 74, "no-such-file"),
         (vec!["batch.bin", "--meta", "json.txt"], 74, "json.txt: "),
         (vec!["meta.json"], 1, "batch 1: no zstd frame"),
-        (vec!["mqtts://broker"], 64, "TLS comes later"),
+        (vec!["mqtts://broker"], 64, "TLS is not spoken here yet"),
         (vec!["batch.bin", "--as", "xml"], 64, "xml"),
     ] {
         let done = decode(&arguments, b"");

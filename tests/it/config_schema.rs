@@ -119,7 +119,7 @@ fn the_defaults_that_are_told_are_the_ones_that_act() {
     };
     let plain = load(
         "gateway: { id: g }\nlines:\n  - { name: l, serial: { port: /dev/x }, devices: [ { name: d, profile: acme-x1, unit: 1 } ] }\n\
-         upstreams:\n  - { name: m, mqtt: { url: 'mqtt://b' } }\n  - { name: f, file: { path: x } }\n"
+         upstreams:\n  - { name: m, mqtt: { url: 'mqtts://b' } }\n  - { name: f, file: { path: x } }\n"
             .to_owned(),
     );
     let all = |table: &str, names: &[&str]| {
@@ -131,7 +131,7 @@ fn the_defaults_that_are_told_are_the_ones_that_act() {
     };
     let told = load(format!(
         "gateway: {{ id: g }}\nlines:\n  - {{ name: l, every: {}, serial: {{ port: /dev/x{} }}, devices: [ {{ name: d, profile: acme-x1, unit: 1{} }} ] }}\n\
-         upstreams:\n  - {{ name: m{}, mqtt: {{ url: 'mqtt://b:{}'{} }} }}\n  - {{ name: f, file: {{ path: x{} }} }}\nspool: {{ {} }}\n",
+         upstreams:\n  - {{ name: m{}, mqtt: {{ url: 'mqtts://b:{}'{} }} }}\n  - {{ name: f, file: {{ path: x{} }} }}\nspool: {{ {} }}\n",
         told("a line", "every"),
         all("`serial`", &["baud", "parity", "stop_bits", "framing", "low_latency"]),
         all("a device", &["enabled", "timeout", "retries"]),

@@ -64,7 +64,7 @@ async fn started_as(
 fn mqtt(broker: &StubBroker, encoding: Encoding) -> Kind {
     let batch_every = Duration::from_secs(3600);
     Kind::Mqtt(mqtt::Config {
-        port: broker.port(),
+        brokers: mqtt::Config::here(broker.port()),
         topic: "P".into(),
         encoding,
         batch_every,
@@ -376,7 +376,7 @@ async fn a_batch_that_breaks_every_session_is_halved_until_its_record_is_set_asi
 async fn a_batch_that_mqtt_5_refuses_is_halved_within_one_more_session() {
     let broker = StubBroker::start().await;
     let config = mqtt::Config {
-        port: broker.port(),
+        brokers: mqtt::Config::here(broker.port()),
         version: mqtt::Version::V5,
         topic: "P".into(),
         encoding: Encoding::Batch(batch::Options::default()),

@@ -90,7 +90,11 @@ impl Gateway {
     fn to(broker: &StubBroker) -> Gateway {
         let port = broker.port();
         Gateway::start(|_| {
-            Kind::Mqtt(mqtt::Config { port, topic: "linesman/g".into(), ..mqtt::Config::default() })
+            Kind::Mqtt(mqtt::Config {
+                brokers: mqtt::Config::here(port),
+                topic: "linesman/g".into(),
+                ..mqtt::Config::default()
+            })
         })
     }
 
@@ -391,8 +395,11 @@ async fn begun(client: &mut Client) {
 
 impl Gateway {
     fn ordered(broker: &StubBroker, order: upstream::Order, rate: Option<u32>) -> Gateway {
-        let mqtt =
-            mqtt::Config { port: broker.port(), topic: "linesman/g".into(), ..mqtt::Config::default() };
+        let mqtt = mqtt::Config {
+            brokers: mqtt::Config::here(broker.port()),
+            topic: "linesman/g".into(),
+            ..mqtt::Config::default()
+        };
         let history_rate = rate.and_then(std::num::NonZeroU32::new);
         Gateway::start_as(|_| Kind::Mqtt(mqtt), |config| upstream::Config { order, history_rate, ..config })
     }
@@ -653,7 +660,12 @@ async fn history_of_an_unsure_clock_waits_for_its_date_while_live_goes_on() {
 fn five(broker: &StubBroker) -> Gateway {
     let port = broker.port();
     let version = mqtt::Version::V5;
-    let config = mqtt::Config { port, version, topic: "linesman/g".into(), ..mqtt::Config::default() };
+    let config = mqtt::Config {
+        brokers: mqtt::Config::here(port),
+        version,
+        topic: "linesman/g".into(),
+        ..mqtt::Config::default()
+    };
     Gateway::start(|_| Kind::Mqtt(config))
 }
 
@@ -735,7 +747,12 @@ async fn a_record_that_is_never_acknowledged_holds_the_others_up_for_a_minute_at
         let broker = StubBroker::start().await;
         // A sign of life now and then, or the stub would think that nobody is there.
         let (port, keep_alive) = (broker.port(), Duration::from_secs(5));
-        let config = mqtt::Config { port, keep_alive, topic: "linesman/g".into(), ..mqtt::Config::default() };
+        let config = mqtt::Config {
+            brokers: mqtt::Config::here(port),
+            keep_alive,
+            topic: "linesman/g".into(),
+            ..mqtt::Config::default()
+        };
         let gateway = Gateway::start(|_| Kind::Mqtt(config));
         gateway.backlog(1..=40).await;
         let start = std::time::Instant::now();

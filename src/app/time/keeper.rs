@@ -9,7 +9,7 @@ use crate::model::{BootId, Clock, Dating, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// How often the clocks are looked at.
@@ -32,6 +32,8 @@ pub(in crate::app) struct Keeper {
     /// The witness is at home, or away to be asked.
     witness: Option<Witness>,
     asking: Option<JoinHandle<(Option<Word>, Witness)>>,
+    /// Asking has panicked: nobody is left who could ever know the time.
+    broken: bool,
 }
 
 impl Keeper {
@@ -58,13 +60,14 @@ impl Keeper {
             clock,
             witness: Some(Witness::new(config)),
             asking: None,
+            broken: false,
         };
         keeper.ask();
         if let Some(asking) = &mut keeper.asking
             && let Ok(answer) = tokio::time::timeout(FIRST_WORD, asking).await
         {
             keeper.asking = None;
-            keeper.heard(answer.ok());
+            keeper.heard(answer);
         }
         keeper.lines_zero = keeper.reckoning.now.zero;
         keeper.publish();
@@ -87,11 +90,12 @@ impl Keeper {
         }
     }
 
-    /// Looks until told to stop.
+    /// Looks until told to stop. A witness that panicked ends it too: a gateway that would never know the time is
+    /// half a gateway.
     pub(in crate::app) async fn run(mut self, stop: CancellationToken) {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        while !self.broken {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = looks.tick() => self.look().await,
@@ -103,7 +107,7 @@ impl Keeper {
         if self.asking.as_ref().is_some_and(JoinHandle::is_finished)
             && let Some(asking) = self.asking.take()
         {
-            self.heard(asking.await.ok());
+            self.heard(asking.await);
         } else {
             self.reckon(None);
         }
@@ -117,8 +121,11 @@ impl Keeper {
         self.asking = Some(tokio::task::spawn_blocking(move || (witness.ask(), witness)));
     }
 
-    fn heard(&mut self, answer: Option<(Option<Word>, Witness)>) {
-        let Some((word, witness)) = answer else { return };
+    fn heard(&mut self, answer: Result<(Option<Word>, Witness), JoinError>) {
+        let Ok((word, witness)) = answer else {
+            self.broken = true;
+            return;
+        };
         self.witness = Some(witness);
         self.reckon(word);
     }
@@ -177,4 +184,22 @@ impl Keeper {
 fn built() -> Timestamp {
     let seconds: i64 = env!("LINESMAN_BUILT").parse().unwrap_or(0);
     Timestamp(seconds.saturating_mul(1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SystemClock;
+
+    #[tokio::test]
+    async fn a_look_up_that_panics_ends_the_keeper_so_that_it_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { sync_file: Some(dir.path().join("never")), ..Config::default() };
+        let boots = Boots::in_folder(dir.path());
+        let mut keeper = Keeper::start(Arc::new(SystemClock), config, boots, None).await;
+        // As if the witness that is away were never to come home.
+        keeper.witness = None;
+        keeper.asking = Some(tokio::task::spawn_blocking(|| panic!("on purpose")));
+        tokio::time::timeout(Duration::from_secs(30), keeper.run(CancellationToken::new())).await.unwrap();
+    }
 }

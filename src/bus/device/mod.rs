@@ -124,7 +124,7 @@ impl Device {
         let deadline = if second { self.periods.next_periodic() } else { due.deadline };
         due.points.append(&mut self.owed);
         due.points.append(&mut self.second);
-        self.along.add_to(&mut due.points);
+        self.along.add_to(&mut due.points, now);
         due.points.sort_unstable();
         due.points.dedup();
         let (held, asked): (Vec<usize>, Vec<usize>) =
@@ -205,7 +205,7 @@ impl Device {
     }
 
     fn take_in(&mut self, effects: Effects, utc: Timestamp, now: Mono) -> bool {
-        self.along.answered(&effects.answered);
+        self.along.answered(&effects.answered, effects.nameless);
         let mut news = self.learned.answered(&effects.answered);
         for lesson in &effects.lessons {
             news |= self.learn(lesson, utc, now);

@@ -24,7 +24,8 @@ impl Job {
             let octets = self.profile.points.get(*index).and_then(|point| item.block.octets_of(point, data));
             self.fields.insert(*index, octets.ok_or(Bad::Garbled));
         }
-        let mut effects = Effects { answered: item.block.points.clone(), ..Effects::default() };
+        let (answered, nameless) = (item.block.points.clone(), self.is_nameless());
+        let mut effects = Effects { answered, nameless, ..Effects::default() };
         if let (Why::Search, Some(search)) = (item.why, &mut self.search) {
             let progress = search.answered();
             effects.lessons = progress.lessons;
@@ -76,6 +77,13 @@ impl Job {
                 Effects { refused: vec![(item.block.points, code)], ..Effects::default() }
             }
         }
+    }
+
+    /// It has been asked who it is, and its register is empty.
+    fn is_nameless(&self) -> bool {
+        let identity = self.profile.identity.and_then(|index| Some((self.profile.points.get(index)?, index)));
+        let said = identity.and_then(|(point, index)| Some((point, self.fields.get(&index)?.as_ref().ok()?)));
+        said.is_some_and(|(point, octets)| point.is_blank(octets))
     }
 
     /// Registers were asked along that nobody wants: nothing is learned from their refusal.

@@ -86,6 +86,8 @@ pub(in crate::bus) struct Effects {
     pub again: Vec<(Vec<usize>, u8)>,
     /// Points that were answered.
     pub answered: Vec<usize>,
+    /// But the one that says who it is says nothing.
+    pub nameless: bool,
 }
 
 /// How stubborn a scan is.

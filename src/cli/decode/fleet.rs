@@ -53,7 +53,13 @@ impl Place {
         let rest = url.strip_prefix("mqtt://").unwrap_or_default();
         let (_, topic) = rest.split_once('/').unwrap_or((rest, ""));
         let broker = url.strip_suffix(topic).unwrap_or(url);
-        let (host, port) = config::broker(broker)?;
+        let config::Broker { endpoint, secure } = config::broker(broker)?;
+        if secure {
+            return Err(
+                "TLS is not spoken here yet: run it beside the broker, on its mqtt:// listener".to_owned()
+            );
+        }
+        let (host, port) = (endpoint.host, endpoint.port);
         let topic = topic.trim_matches('/');
         if topic.contains('#') {
             return Err("# would take in more than gateways: write + for a level".to_owned());

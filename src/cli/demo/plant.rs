@@ -1,5 +1,6 @@
 //! The demo's plant: six simulated meters on two pseudo-terminals, and the configuration that polls them.
 
+use crate::cli::compose;
 use crate::encode::json::{self, Number};
 use crate::model::{Clock, Reading, SystemClock, Timestamp};
 use crate::profile;
@@ -148,7 +149,7 @@ pub(super) fn write_configuration(dir: &Path, mqtt: Option<&str>) -> io::Result<
     yaml += "spool: { dir: ./spool, max_size: 64MiB, commit_every: 1s }\nupstreams:\n";
     yaml += &format!("  - name: readings\n    file: {{ path: ./{READINGS} }}\n");
     if let Some(url) = mqtt {
-        yaml += &format!("  - name: broker\n    mqtt: {{ url: {url:?} }}\n");
+        yaml += &format!("  - name: broker\n    mqtt: {{ url: {url:?}{} }}\n", compose::insecure(url));
     }
     let file = dir.join("linesman.yaml");
     fs::write(&file, yaml)?;

@@ -9,7 +9,6 @@
 use super::config::Config;
 use super::hand::number_of;
 use super::lane::Lane;
-use super::pipe::LARGEST_PAYLOAD;
 use super::session::{Ended, Session};
 use super::trials::Span;
 use super::window::What;
@@ -265,7 +264,8 @@ impl Session<'_> {
             .take_while(|(piece, reading, _)| self.is_live(piece.position, reading) == live)
             .map(|(_, reading, number)| Numbered { reading, number })
             .collect();
-        match batch::encode(&readings, &batches.schema, !live, LARGEST_PAYLOAD) {
+        let room = self.greeting.room(&self.batch_topic());
+        match batch::encode(&readings, &batches.schema, !live, room) {
             Ok(payload) => {
                 let now = Instant::now();
                 (0..payload.taken).filter(|_| paced).for_each(|_| self.pace.take(now));
@@ -287,7 +287,11 @@ impl Session<'_> {
         let open = self.window.records();
         batches.spans.retain(|upto, _| open.contains(upto));
         batches.spans.insert(*span.end(), *span.start());
-        self.publish(What::Record(*span.end()), &format!("{}/b", self.config.topic), false, octets)
+        self.publish(What::Record(*span.end()), &self.batch_topic(), false, octets)
+    }
+
+    fn batch_topic(&self) -> String {
+        format!("{}/b", self.config.topic)
     }
 
     /// Sends records that are suspected, and nothing else, in one batch; those that do not fit into it stay suspected.

@@ -1,18 +1,21 @@
 //! Upstream `mqtt`: how it is configured.
 
 use crate::encode::Encoding;
-use std::path::PathBuf;
+use crate::uplink::{Endpoint, Tls};
+use crate::upstream::Secret;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    pub host: String,
-    pub port: u16,
+    /// Tried in this order; at least one.
+    pub brokers: Vec<Endpoint>,
+    /// `mqtts://`.
+    pub tls: Option<Tls>,
     /// `P` of the topic layout, the gateway's name already filled in.
     pub topic: String,
     pub username: Option<String>,
     /// Read at every connection, so that a changed password needs no restart.
-    pub password_file: Option<PathBuf>,
+    pub password: Option<Secret>,
     /// `linesman-{gateway}-{upstream}` when not given.
     pub client_id: Option<String>,
     pub keep_alive: Duration,
@@ -20,6 +23,13 @@ pub struct Config {
     pub encoding: Encoding,
     pub batch_every: Duration,
     pub version: Version,
+}
+
+impl Config {
+    /// A broker on this machine.
+    pub fn here(port: u16) -> Vec<Endpoint> {
+        vec![Endpoint { host: "127.0.0.1".to_owned(), port }]
+    }
 }
 
 /// Which MQTT is spoken.
@@ -35,11 +45,11 @@ pub enum Version {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            host: "127.0.0.1".to_owned(),
-            port: 1883,
+            brokers: Config::here(1883),
+            tls: None,
             topic: "linesman/{gateway}".to_owned(),
             username: None,
-            password_file: None,
+            password: None,
             client_id: None,
             keep_alive: Duration::from_secs(30),
             encoding: Encoding::Json,

@@ -6,6 +6,7 @@ use super::session::{Ended, Session};
 use super::trials::Span;
 use super::window::What;
 use crate::encode::{Numbered, json};
+use crate::model::Name;
 use crate::record;
 use crate::spool::{Outcome, Stored};
 use crate::upstream::aside::Refused;
@@ -33,6 +34,7 @@ impl Session<'_> {
     /// Once a second: a broker that does not acknowledge, and the status that is due.
     pub(super) fn look(&mut self) -> Result<(), Ended> {
         self.work.report.turned();
+        self.warn();
         let alone = self.alone.as_ref().is_some_and(|(_, sent)| *sent);
         let patience = if alone { ALONE_PATIENCE } else { ACK_PATIENCE };
         if self.window.waiting_since().is_some_and(|since| since.elapsed() > patience) {
@@ -88,7 +90,8 @@ impl Session<'_> {
             Some((stored, true)) => {
                 let Some(span) = in_flight.into_iter().next() else { return };
                 let refused = stored.iter().find(|stored| *span.end() == stored.position);
-                if self.trials.failed_alone(&span) {
+                let device = refused.and_then(device_of);
+                if self.trials.failed_alone(&span, device.as_ref(), Instant::now()) {
                     if let Some(stored) = refused {
                         self.set_aside(stored, why).await;
                     }
@@ -118,14 +121,17 @@ impl Session<'_> {
                 }
             };
         }
-        if !self.trials.may_refuse() {
-            return Err(Ended::Trouble(format!("the broker refuses one record after the other: {why}")));
-        }
         let before = position.saturating_sub(1);
         let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
-        if let Some(stored) = found.into_iter().next() {
-            self.set_aside(&stored, why).await;
+        let Some(stored) = found.into_iter().next() else { return Ok(()) };
+        let device = device_of(&stored);
+        if !self.trials.may_refuse(device.as_ref(), Instant::now()) {
+            let device = device.map_or_else(String::new, |device| format!(" of {device}"));
+            return Err(Ended::Trouble(format!(
+                "the broker refuses records{device}, {why}, and has taken none of another device: all wait"
+            )));
         }
+        self.set_aside(&stored, why).await;
         Ok(())
     }
 
@@ -145,4 +151,8 @@ impl Session<'_> {
         // Should the spool be gone, the process ends.
         let _ = self.work.reader.settle([stored.position..=stored.position], outcome).await;
     }
+}
+
+fn device_of(stored: &Stored) -> Option<Name> {
+    record::decode(&stored.octets).ok().map(|reading| reading.device)
 }

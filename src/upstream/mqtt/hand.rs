@@ -2,9 +2,9 @@
 
 use super::batches::Batches;
 use super::lane::Lane;
-use super::pipe::LARGEST_PAYLOAD;
 use super::session::{Ended, Session};
 use super::window::What;
+use super::wire::LARGEST_PAYLOAD;
 use crate::encode::{Encoding, Number, Numbered, Refused, json};
 use crate::model::{Dating, Reading};
 use crate::record;
@@ -63,7 +63,10 @@ impl Session<'_> {
             }
         };
         self.work.dating.borrow().date(&mut reading);
-        let payload = match self.payload(Numbered { reading: &reading, number: number_of(stored) }) {
+        let lane = if self.is_live(stored.position, &reading) { "d" } else { "h" };
+        let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
+        let room = self.greeting.room(&topic);
+        let payload = match self.payload(Numbered { reading: &reading, number: number_of(stored) }, room) {
             Ok(payload) => payload,
             Err(why) => {
                 tracing::warn!(upstream = %self.work.name, device = %reading.device, %why, "record given up");
@@ -71,20 +74,19 @@ impl Session<'_> {
                 return Ok(());
             }
         };
-        let lane = if self.is_live(stored.position, &reading) { "d" } else { "h" };
-        let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
+        self.under_way.insert(stored.position, reading.device);
         self.publish(What::Record(stored.position), &topic, false, payload)
     }
 
     /// One reading, one message; the topic says whose it is. Its line end stays behind.
-    fn payload(&self, one: Numbered<'_>) -> Result<Vec<u8>, Refused> {
+    fn payload(&self, one: Numbered<'_>, room: usize) -> Result<Vec<u8>, Refused> {
         if matches!(self.config.encoding, Encoding::Json) {
             let octets = json::reading(one.reading, one.number, None).into_bytes();
-            let too_large = Refused::TooLarge { octets: octets.len(), at_most: LARGEST_PAYLOAD };
-            return if octets.len() > LARGEST_PAYLOAD { Err(too_large) } else { Ok(octets) };
+            let too_large = Refused::TooLarge { octets: octets.len(), at_most: room };
+            return if octets.len() > room { Err(too_large) } else { Ok(octets) };
         }
         let site = Arc::clone(&self.work.site.borrow());
-        let mut payload = self.config.encoding.encode(&[one], &site, LARGEST_PAYLOAD)?.octets;
+        let mut payload = self.config.encoding.encode(&[one], &site, room)?.octets;
         while payload.last() == Some(&b'\n') {
             payload.pop();
         }
@@ -93,7 +95,8 @@ impl Session<'_> {
 
     /// A reading as a person can read it: in its encoding, or as JSON where that is no text.
     pub(super) fn shown(&self, one: Numbered<'_>) -> String {
-        let payload = if self.config.encoding.row().lines { self.payload(one).ok() } else { None };
+        let payload =
+            if self.config.encoding.row().lines { self.payload(one, LARGEST_PAYLOAD).ok() } else { None };
         let text = payload.and_then(|octets| String::from_utf8(octets).ok());
         text.unwrap_or_else(|| json::reading(one.reading, one.number, None))
     }

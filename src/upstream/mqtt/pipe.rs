@@ -1,37 +1,34 @@
-//! The MQTT client behind four verbs: connect, publish, next event, close. What is peculiar to the client
-//! stays in this file; another one could take its place.
+//! One connection to a broker behind four verbs: connect, publish, next event, close.
+//!
+//! A task of its own owns the socket. Packet identifiers go round all 65 535, and no more than a window of them is in
+//! use, so none is met again while it is.
 
-use super::config::{Config, Version};
-use super::pipe5;
-use super::window::{PACKET_IDS, WINDOW};
-use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions,
-    Outgoing, Packet, QoS, v5,
-};
+use super::config::Config;
+use super::wire::{Greeting, Heard, Hello, Letter};
+use crate::uplink::{self, Connection, DialError, Endpoint, Problem, TlsError, Validity};
+use bytes::BytesMut;
 use std::io;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
-/// The largest payload that is sent: the least that cloud brokers take, less room for the topic.
-pub(super) const LARGEST_PAYLOAD: usize = 120 << 10;
-/// The client's own limit, in and out; its default of 10 KiB would fail on a large meter.
-pub(super) const LARGEST_PACKET: usize = 128 << 10;
-/// Name resolution, all addresses and the broker's answer share this.
-pub(super) const CONNECT_SECONDS: u64 = 30;
-/// Requests the client may hold: the window, status, meta and good-bye.
-pub(super) const REQUESTS: usize = 64;
+/// How long the broker may take to greet.
+const GREETING: Duration = Duration::from_secs(30);
+/// What is handed over and not written yet: the window, status, meta and good-bye.
+const REQUESTS: usize = 64;
 /// Events that the session has not looked at yet.
 const EVENTS: usize = 128;
+/// Octets that wait for the socket before no more is taken out of the queue.
+const OUTPUT: usize = 256 << 10;
+/// How long the answer to a ping may take, beside the keep-alive itself.
+const PING_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What happened on the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Happened {
-    /// So many publishes the broker takes at once, at most.
-    Connected(usize),
-    /// The next publish in order went out under this identifier.
-    Sent(u16),
+    Connected(Greeting, Validity),
     Acknowledged(u16),
     /// Never to be taken, for this reason.
     Refused(u16, &'static str),
@@ -40,71 +37,45 @@ pub(super) enum Happened {
     Trouble(String),
 }
 
-enum Client {
-    V311(AsyncClient),
-    V5(v5::AsyncClient),
+enum Request {
+    Publish(Letter),
+    Close,
 }
 
-/// What the broker says on our behalf when we are gone.
-pub(super) struct Will {
-    pub topic: String,
-    pub payload: String,
-}
-
-/// One connection. Dropping it drops the client with all that it still holds.
+/// One connection. Dropping it closes it with all that was not written yet.
 pub(super) struct Pipe {
-    client: Client,
+    requests: mpsc::Sender<Request>,
     events: mpsc::Receiver<Happened>,
     driver: JoinHandle<()>,
+    last: u16,
 }
 
 impl Pipe {
     /// Begins to connect; the first event says what came of it.
-    pub(super) fn connect(config: &Config, client_id: &str, will: Will) -> Result<Pipe, String> {
-        let (events_tx, events) = mpsc::channel(EVENTS);
-        let stall = (config.keep_alive * 2).max(Duration::from_secs(CONNECT_SECONDS + 5));
-        let broker = format!("{}:{}", config.host, config.port);
-        if config.version == Version::V5 {
-            let (client, driver) = pipe5::client(config, client_id, will)?;
-            let driver = tokio::spawn(pipe5::drive(driver, events_tx, stall, broker));
-            return Ok(Pipe { client: Client::V5(client), events, driver });
-        }
-        let will = LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, true);
-        let mut options = MqttOptions::new(client_id, &config.host, config.port);
-        options
-            .set_keep_alive(config.keep_alive)
-            .set_clean_session(true)
-            .set_last_will(will)
-            .set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET)
-            .set_inflight(PACKET_IDS);
-        if let Some(username) = &config.username {
-            options.set_credentials(username, password(config)?);
-        }
-        let (client, mut driver) = AsyncClient::new(options, REQUESTS);
-        driver.set_network_options(network());
-        // The event loop must not be cancelled half-way through a poll, so it has a task of its own.
-        let driver = tokio::spawn(drive(driver, events_tx, stall, broker));
-        Ok(Pipe { client: Client::V311(client), events, driver })
+    pub(super) fn connect(config: &Config, to: &Endpoint, hello: Hello) -> Pipe {
+        let (requests, asked) = mpsc::channel(REQUESTS);
+        let (told, events) = mpsc::channel(EVENTS);
+        let (config, to) = (config.clone(), to.clone());
+        let driver = tokio::spawn(async move {
+            let ended = converse(&config, &to, &hello, asked, &told).await;
+            let _ = told.send(ended.map_or_else(Happened::Trouble, |()| Happened::Closed)).await;
+        });
+        Pipe { requests, events, driver, last: 0 }
     }
 
-    /// Hands a publish with QoS 1 to the client.
+    /// Hands over a publish with QoS 1, and says under which identifier it goes.
     pub(super) fn publish(
-        &self,
+        &mut self,
         topic: &str,
         retain: bool,
         payload: impl Into<Vec<u8>>,
-    ) -> Result<(), String> {
-        let payload: Vec<u8> = payload.into();
-        let refused =
-            |error: &dyn std::fmt::Display| format!("the MQTT client does not take a publish: {error}");
-        match &self.client {
-            Client::V311(client) => {
-                client.try_publish(topic, QoS::AtLeastOnce, retain, payload).map_err(|error| refused(&error))
-            }
-            Client::V5(client) => client
-                .try_publish(topic, v5::mqttbytes::QoS::AtLeastOnce, retain, payload)
-                .map_err(|error| refused(&error)),
-        }
+    ) -> Result<u16, String> {
+        let packet = self.last.checked_add(1).unwrap_or(1);
+        let letter = Letter { packet, topic: topic.to_owned(), retain, payload: payload.into() };
+        let sent = self.requests.try_send(Request::Publish(letter));
+        sent.map_err(|_| "the connection takes no publish".to_owned())?;
+        self.last = packet;
+        Ok(packet)
     }
 
     pub(super) async fn next(&mut self) -> Happened {
@@ -119,10 +90,7 @@ impl Pipe {
     /// A proper DISCONNECT; `Closed` follows when it is out.
     pub(super) fn close(&self) {
         // A queue that is full at this point means a broker that does not read: dropping will do.
-        match &self.client {
-            Client::V311(client) => drop(client.try_disconnect()),
-            Client::V5(client) => drop(client.try_disconnect()),
-        }
+        let _ = self.requests.try_send(Request::Close);
     }
 }
 
@@ -132,83 +100,217 @@ impl Drop for Pipe {
     }
 }
 
-pub(super) fn network() -> NetworkOptions {
-    let mut network = NetworkOptions::new();
-    network.set_connection_timeout(CONNECT_SECONDS);
-    network.set_tcp_nodelay(true);
-    network
-}
-
-pub(super) fn password(config: &Config) -> Result<String, String> {
-    let Some(path) = &config.password_file else { return Ok(String::new()) };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read the password from {}: {error}", path.display()))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-/// Passes it on; `false` when there is nothing to follow. After trouble the client would connect again by itself, with
-/// a queue that may have lost something.
-pub(super) async fn told(events: &mpsc::Sender<Happened>, happened: Happened) -> bool {
-    let last = matches!(happened, Happened::Trouble(_) | Happened::Closed);
-    events.send(happened).await.is_ok() && !last
-}
-
-pub(super) fn stalled(broker: &str, stall: Duration) -> Happened {
-    Happened::Trouble(format!("{broker} has not answered for {} s", stall.as_secs()))
-}
-
-pub(super) fn shared_identifier() -> Happened {
-    Happened::Trouble("two publishes share an identifier; the connection is made anew".to_owned())
-}
-
-async fn drive(mut driver: EventLoop, events: mpsc::Sender<Happened>, stall: Duration, broker: String) {
+/// The whole connection; `Ok` when our good-bye is out.
+async fn converse(
+    config: &Config,
+    to: &Endpoint,
+    hello: &Hello,
+    mut requests: mpsc::Receiver<Request>,
+    events: &mpsc::Sender<Happened>,
+) -> Result<(), String> {
+    let dialled = uplink::dial(to, config.tls.as_ref()).await;
+    let connection = dialled.map_err(|error| undialled(&error, hello.clock_unsure))?;
+    let validity = connection.validity();
+    let mut talk = Talk::new(config, to, connection);
+    talk.config.version.connect(hello, &mut talk.output)?;
+    let greeting = match timeout(GREETING, talk.greeting()).await {
+        Ok(greeting) => greeting?,
+        Err(_) => return Err(format!("{to} does not answer")),
+    };
+    talk.keep_alive = greeting.keep_alive.unwrap_or(config.keep_alive);
+    if events.send(Happened::Connected(greeting, validity)).await.is_err() {
+        return Ok(());
+    }
     loop {
-        let happened = match timeout(stall, driver.poll()).await {
-            Err(_) => stalled(&broker, stall),
-            Ok(Err(error)) => Happened::Trouble(sentence(&error, &broker)),
-            Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => Happened::Connected(WINDOW),
-            Ok(Ok(Event::Incoming(Packet::PubAck(ack)))) => Happened::Acknowledged(ack.pkid),
-            Ok(Ok(Event::Outgoing(Outgoing::Publish(packet)))) => Happened::Sent(packet),
-            Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) => Happened::Closed,
-            Ok(Ok(Event::Outgoing(Outgoing::AwaitAck(_)))) => shared_identifier(),
-            Ok(Ok(_)) => continue,
-        };
-        if !told(&events, happened).await {
-            return;
+        let over = talk.turn(Some(&mut requests)).await?;
+        while let Some(heard) = talk.hear()? {
+            let happened = match heard {
+                Heard::Acknowledged(packet) => Happened::Acknowledged(packet),
+                Heard::Refused(packet, why) => Happened::Refused(packet, why),
+                Heard::Life => continue,
+                Heard::Greeted(_) => return Err(format!("{to} greets twice; the connection is made anew")),
+            };
+            if events.send(happened).await.is_err() {
+                return Ok(());
+            }
+        }
+        if over {
+            return Ok(());
         }
     }
 }
 
-/// What went wrong, so that somebody can act on it.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the client's errors are an open set; its own words do for the others"
-)]
-fn sentence(error: &ConnectionError, broker: &str) -> String {
-    match error {
-        ConnectionError::Io(error) => io_sentence(error, broker),
-        ConnectionError::ConnectionRefused(code) => match code {
-            ConnectReturnCode::BadUserNamePassword => format!("{broker}: the user name or password is wrong"),
-            ConnectReturnCode::NotAuthorized => format!("{broker}: this client is not authorised"),
-            ConnectReturnCode::BadClientId => format!("{broker} does not accept the client id"),
-            ConnectReturnCode::ServiceUnavailable => format!("{broker} is unavailable"),
-            _ => format!("{broker} refuses the session: {code:?}"),
-        },
-        ConnectionError::NetworkTimeout => format!("{broker} does not answer"),
-        ConnectionError::FlushTimeout => format!("{broker} does not read what is sent"),
-        other => format!("{broker}: {other}"),
+/// A wrong clock makes good certificates look bad.
+fn undialled(error: &DialError, clock_unsure: bool) -> String {
+    let by_date = matches!(
+        error,
+        DialError::Tls(_, TlsError::Certificate { problem: Problem::Expired | Problem::NotYetValid, .. })
+    );
+    let doubt = if by_date && clock_unsure {
+        " (or this machine's clock is wrong: it is not known to be right yet)"
+    } else {
+        ""
+    };
+    format!("{error}{doubt}")
+}
+
+struct Talk<'a> {
+    config: &'a Config,
+    to: &'a Endpoint,
+    reader: ReadHalf<Connection>,
+    writer: WriteHalf<Connection>,
+    asked: Vec<Request>,
+    input: BytesMut,
+    output: BytesMut,
+    /// Something was written and not flushed: TLS may hold it back.
+    unflushed: bool,
+    closing: bool,
+    keep_alive: Duration,
+    sent: Instant,
+    heard: Instant,
+    /// A ping that nothing was heard since.
+    pinged: Option<Instant>,
+}
+
+impl<'a> Talk<'a> {
+    fn new(config: &'a Config, to: &'a Endpoint, connection: Connection) -> Talk<'a> {
+        let (reader, writer) = tokio::io::split(connection);
+        let now = Instant::now();
+        Talk {
+            config,
+            to,
+            reader,
+            writer,
+            asked: Vec::new(),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            unflushed: false,
+            closing: false,
+            keep_alive: config.keep_alive,
+            sent: now,
+            heard: now,
+            pinged: None,
+        }
+    }
+
+    async fn greeting(&mut self) -> Result<Greeting, String> {
+        loop {
+            self.turn(None).await?;
+            match self.hear()? {
+                Some(Heard::Greeted(greeting)) => return Ok(greeting),
+                Some(_) => {
+                    return Err(format!(
+                        "{} answers before it greets: is something else listening on this port?",
+                        self.to
+                    ));
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn hear(&mut self) -> Result<Option<Heard>, String> {
+        let to = self.to;
+        self.config.version.hear(&mut self.input).map_err(|what| format!("{to} {what}"))
+    }
+
+    /// One step in whichever direction is ready; `true` when the good-bye is out.
+    async fn turn(&mut self, requests: Option<&mut mpsc::Receiver<Request>>) -> Result<bool, String> {
+        let to = self.to;
+        let due = self.due();
+        let is_pushing = self.unflushed || !self.output.is_empty();
+        let has_room = self.output.len() < OUTPUT && !self.closing;
+        tokio::select! {
+            read = self.reader.read_buf(&mut self.input) => {
+                if read.map_err(|error| io_sentence(&error, to))? == 0 {
+                    return Err(format!("{to} closed the connection"));
+                }
+                (self.heard, self.pinged) = (Instant::now(), None);
+            }
+            all_out = push(&mut self.writer, &mut self.output), if is_pushing => {
+                if !all_out.map_err(|error| io_sentence(&error, to))? {
+                    (self.sent, self.unflushed) = (Instant::now(), true);
+                    return Ok(false);
+                }
+                self.unflushed = false;
+                if self.closing {
+                    // A TLS session says that it ends; whether the far end still listens does not matter.
+                    let _ = self.writer.shutdown().await;
+                    return Ok(true);
+                }
+            }
+            some = asked(requests, &mut self.asked), if has_room => {
+                if !some {
+                    return Ok(true);
+                }
+                self.write_out()?;
+            }
+            () = sleep_until(due) => self.ping()?,
+        }
+        Ok(false)
+    }
+
+    fn write_out(&mut self) -> Result<(), String> {
+        let version = self.config.version;
+        for request in self.asked.drain(..) {
+            match request {
+                Request::Publish(letter) => version.publish(letter, &mut self.output)?,
+                Request::Close => {
+                    self.closing = true;
+                    version.disconnect(&mut self.output)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When a ping has to go out, or its answer to be there.
+    fn due(&self) -> Instant {
+        match self.pinged {
+            Some(at) => at + PING_PATIENCE.max(self.keep_alive / 2),
+            None => self.sent.min(self.heard) + self.keep_alive,
+        }
+    }
+
+    fn ping(&mut self) -> Result<(), String> {
+        if self.pinged.is_some() {
+            return Err(format!("{} has not answered for {} s", self.to, self.heard.elapsed().as_secs()));
+        }
+        self.pinged = Some(Instant::now());
+        self.config.version.ping(&mut self.output)
+    }
+}
+
+/// All that waits, so that it goes out in one write; `false` where nobody asks any more. Before the greeting nothing is
+/// asked.
+async fn asked(requests: Option<&mut mpsc::Receiver<Request>>, into: &mut Vec<Request>) -> bool {
+    match requests {
+        Some(requests) => requests.recv_many(into, REQUESTS).await > 0,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes some of it, or, where there is nothing left to write, sees to it that all goes out: `true`. Nothing is lost where
+/// this is not waited for to the end.
+async fn push(writer: &mut WriteHalf<Connection>, output: &mut BytesMut) -> io::Result<bool> {
+    if output.is_empty() {
+        writer.flush().await.map(|()| true)
+    } else {
+        writer.write_buf(output).await.map(|_| false)
     }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "an open set; its own words do for the others")]
-pub(super) fn io_sentence(error: &io::Error, broker: &str) -> String {
+fn io_sentence(error: &io::Error, to: &Endpoint) -> String {
+    if let Some(said) = uplink::said_by_tls(error) {
+        return format!("{to}: {said}");
+    }
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            format!("{broker} refuses the connection: is the broker running?")
-        }
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => {
-            format!("{broker} closed the connection")
-        }
-        _ => format!("{broker}: {error}"),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => format!("{to} closed the connection"),
+        io::ErrorKind::TimedOut => format!("{to} does not acknowledge what is sent: the path is dead"),
+        _ => format!("{to}: {error}"),
     }
 }

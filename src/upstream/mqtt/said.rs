@@ -1,6 +1,5 @@
 //! What a session says beside records: status, meta, events, gaps.
 
-use super::pipe::LARGEST_PAYLOAD;
 use super::session::{Ended, Session};
 use super::window::What;
 use crate::encode::json;
@@ -24,16 +23,18 @@ impl Session<'_> {
     pub(super) fn say_meta(&mut self) -> Result<(), Ended> {
         let site = Arc::clone(&self.work.site.borrow_and_update());
         self.every = site.devices.iter().map(|device| (device.name.clone(), device.every)).collect();
-        let meta = json::meta(&site, LARGEST_PAYLOAD);
+        let topic = format!("{}/meta", self.config.topic);
+        let most = self.greeting.room(&topic);
+        let meta = json::meta(&site, most);
         let meta = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
         if let Some(batches) = &mut self.batches {
             batches.describe(&site, meta.is_some());
         }
         let Some(payload) = meta else {
-            tracing::warn!(upstream = %self.work.name, octets = LARGEST_PAYLOAD, "meta is larger than what is sent at once and is left out; batches bring their names, which costs");
+            tracing::warn!(upstream = %self.work.name, octets = most, "meta is larger than what is sent at once and is left out; batches bring their names, which costs");
             return Ok(());
         };
-        self.publish(What::Word, &format!("{}/meta", self.config.topic), true, payload)
+        self.publish(What::Word, &topic, true, payload)
     }
 
     /// Events go before records: they are few, and somebody waits for them.

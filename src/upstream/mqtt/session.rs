@@ -4,15 +4,18 @@ use super::batches::Batches;
 use super::ending::Stopping;
 use super::lane::Lane;
 use super::pace::Pace;
-use super::pipe::{Happened, Pipe, Will};
-use super::trials::{Span, Trials};
+use super::pipe::{Happened, Pipe};
+use super::trials::Trials;
+use super::warnings;
 use super::window::{Fate, What, Window};
+use super::wire::{Greeting, Hello, Will};
 use super::{Config, Ways};
-use crate::encode::{batch, json};
+use crate::encode::json;
 use crate::model::{Name, Timestamp};
-use crate::spool::{Closed, Outcome, Stored};
+use crate::spool::{Closed, Stored};
+use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
-use crate::upstream::{Order, Work};
+use crate::upstream::{Order, Secret, Work};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -39,7 +42,11 @@ pub(super) struct Session<'a> {
     pub(super) work: &'a mut Work,
     pub(super) backoff: &'a mut Backoff,
     pub(super) trials: &'a mut Trials,
+    pub(super) broker: &'a Endpoint,
     pub(super) pipe: Pipe,
+    /// What this broker takes, and until when certificates are valid.
+    pub(super) greeting: Greeting,
+    pub(super) validity: Validity,
     pub(super) window: Window,
     pub(super) pace: Pace,
     /// From the cursor on: all of it in strict order, else up to where live begins.
@@ -60,6 +67,10 @@ pub(super) struct Session<'a> {
     /// The number of the last event that was handed to the client, and of the last gap.
     pub(super) told: u64,
     pub(super) gap_told: Option<u64>,
+    /// The broker has refused an event in this session: none behind it counts as told.
+    pub(super) event_refused: bool,
+    /// Whose the records are that were handed over.
+    pub(super) under_way: BTreeMap<u64, Name>,
     /// How often each device is read, of the site that meta was last said of.
     pub(super) every: BTreeMap<Name, Duration>,
     pub(super) status_due: Instant,
@@ -71,18 +82,20 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(super) async fn run(
         config: &'a Config,
+        broker: &'a Endpoint,
         ways: Ways,
         work: &'a mut Work,
-        backoff: &'a mut Backoff,
-        trials: &'a mut Trials,
+        lasting: (&'a mut Backoff, &'a mut Trials),
     ) -> Ended {
-        let (pipe, most) = match connect(config, work).await {
+        let (pipe, greeting, validity) = match connect(config, broker, work).await {
             Ok(greeted) => greeted,
             Err(ended) => return ended,
         };
         work.report.connected();
-        let mut session = Session::begin(config, ways, work, (backoff, trials), pipe);
-        session.window = Window::of(most);
+        let mut session = Session::begin((config, broker), ways, work, lasting, pipe);
+        session.window = Window::of(greeting.at_once);
+        (session.greeting, session.validity) = (greeting, validity);
+        session.warn();
         match session.deliver().await {
             Ok(()) => Ended::AsAsked,
             Err(Ended::Trouble(why)) => {
@@ -94,7 +107,7 @@ impl<'a> Session<'a> {
     }
 
     fn begin(
-        config: &'a Config,
+        (config, broker): (&'a Config, &'a Endpoint),
         ways: Ways,
         work: &'a mut Work,
         (backoff, trials): (&'a mut Backoff, &'a mut Trials),
@@ -107,7 +120,10 @@ impl<'a> Session<'a> {
         };
         let batches = Batches::of(config, &work.site.borrow(), ways.order == Order::Strict);
         Session {
+            broker,
             pipe,
+            greeting: Greeting::default(),
+            validity: Validity::default(),
             window: Window::default(),
             pace: Pace::new(ways.history_rate),
             history: Lane::start(work.reader.another(), cursor, bound),
@@ -121,6 +137,8 @@ impl<'a> Session<'a> {
             batches,
             told: work.told,
             gap_told: None,
+            event_refused: false,
+            under_way: BTreeMap::new(),
             every: BTreeMap::new(),
             status_due: now,
             had_backlog: false,
@@ -135,6 +153,7 @@ impl<'a> Session<'a> {
     async fn deliver(&mut self) -> Result<(), Ended> {
         self.say_status()?;
         self.say_meta()?;
+        self.find_witness().await?;
         self.summon().await?;
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -176,44 +195,6 @@ impl<'a> Session<'a> {
         self.live_from = bound.map_or(u64::MAX, |bound| bound + 1);
         if let Some(batches) = &mut self.batches {
             batches.start_over();
-        }
-    }
-
-    /// Fetches the next records that are suspected, to send them alone.
-    async fn summon(&mut self) -> Result<(), Ended> {
-        self.alone = None;
-        while let Some((first, last)) = self.trials.suspect().map(Span::into_inner) {
-            let (before, most) = (first.saturating_sub(1), batch::MOST_READINGS);
-            let found = self.work.reader.read_until(before, last, most, usize::MAX).await?;
-            if !found.is_empty() {
-                self.alone = Some((found, false));
-                break;
-            }
-            self.trials.gone();
-        }
-        Ok(())
-    }
-
-    /// Goes on with the records that are sent alone; `true` when there are none left.
-    async fn try_alone(&mut self) -> Result<bool, Ended> {
-        loop {
-            let empty = self.window.is_empty();
-            let Some((stored, sent)) = &mut self.alone else {
-                // What was read ahead may have them again.
-                self.start_lanes(self.live.is_some().then_some(self.backlog_upto));
-                return Ok(true);
-            };
-            if !empty {
-                return Ok(false);
-            }
-            if std::mem::replace(sent, true) {
-                self.summon().await?;
-            } else {
-                let stored = stored.clone();
-                self.hand_over_alone(&stored)?;
-                // One that cannot even be sent has ended already.
-                self.settle().await?;
-            }
         }
     }
 
@@ -259,9 +240,16 @@ impl<'a> Session<'a> {
         retain: bool,
         payload: impl Into<Vec<u8>>,
     ) -> Result<(), Ended> {
-        self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
-        self.window.handed(what, Instant::now());
+        let retain = retain && self.greeting.retains;
+        let packet = self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
+        self.window.handed(what, packet, Instant::now());
         Ok(())
+    }
+
+    /// Says what does not stop anything and should not stay so.
+    pub(super) fn warn(&self) {
+        let plain = self.config.tls.is_none().then_some(self.broker);
+        self.work.report.warn(warnings::standing(plain, self.validity, self.work.clock.utc()));
     }
 
     /// All that has happened by now: acknowledgements come in bunches, and each settling wakes the spool.
@@ -280,11 +268,6 @@ impl<'a> Session<'a> {
     fn take(&mut self, happened: Happened) -> Result<bool, Ended> {
         let confused = |what: &str| Ended::Trouble(format!("the broker {what}; the connection is made anew"));
         match happened {
-            Happened::Sent(packet) => {
-                if !self.window.sent(packet) {
-                    return Err(confused("was sent more than was handed over"));
-                }
-            }
             Happened::Acknowledged(packet) => {
                 if !self.window.acknowledged(packet) {
                     return Err(confused("acknowledges what was not sent"));
@@ -300,79 +283,46 @@ impl<'a> Session<'a> {
                 return Ok(true);
             }
             Happened::Trouble(why) => return Err(Ended::Trouble(why)),
-            Happened::Connected(_) => return Err(confused("greets twice")),
+            Happened::Connected(..) => return Err(confused("greets twice")),
         }
         Ok(false)
     }
+}
 
-    /// Of a position, the first one of the lane that its record travels in; what goes alone is a lane of its own.
-    fn lanes(&self) -> impl Fn(u64) -> u64 + use<> {
-        let spans = self.batches.as_ref().map(Batches::spans).cloned().unwrap_or_default();
-        let (live_from, alone) = (self.live_from, self.alone.is_some());
-        move |position| match position {
-            position if alone => spans.get(&position).copied().unwrap_or(position),
-            position if position >= live_from => live_from,
-            _ => 0,
+fn hello(config: &Config, work: &Work) -> Result<Hello, String> {
+    let gateway = work.site.borrow().gateway.clone();
+    let client_id = config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
+    let login = match &config.username {
+        Some(user) => {
+            let password = config.password.as_ref().map(Secret::read).transpose()?;
+            Some((user.clone(), password.unwrap_or_default()))
         }
-    }
-
-    /// Settles what has ended, in the order in which it was handed over: of each lane everything up to there.
-    async fn settle(&mut self) -> Result<(), Ended> {
-        let mut delivered: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut any = false;
-        let lane_of = self.lanes();
-        for (what, fate) in self.window.take_run(&lane_of) {
-            match (what, fate) {
-                (What::Record(position), Fate::Delivered) => {
-                    delivered.insert(lane_of(position), position);
-                    self.trials.delivered(position);
-                    any = true;
-                }
-                (What::Record(position), Fate::Refused(why)) => {
-                    let from = lane_of(position);
-                    if let Some(upto) = delivered.remove(&from) {
-                        self.work.reader.settle([from..=upto], Outcome::Delivered).await?;
-                    }
-                    self.refuse(position, why).await?;
-                }
-                (What::Event(number), _) => self.work.told = self.work.told.max(number),
-                (What::Gap(id), _) => self.work.reader.announced(id).await?,
-                (What::Word, _) => {}
-                (What::Record(position), Fate::GivenUp(reason)) => {
-                    let from = lane_of(position);
-                    if let Some(upto) = delivered.remove(&from) {
-                        self.work.reader.settle([from..=upto], Outcome::Delivered).await?;
-                    }
-                    // Only this one: everything before it in its lane has been settled.
-                    self.work.reader.settle([from..=position], Outcome::Dropped(reason.to_owned())).await?;
-                }
-            }
-        }
-        if any {
-            let ranges = delivered.into_iter().map(|(from, upto)| from..=upto);
-            self.work.reader.settle(ranges, Outcome::Delivered).await?;
-            self.work.report.delivered(self.work.clock.utc());
-            self.backoff.worked();
-        }
-        Ok(())
-    }
+        None => None,
+    };
+    Ok(Hello {
+        client_id,
+        keep_alive: config.keep_alive,
+        will: Will { topic: format!("{}/status", config.topic), payload: json::offline(None) },
+        login,
+        clock_unsure: work.dating.borrow().is_waiting(),
+    })
 }
 
 /// Connects and is greeted.
-async fn connect(config: &Config, work: &Work) -> Result<(Pipe, usize), Ended> {
-    let topic = format!("{}/status", config.topic);
-    let will = Will { topic, payload: json::offline(None) };
-    let gateway = work.site.borrow().gateway.clone();
-    let client_id = config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
-    let mut pipe = Pipe::connect(config, &client_id, will).map_err(Ended::Trouble)?;
+async fn connect(
+    config: &Config,
+    broker: &Endpoint,
+    work: &Work,
+) -> Result<(Pipe, Greeting, Validity), Ended> {
+    let mut pipe = Pipe::connect(config, broker, hello(config, work).map_err(Ended::Trouble)?);
     let first = tokio::select! {
         first = pipe.next() => first,
         () = work.stop.cancelled() => return Err(Ended::AsAsked),
     };
     match first {
-        Happened::Connected(most) => Ok((pipe, most)),
+        Happened::Connected(greeting, validity) => Ok((pipe, greeting, validity)),
         Happened::Trouble(why) => Err(Ended::Trouble(why)),
-        Happened::Sent(_) | Happened::Acknowledged(_) | Happened::Refused(..) | Happened::Closed => {
+        Happened::Acknowledged(_) | Happened::Refused(..) | Happened::Closed => {
             Err(Ended::Trouble("the broker speaks before it has greeted".to_owned()))
         }
     }

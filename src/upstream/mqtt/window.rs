@@ -3,13 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use tokio::time::Instant;
 
-/// Records in flight at most, counted from the oldest that is not acknowledged: so packet identifiers,
-/// which the client takes in a circle of a hundred, can't meet one that is still in use.
+/// Publishes in flight at most, counted from the oldest that is not acknowledged: what a broker may be asked to hold, and
+/// what is sent twice after a connection was lost.
 pub const WINDOW: usize = 32;
 /// Of these, the part that history never takes: so a live record never waits for an acknowledgement to history.
 const LIVE_SHARE: usize = 4;
-/// Packet identifiers that the client goes through.
-pub(super) const PACKET_IDS: u16 = 100;
 
 /// How a record ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +41,7 @@ struct Entry {
     since: Instant,
 }
 
-/// Publishes in the order in which they were handed to the client.
+/// Publishes in the order in which they were handed over.
 #[derive(Debug)]
 pub(super) struct Window {
     entries: VecDeque<Entry>,
@@ -82,12 +80,12 @@ impl Window {
         self.entries.is_empty()
     }
 
-    /// Handed to the client.
-    pub(super) fn handed(&mut self, what: What, now: Instant) {
-        self.entries.push_back(Entry { what, packet: None, fate: None, taken: false, since: now });
+    /// Handed to the connection, under this identifier.
+    pub(super) fn handed(&mut self, what: What, packet: u16, now: Instant) {
+        self.entries.push_back(Entry { what, packet: Some(packet), fate: None, taken: false, since: now });
     }
 
-    /// Never handed to the client, but must not be overtaken by what was.
+    /// Never handed to the connection, but must not be overtaken by what was.
     pub(super) fn given_up(&mut self, position: u64, reason: &'static str, now: Instant) {
         let fate = Some(Fate::GivenUp(reason));
         self.entries.push_back(Entry {
@@ -97,12 +95,6 @@ impl Window {
             taken: false,
             since: now,
         });
-    }
-
-    /// The client has sent its next publish, under this identifier. `false` when none was due: a fault.
-    pub(super) fn sent(&mut self, packet: u16) -> bool {
-        let next = self.entries.iter_mut().find(|entry| entry.packet.is_none() && entry.fate.is_none());
-        next.map(|entry| entry.packet = Some(packet)).is_some()
     }
 
     /// The broker has acknowledged. `false` for an identifier that is not in flight.
@@ -163,8 +155,7 @@ mod tests {
     fn window(positions: std::ops::RangeInclusive<u64>) -> Window {
         let mut window = Window::default();
         for position in positions {
-            window.handed(Record(position), Instant::now());
-            assert!(window.sent(u16::try_from(position).unwrap()));
+            window.handed(Record(position), u16::try_from(position).unwrap(), Instant::now());
         }
         window
     }
@@ -193,15 +184,14 @@ mod tests {
     #[test]
     fn status_and_meta_take_identifiers_but_move_no_cursor() {
         let mut window = Window::default();
-        window.handed(Word, Instant::now());
-        window.handed(Record(7), Instant::now());
-        assert!(window.sent(1) && window.sent(2) && !window.sent(3));
+        window.handed(Word, 1, Instant::now());
+        window.handed(Record(7), 2, Instant::now());
         assert!(window.acknowledged(2) && !window.acknowledged(2));
         assert_eq!(window.take_run(|_| 0), [(Record(7), Delivered)]);
         assert!(window.acknowledged(1));
         assert_eq!(window.take_run(|_| 0), [(Word, Delivered)]);
-        window.handed(Event(3), Instant::now());
-        assert!(window.sent(3) && window.acknowledged(3));
+        window.handed(Event(3), 3, Instant::now());
+        assert!(window.acknowledged(3));
         assert_eq!(window.take_run(|_| 0), [(Event(3), Delivered)]);
     }
 

@@ -1,0 +1,111 @@
+//! What becomes of records that have ended: settled by lane, refused, told.
+
+use super::batches::Batches;
+use super::session::{Ended, Session};
+use super::window::{Fate, What};
+use crate::spool::Outcome;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use tokio::time::Instant;
+
+impl Session<'_> {
+    /// Settles what has ended, in the order in which it was handed over: of each lane everything up to there. What was
+    /// taken first, for it tells what a refusal is worth.
+    pub(super) async fn settle(&mut self) -> Result<(), Ended> {
+        let lane_of = self.lanes();
+        let mut runs = Runs::default();
+        for (what, fate) in self.window.take_run(&lane_of) {
+            match (what, fate) {
+                (What::Record(position), Fate::Delivered) => {
+                    let device = self.under_way.remove(&position);
+                    self.trials.delivered(position, device.as_ref(), Instant::now());
+                    runs.delivered(lane_of(position), position);
+                }
+                (What::Record(position), Fate::Refused(why)) => {
+                    runs.left(lane_of(position), position);
+                    runs.refused.push((position, why));
+                }
+                (What::Record(position), Fate::GivenUp(reason)) => {
+                    runs.left(lane_of(position), position);
+                    runs.given_up.push((position, reason));
+                }
+                (What::Event(number), Fate::Delivered) if !self.event_refused => {
+                    self.work.told = self.work.told.max(number);
+                }
+                (What::Gap(id), Fate::Delivered) => self.work.reader.announced(id).await?,
+                (What::Event(_) | What::Gap(_), Fate::Refused(why)) => self.note_unheard(why),
+                (What::Event(_) | What::Gap(_) | What::Word, _) => {}
+            }
+        }
+        self.settle_runs(runs).await
+    }
+
+    /// Of a position, the first one of the lane that its record travels in; what goes alone is a lane of its own.
+    fn lanes(&self) -> impl Fn(u64) -> u64 + use<> {
+        let spans = self.batches.as_ref().map(Batches::spans).cloned().unwrap_or_default();
+        let (live_from, alone) = (self.live_from, self.alone.is_some());
+        move |position| match position {
+            position if alone => spans.get(&position).copied().unwrap_or(position),
+            position if position >= live_from => live_from,
+            _ => 0,
+        }
+    }
+
+    async fn settle_runs(&mut self, runs: Runs) -> Result<(), Ended> {
+        let Runs { ranges, refused, given_up, .. } = runs;
+        if !ranges.is_empty() {
+            self.work.reader.settle(ranges, Outcome::Delivered).await?;
+            self.work.report.delivered(self.work.clock.utc());
+            self.backoff.worked();
+        }
+        for (position, reason) in given_up {
+            self.under_way.remove(&position);
+            self.work.reader.settle([position..=position], Outcome::Dropped(reason.to_owned())).await?;
+        }
+        for (position, why) in refused {
+            self.under_way.remove(&position);
+            self.refuse(position, why).await?;
+        }
+        Ok(())
+    }
+
+    /// An event or a gap that is refused is told again in the next session, and until somebody takes it.
+    fn note_unheard(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.event_refused, true) {
+            let topic = format!("{}/event", self.config.topic);
+            tracing::warn!(upstream = %self.work.name, topic, why, "the broker refuses events; they are told again on the next connection");
+        }
+    }
+}
+
+/// What has ended, by lane: ranges that were taken, and what lies between them.
+#[derive(Default)]
+struct Runs {
+    ranges: Vec<RangeInclusive<u64>>,
+    /// Of each lane the range that grows.
+    open: BTreeMap<u64, usize>,
+    /// Where the next range of a lane begins, if not with the lane.
+    begins: BTreeMap<u64, u64>,
+    refused: Vec<(u64, &'static str)>,
+    given_up: Vec<(u64, &'static str)>,
+}
+
+impl Runs {
+    fn delivered(&mut self, lane: u64, position: u64) {
+        let begin = self.begins.get(&lane).copied().unwrap_or(lane);
+        match self.open.get(&lane).and_then(|at| self.ranges.get_mut(*at)) {
+            Some(range) => *range = *range.start()..=position,
+            None => {
+                self.open.insert(lane, self.ranges.len());
+                self.ranges.push(begin..=position);
+            }
+        }
+    }
+
+    /// This one was not taken: what comes behind it is another range. Everything before it was handed over too, and is
+    /// settled with it.
+    fn left(&mut self, lane: u64, position: u64) {
+        self.open.remove(&lane);
+        self.begins.insert(lane, position + 1);
+    }
+}
