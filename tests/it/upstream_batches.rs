@@ -329,6 +329,7 @@ async fn with_poison(broker: &StubBroker, wanted: usize, refuse: Option<u8>) -> 
                 let decoded = seqs(&batch::decode(&octets, names.as_ref()).unwrap());
                 if decoded.contains(&POISON) {
                     tries += 1;
+                    assert!(tries < 30, "the record is not found");
                     match refuse {
                         Some(code) => client.refuse(packet, code).await,
                         None => continue 'sessions,
