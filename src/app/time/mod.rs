@@ -94,10 +94,10 @@ impl Timeline {
     /// to before the build, which the next look will disbelieve.
     fn now(&self) -> Now {
         let mut now = self.now.borrow().clone();
-        let wall = self.clock.utc();
-        if now.known && wall >= built() {
+        if now.known {
+            let wall = self.clock.utc();
             let zero = wall.0.saturating_sub(self.clock.mono().millis());
-            if zero.abs_diff(now.zero) > JITTER_MS.unsigned_abs() {
+            if wall >= built() && zero.abs_diff(now.zero) > JITTER_MS.unsigned_abs() {
                 now.zero = zero;
             }
         }
