@@ -5,7 +5,7 @@ use super::meters::{self, Known, Meters, Rules};
 use super::parts::{Part, PartId, Parts};
 use super::time::{self, Boots, Timeline};
 use super::watch_over::{PumpSign, Watchdog};
-use super::{Loader, Order, RunError, VERSION, chronicle, notify, pump};
+use super::{Loader, Order, RunError, VERSION, chronicle, pump};
 use crate::bus;
 use crate::bus::capture::{Capture, Tap};
 use crate::config::Config;
@@ -32,8 +32,6 @@ const LINES_STOP: Duration = Duration::from_millis(1500);
 const PUMP_STOP: Duration = Duration::from_millis(500);
 /// How long the upstreams may take to drain and disconnect.
 const UPSTREAMS_STOP: Duration = Duration::from_millis(2500);
-/// A reload waits this long for a changed part to end before it gives the reload up as failed.
-const RELOAD_STOP: Duration = Duration::from_secs(5);
 /// In the spool's folder: what upstreams refused for good.
 const REFUSED: &str = "refused";
 /// How often the supervisor looks around.
@@ -41,8 +39,8 @@ const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 pub(super) struct Gateway {
     pub(super) config: Config,
-    time: Timeline,
-    spool: Spool,
+    pub(super) time: Timeline,
+    pub(super) spool: Spool,
     pub(super) parts: Parts,
     /// Kept so that a reload can start lines; dropped at the end so that the pump can end.
     scans: Option<mpsc::Sender<bus::Scan>>,
@@ -51,11 +49,11 @@ pub(super) struct Gateway {
     events: mpsc::Sender<Event>,
     chronicle: watch::Receiver<Chronicle>,
     pub(super) memory: Keeper,
-    rules: watch::Sender<Arc<Rules>>,
+    pub(super) rules: watch::Sender<Arc<Rules>>,
     pub(super) meters: watch::Receiver<Known>,
     pub(super) site: watch::Sender<Arc<Site>>,
     pub(super) sources: watch::Sender<Arc<Sources>>,
-    watchdog: Watchdog,
+    pub(super) watchdog: Watchdog,
     pub(super) http: Option<SocketAddr>,
     capture: Option<Capture>,
 }
@@ -144,17 +142,12 @@ impl Gateway {
             let serving = serve::run(listener, self.sources.subscribe(), stop.clone());
             self.parts.add(PartId::Http, Part::task(stop, serving));
         }
-        for upstream in self.config.upstreams.clone() {
-            self.start_upstream(upstream);
-        }
-        for line in self.config.lines.clone() {
-            self.start_line(line)?;
-        }
+        self.start_missing()?;
         self.publish_sources();
         Ok(())
     }
 
-    fn start_line(&mut self, config: bus::LineConfig) -> Result<(), RunError> {
+    pub(super) fn start_line(&mut self, config: bus::LineConfig) -> Result<(), RunError> {
         let Some(scans) = self.scans.clone() else { return Ok(()) };
         let name = config.name.clone();
         let patience = config.devices.iter().map(|device| device.timeout).max().unwrap_or_default();
@@ -175,7 +168,7 @@ impl Gateway {
         Ok(())
     }
 
-    fn start_upstream(&mut self, config: upstream::Config) {
+    pub(super) fn start_upstream(&mut self, config: upstream::Config) {
         let name = config.name.clone();
         let Some(reader) = self.spool.reader(name.as_str()) else {
             tracing::error!(upstream = %name, "the spool keeps no cursor for this upstream");
@@ -200,7 +193,7 @@ impl Gateway {
         PumpSign { batches: *self.batches.borrow(), waited_for }
     }
 
-    fn publish_sources(&mut self) {
+    pub(super) fn publish_sources(&mut self) {
         let (lines, upstreams) = (self.parts.line_statuses(), self.parts.upstream_statuses());
         self.watchdog.watch_upstreams(upstreams.clone());
         let (gateway, config) = (self.config.gateway.to_string(), self.config.hash.clone());
@@ -228,75 +221,16 @@ impl Gateway {
                 _ = looks.tick() => {
                     self.watchdog.look(self.time.mono(), self.pump_sign());
                     self.keep_memory();
+                    if self.parts.take_ended() {
+                        self.start_missing()?;
+                        self.publish_sources();
+                    }
                     if self.meters.has_changed().unwrap_or(false) {
                         self.name_the_meters();
                     }
                 }
             }
         }
-    }
-
-    /// Takes a new configuration over, or refuses it whole and goes on with the old one.
-    async fn reload(&mut self, loader: &Loader) -> Result<(), RunError> {
-        let new = match loader() {
-            Ok(new) => new,
-            Err(problems) => {
-                tracing::error!("the new configuration is refused, the old one stays in force:\n{problems}");
-                notify(&[sd_notify::NotifyState::Status(
-                    "new configuration refused; running on the old one",
-                )]);
-                return Ok(());
-            }
-        };
-        self.say_what_needs_a_restart(&new);
-        let changed = self.changed_parts(&new);
-        let overdue = self.parts.stop(&changed, Instant::now() + RELOAD_STOP).await;
-        for part in &overdue {
-            tracing::error!(%part, "did not end in time; it is left behind and not started again");
-        }
-        let names: Vec<String> = new.upstreams.iter().map(|u| u.name.to_string()).collect();
-        self.spool.set_upstreams(&names).await;
-        self.rules.send_replace(Arc::new(meters::rules(&new)));
-        self.watchdog.forget(&changed);
-        self.config = Config { spool: self.config.spool.clone(), http: self.config.http.clone(), ..new };
-        self.name_the_meters();
-        for upstream in self.config.upstreams.clone() {
-            if !self.parts.has(&PartId::Upstream(upstream.name.clone())) {
-                self.start_upstream(upstream);
-            }
-        }
-        for line in self.config.lines.clone() {
-            if !self.parts.has(&PartId::Line(line.name.clone())) {
-                self.start_line(line)?;
-            }
-        }
-        self.publish_sources();
-        tracing::info!(config = %self.config.hash, changed = changed.len(), "configuration reloaded");
-        notify(&[sd_notify::NotifyState::Status("running")]);
-        Ok(())
-    }
-
-    fn say_what_needs_a_restart(&self, new: &Config) {
-        let old = &self.config;
-        let differs = [
-            ("spool", new.spool != old.spool),
-            ("http", new.http != old.http),
-            ("clock", new.clock != old.clock),
-        ];
-        for (key, _) in differs.iter().filter(|(_, differs)| *differs) {
-            tracing::warn!("`{key}:` changed; that takes effect at the next restart");
-        }
-    }
-
-    /// Running lines and upstreams that the new configuration changes or no longer names. A new name of
-    /// the gateway changes every upstream in whose topics it stands.
-    fn changed_parts(&self, new: &Config) -> Vec<PartId> {
-        let lines = self.config.lines.iter().filter(|old| !new.lines.contains(old));
-        let upstreams = self.config.upstreams.iter().filter(|old| !new.upstreams.contains(old));
-        lines
-            .map(|line| PartId::Line(line.name.clone()))
-            .chain(upstreams.map(|upstream| PartId::Upstream(upstream.name.clone())))
-            .collect()
     }
 
     /// Stops everything in the data's order. What does not end in time is named and left.

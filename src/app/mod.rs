@@ -24,6 +24,7 @@ mod memory;
 mod meters;
 mod parts;
 mod pump;
+mod reload;
 pub mod time;
 mod watch_over;
 

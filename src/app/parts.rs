@@ -90,6 +90,8 @@ pub(super) struct Parts {
     ends: JoinSet<PartId>,
     /// A part that ended unasked while nobody was looking.
     unexpected: Option<PartId>,
+    /// One that was asked to has ended since somebody last wanted to know.
+    ended: bool,
 }
 
 impl Parts {
@@ -156,6 +158,11 @@ impl Parts {
         self.wait_while(deadline, |running| running.contains_key(id)).await;
     }
 
+    /// Whether a part that was asked to has ended since this was last asked.
+    pub(super) fn take_ended(&mut self) -> bool {
+        std::mem::take(&mut self.ended)
+    }
+
     async fn wait_while(&mut self, deadline: Instant, more: impl Fn(&BTreeMap<PartId, Kept>) -> bool) {
         while more(&self.running) {
             match tokio::time::timeout_at(deadline, self.one_end()).await {
@@ -170,10 +177,10 @@ impl Parts {
         let Some(ended) = self.ends.join_next().await else { return false };
         // A watcher only awaits a channel; should it fail all the same, there is no name to act on.
         let Ok(id) = ended else { return true };
-        if let Some(part) = self.running.remove(&id)
-            && !part.asked_to_stop
-        {
-            self.unexpected = Some(id);
+        match self.running.remove(&id) {
+            Some(part) if part.asked_to_stop => self.ended = true,
+            Some(_) => self.unexpected = Some(id),
+            None => {}
         }
         true
     }

@@ -24,10 +24,10 @@ const EVENTS: usize = 512;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where the batches come from: mqtt://HOST[:PORT][/TOPIC], as `decode` has it.
+    /// Where the batches come from: `mqtt://HOST[:PORT][/TOPIC]`, as `decode` has it.
     #[arg(value_name = "mqtt://…")]
     from: String,
-    /// Publish JSON here, mqtt://HOST[:PORT], under each gateway's own topics d/… and h/…; may be the same broker.
+    /// Publish JSON here, `mqtt://HOST[:PORT]`, under each gateway's own topics d/… and h/…; may be the same broker.
     #[arg(long, value_name = "mqtt://…", conflicts_with = "form")]
     to: Option<String>,
     /// Without --to: how lines are written on standard output.

@@ -2,7 +2,7 @@
 //!
 //! # Promises
 //! - **A dead path is noticed.** What was written and is not acknowledged by the far end's kernel within
-//!   [`dial::USER_TIMEOUT`] breaks the connection; the system's own default waits for a quarter of an hour.
+//!   half a minute breaks the connection; the system's own default waits for a quarter of an hour.
 //! - **One dead address does not hide the living one.** All addresses of a name are tried, the next one a quarter of a
 //!   second after the one before it, and the first that answers is taken (RFC 8305 without its finer points).
 //! - **Nothing is said before it is known to whom.** With TLS the far end's certificate is checked against the given

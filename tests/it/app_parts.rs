@@ -1,16 +1,16 @@
 //! Any part that ends unasked ends the gateway, with its name: never half a gateway.
 //!
-//! The fault is a clock that panics for whoever runs where the test says; everybody asks the clock.
+//! The fault is a clock that panics, or does not return, for whoever runs where the test says; everybody asks the clock.
 
 use linesman::app::{self, Outside, RunError};
 use linesman::config::{self, Config, Overlays};
 use linesman::model::{Clock, Mono, SystemClock, Timestamp};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -96,4 +96,79 @@ async fn where_nothing_fails_only_the_stop_ends_it() {
     let stop = CancellationToken::new();
     stop.cancel();
     assert!(run(dir.path(), |_| false, stop).await.is_ok());
+}
+
+/// Does not return to the thread of line a while it is held.
+#[derive(Default)]
+struct Held {
+    held: AtomicBool,
+    waits: AtomicBool,
+}
+
+impl Held {
+    fn look(&self) {
+        if std::thread::current().name() == Some("line-a") {
+            while self.held.load(Ordering::SeqCst) {
+                self.waits.store(true, Ordering::SeqCst);
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+impl Clock for Held {
+    fn utc(&self) -> Timestamp {
+        self.look();
+        SystemClock.utc()
+    }
+
+    fn mono(&self) -> Mono {
+        self.look();
+        SystemClock.mono()
+    }
+}
+
+// The runtime's clock moves only while everybody waits: what is waited for five seconds takes none.
+#[tokio::test(start_paused = true)]
+async fn a_line_that_takes_long_to_stop_at_a_reload_begins_again_when_it_has_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = config(dir.path());
+    let mut new = old.clone();
+    new.lines[0].port =
+        linesman::bus::PortConfig::Serial(linesman::bus::SerialConfig::new("/no-other", 9600));
+    let clock = Arc::new(Held::default());
+    let stop = CancellationToken::new();
+    let (orders, orders_in) = mpsc::channel(1);
+    let (told, started) = tokio::sync::oneshot::channel();
+    let outside = Outside {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        stop: stop.clone(),
+        orders: orders_in,
+        loader: Box::new(move || Ok(new.clone())),
+        onlooker: None,
+        capture: None,
+        started: Box::new(|started| told.send(started).unwrap_or(())),
+    };
+    let running = tokio::spawn(app::run(old, outside));
+    let sources = started.await.unwrap().sources;
+    let before = sources.borrow().lines[0].clone();
+    clock.held.store(true, Ordering::SeqCst);
+    until("the line is held", || clock.waits.load(Ordering::SeqCst)).await;
+    orders.send(app::Order::Reload).await.unwrap();
+    until("the reload is over", || sources.has_changed().unwrap()).await;
+    clock.held.store(false, Ordering::SeqCst);
+    let anew = || sources.borrow().lines.first().is_some_and(|line| !line.same_channel(&before));
+    until("the line begins again", anew).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+/// By the clock on the wall: the runtime's own does not tell how long a thread has had.
+async fn until(what: &str, is: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < deadline, "{what}: it does not come to that");
+        std::thread::park_timeout(Duration::from_millis(1));
+        sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -3,7 +3,7 @@
 use super::boots::{Boots, this_boot};
 use super::reckoning::{News, Reckoning};
 use super::witness::{Config, Witness, Word};
-use super::{Now, Timeline};
+use super::{Now, Timeline, built};
 use crate::model::status::ClockStatus;
 use crate::model::{BootId, Clock, Dating, Timestamp};
 use std::sync::Arc;
@@ -178,12 +178,6 @@ impl Keeper {
         let shift_ms = zero.saturating_sub(self.lines_zero);
         self.status_told.send_replace(ClockStatus { known, shift_ms });
     }
-}
-
-/// When this program was built, in ms since 1970.
-fn built() -> Timestamp {
-    let seconds: i64 = env!("LINESMAN_BUILT").parse().unwrap_or(0);
-    Timestamp(seconds.saturating_mul(1000))
 }
 
 #[cfg(test)]

@@ -90,12 +90,14 @@ impl Timeline {
         }
     }
 
-    /// A step of a clock that is known to be right counts from this very moment, not from the next look.
+    /// A step of a clock that is known to be right counts from this very moment, not from the next look; but not one
+    /// to before the build, which the next look will disbelieve.
     fn now(&self) -> Now {
         let mut now = self.now.borrow().clone();
         if now.known {
-            let zero = zero_of(&*self.clock);
-            if zero.abs_diff(now.zero) > JITTER_MS.unsigned_abs() {
+            let wall = self.clock.utc();
+            let zero = wall.0.saturating_sub(self.clock.mono().millis());
+            if wall >= built() && zero.abs_diff(now.zero) > JITTER_MS.unsigned_abs() {
                 now.zero = zero;
             }
         }
@@ -113,9 +115,10 @@ impl Clock for Timeline {
     }
 }
 
-/// The UTC at which the boot clock stood at zero, if the wall clock is right.
-fn zero_of(clock: &dyn Clock) -> i64 {
-    clock.utc().0.saturating_sub(clock.mono().millis())
+/// When this program was built, in ms since 1970.
+fn built() -> Timestamp {
+    let seconds: i64 = env!("LINESMAN_BUILT").parse().unwrap_or(0);
+    Timestamp(seconds.saturating_mul(1000))
 }
 
 #[cfg(test)]

@@ -129,3 +129,15 @@ async fn the_lines_clock_never_steps_and_a_step_counts_from_the_next_reading_on(
     hands.set(TRUE_ZERO + 1999, 2000);
     assert_eq!(scanned(&time).ts, Timestamp(TRUE_ZERO + 2000));
 }
+
+#[tokio::test]
+async fn a_step_to_1970_dates_nothing_there_not_even_until_the_next_look() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("synchronized"), "").unwrap();
+    let hands = Hands::at(TRUE_ZERO, 0);
+    let time = keeper(&hands, dir.path()).await.timeline();
+    // The keeper has not looked since.
+    hands.set(1000, 1000);
+    assert_eq!(scanned(&time).ts, Timestamp(TRUE_ZERO + 1000));
+    assert_eq!(time.utc(), Timestamp(TRUE_ZERO + 1000));
+}

@@ -19,7 +19,7 @@ const LARGEST_FILE: u64 = 1 << 30;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Batches one after the other, - for standard input, or mqtt://HOST[:PORT][/TOPIC], where TOPIC is what stands
+    /// Batches one after the other, - for standard input, or `mqtt://HOST[:PORT][/TOPIC]`, where TOPIC is what stands
     /// before /b and /meta; + is any one level; linesman/+ unless given.
     #[arg(value_name = "FILE|-|mqtt://…")]
     source: String,
