@@ -3,6 +3,7 @@
 use super::memory::Keeper;
 use super::meters::{self, Known, Meters, Rules};
 use super::parts::{Part, PartId, Parts};
+use super::reload::patience;
 use super::time::{self, Boots, Timeline};
 use super::watch_over::{PumpSign, Watchdog};
 use super::{Loader, Order, RunError, VERSION, chronicle, pump};
@@ -150,7 +151,7 @@ impl Gateway {
     pub(super) fn start_line(&mut self, config: bus::LineConfig) -> Result<(), RunError> {
         let Some(scans) = self.scans.clone() else { return Ok(()) };
         let name = config.name.clone();
-        let patience = config.devices.iter().map(|device| device.timeout).max().unwrap_or_default();
+        let patience = patience(&config);
         let stop = CancellationToken::new();
         let tap = self.capture.as_ref().map_or_else(Tap::none, |capture| capture.tap(&config));
         let around = bus::Surroundings {

@@ -7,7 +7,7 @@ use crate::upstream;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,7 @@ pub(super) struct Part {
 struct Line {
     status: watch::Receiver<LineStatus>,
     memory: watch::Receiver<bus::Memory>,
+    devices: mpsc::Sender<Vec<bus::DeviceConfig>>,
 }
 
 impl Part {
@@ -68,7 +69,7 @@ impl Part {
     }
 
     pub(super) fn line(stop: CancellationToken, running: bus::Running) -> Part {
-        let line = Some(Line { status: running.status, memory: running.memory });
+        let line = Some(Line { status: running.status, memory: running.memory, devices: running.devices });
         Part { stop, ended: running.ended, line, upstream: None }
     }
 
@@ -112,6 +113,12 @@ impl Parts {
 
     pub(super) fn ids(&self, which: impl Fn(&PartId) -> bool) -> Vec<PartId> {
         self.running.keys().filter(|id| which(id)).cloned().collect()
+    }
+
+    /// Has a line read other devices from now on; `false` where it does not run, or does not listen.
+    pub(super) fn exchange(&self, line: &PartId, devices: Vec<bus::DeviceConfig>) -> bool {
+        let line = self.running.get(line).and_then(|part| part.line.as_ref());
+        line.is_some_and(|line| line.devices.try_send(devices).is_ok())
     }
 
     pub(super) fn line_statuses(&self) -> Vec<watch::Receiver<LineStatus>> {

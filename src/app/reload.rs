@@ -3,6 +3,7 @@
 use super::gateway::Gateway;
 use super::parts::PartId;
 use super::{Loader, RunError, meters, notify};
+use crate::bus::LineConfig;
 use crate::config::Config;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,9 @@ impl Gateway {
             }
         };
         self.say_what_needs_a_restart(&new);
-        let changed = self.changed_parts(&new);
+        let mut changed = self.changed_parts(&new);
+        let (exchanged, deaf) = self.exchange_devices(&new);
+        changed.extend(deaf);
         let overdue = self.parts.stop(&changed, Instant::now() + RELOAD_STOP).await;
         for part in &overdue {
             tracing::error!(%part, "did not end in time; it begins again when it has ended");
@@ -39,7 +42,12 @@ impl Gateway {
         self.name_the_meters();
         self.start_missing()?;
         self.publish_sources();
-        tracing::info!(config = %self.config.hash, changed = changed.len(), "configuration reloaded");
+        tracing::info!(
+            config = %self.config.hash,
+            begun_again = %named(&changed),
+            devices_exchanged = %named(&exchanged),
+            "configuration reloaded; everything else goes on"
+        );
         notify(&[sd_notify::NotifyState::Status("running")]);
         Ok(())
     }
@@ -72,14 +80,53 @@ impl Gateway {
         }
     }
 
+    /// Has lines of which only the devices change read the new ones; says which lines these are, and which do not listen and
+    /// have to begin again whole. The devices that are as they were go on, and the port stays open.
+    fn exchange_devices(&mut self, new: &Config) -> (Vec<PartId>, Vec<PartId>) {
+        let changed = new.lines.iter().filter(|line| !self.config.lines.contains(line));
+        let goes_on =
+            changed.filter(|line| self.config.lines.iter().any(|old| differs_in_devices(old, line)));
+        let (mut exchanged, mut deaf) = (Vec::new(), Vec::new());
+        for line in goes_on {
+            let id = PartId::Line(line.name.clone());
+            if self.parts.exchange(&id, line.devices.clone()) {
+                self.watchdog.bear_with(&line.name, patience(line));
+                exchanged.push(id);
+            } else {
+                deaf.push(id);
+            }
+        }
+        (exchanged, deaf)
+    }
+
     /// Running lines and upstreams that the new configuration changes or no longer names. A new name of
     /// the gateway changes every upstream in whose topics it stands.
     fn changed_parts(&self, new: &Config) -> Vec<PartId> {
-        let lines = self.config.lines.iter().filter(|old| !new.lines.contains(old));
+        let stays =
+            |old: &LineConfig| new.lines.iter().any(|line| line == old || differs_in_devices(old, line));
+        let lines = self.config.lines.iter().filter(|old| !stays(old));
         let upstreams = self.config.upstreams.iter().filter(|old| !new.upstreams.contains(old));
         lines
             .map(|line| PartId::Line(line.name.clone()))
             .chain(upstreams.map(|upstream| PartId::Upstream(upstream.name.clone())))
             .collect()
     }
+}
+
+/// The same line, of which somebody else is to be asked.
+fn differs_in_devices(old: &LineConfig, new: &LineConfig) -> bool {
+    let same = |line: &LineConfig| (line.name.clone(), line.port.clone(), line.max_probe);
+    same(old) == same(new) && old.devices != new.devices
+}
+
+/// The longest that one question on this line may take.
+pub(super) fn patience(line: &LineConfig) -> Duration {
+    line.devices.iter().map(|device| device.timeout).max().unwrap_or_default()
+}
+
+fn named(parts: &[PartId]) -> String {
+    if parts.is_empty() {
+        return "none".to_owned();
+    }
+    parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -4,8 +4,8 @@
 //! port's driver that hangs would hang again: neither counts.
 
 use super::PartId;
-use crate::model::Mono;
 use crate::model::status::{LineStatus, UpstreamState, UpstreamStatus};
+use crate::model::{Mono, Name};
 use crate::spool;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -89,6 +89,13 @@ impl Watchdog {
     pub(super) fn watch_line(&mut self, status: watch::Receiver<LineStatus>, patience: Duration) {
         let stuck_after = STUCK_AFTER + patience * 2;
         self.lines.push(Watched { status, pulse: Pulse::new(), stuck_after });
+    }
+
+    /// The same for a line of which other devices are read from now on.
+    pub(super) fn bear_with(&mut self, line: &Name, patience: Duration) {
+        for watched in self.lines.iter_mut().filter(|watched| watched.status.borrow().name == *line) {
+            watched.stuck_after = STUCK_AFTER + patience * 2;
+        }
     }
 
     pub(super) fn forget(&mut self, parts: &[PartId]) {

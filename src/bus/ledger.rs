@@ -1,7 +1,7 @@
 //! What a line knows of itself and its devices, and how it is published.
 
-use super::LineConfig;
 use super::diagnose::Change;
+use super::{DeviceConfig, LineConfig};
 use crate::model::status::{BusCounters, DeviceState, DeviceStatus, LineState, LineStatus};
 use crate::model::{Bad, Clock, Event, EventKind, Finding, Mono, Name, Timestamp};
 use std::collections::{BTreeSet, VecDeque};
@@ -40,18 +40,7 @@ impl Ledger {
         clock: Arc<dyn Clock>,
         events: Option<mpsc::Sender<Event>>,
     ) -> (Ledger, watch::Receiver<LineStatus>) {
-        let devices = config.devices.iter().filter(|device| device.enabled).map(|device| DeviceStatus {
-            name: device.name.clone(),
-            unit: device.unit,
-            state: DeviceState::NotYet,
-            reason: None,
-            last_ok: None,
-            lateness: Duration::ZERO,
-            latency: None,
-            refused: Vec::new(),
-            findings: Vec::new(),
-            counters: BusCounters::default(),
-        });
+        let devices = config.devices.iter().filter(|device| device.enabled).map(not_asked_yet);
         let status = LineStatus {
             name: config.name.clone(),
             state: LineState::Starting,
@@ -66,6 +55,19 @@ impl Ledger {
         let receiver = publish.subscribe();
         let load = Load::new(clock.mono());
         (Ledger { status, publish, events, clock, load, lost: BTreeSet::new() }, receiver)
+    }
+
+    /// The devices have other places: of each, the one it had, if it had one.
+    pub(super) fn rearrange(&mut self, devices: &[DeviceConfig], from: &[Option<usize>]) {
+        let was = |(device, from): (&DeviceConfig, &Option<usize>)| {
+            from.and_then(|from| self.status.devices.get(from))
+                .cloned()
+                .unwrap_or_else(|| not_asked_yet(device))
+        };
+        self.status.devices = devices.iter().zip(from).map(was).collect();
+        let lost = |from: &Option<usize>| from.is_some_and(|from| self.lost.contains(&from));
+        self.lost = from.iter().enumerate().filter(|(_, from)| lost(from)).map(|(index, _)| index).collect();
+        self.publish();
     }
 
     /// A sign of life: the owner has gone round its loop.
@@ -196,6 +198,21 @@ impl Ledger {
 
     fn publish(&self) {
         self.publish.send_replace(self.status.clone());
+    }
+}
+
+fn not_asked_yet(device: &DeviceConfig) -> DeviceStatus {
+    DeviceStatus {
+        name: device.name.clone(),
+        unit: device.unit,
+        state: DeviceState::NotYet,
+        reason: None,
+        last_ok: None,
+        lateness: Duration::ZERO,
+        latency: None,
+        refused: Vec::new(),
+        findings: Vec::new(),
+        counters: BusCounters::default(),
     }
 }
 

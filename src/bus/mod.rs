@@ -14,6 +14,8 @@
 //!   that is late is not made up for. Each device's lateness and missed periods are counted.
 //! - **A device that says itself what it offers is walked** (`explorer`) when it is first heard, question by question like
 //!   any scan; whether that still holds is looked at by a few registers after each silence, before a value is read.
+//! - **A reload touches who changed.** Other devices on the same port are exchanged while the line goes on
+//!   ([`Running::devices`]): the rest keep their turns, their counts, what they have taught.
 //! - **A port that vanishes is let go at once** and opened again when its path, or its adapter under another
 //!   name, is back.
 //! - **What is wrong is said in words** that an electrician can act on (`diagnose`): in the status, once in the
@@ -279,6 +281,8 @@ pub struct Running {
     pub status: watch::Receiver<LineStatus>,
     /// What the devices have taught so far.
     pub memory: watch::Receiver<Memory>,
+    /// Takes the devices that are read from now on. Those that are configured as before go on as if nothing had happened.
+    pub devices: mpsc::Sender<Vec<DeviceConfig>>,
     /// Closes when the line's owner has ended, however it ended.
     pub ended: oneshot::Receiver<()>,
 }

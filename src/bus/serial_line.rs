@@ -144,6 +144,7 @@ fn converse_on<D: Door>(mut owner: Owner, tempo: Tempo, name: &str, longest_wait
 fn converse<L: Link>(owner: &mut Owner, link: &mut L, talk: &mut Conversation) -> io::Result<()> {
     while !owner.stopping() {
         owner.ledger.beat();
+        owner.follow_orders();
         let now = link.now();
         match owner.next(&|unit, block| talk.blocked_until(unit, block.request, now)) {
             Next::Ask(question) => ask(owner, link, talk, question)?,
@@ -201,6 +202,7 @@ fn wait_without<D: Door>(owner: &mut Owner, door: &D, span: Duration) {
         if owner.clock.mono() >= soonest && door.has_news() {
             return;
         }
+        owner.follow_orders();
         let next = owner.say_that_the_line_is_down(until);
         let wait = next.since(owner.clock.mono()).min(LOOK);
         // Nobody unparks this thread: it is a sleep that a later version may cut short.

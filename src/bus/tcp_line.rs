@@ -99,6 +99,9 @@ async fn converse(owner: &mut Owner, talk: &mut Talk) -> io::Result<()> {
     let stop = owner.stop.clone();
     while !owner.stopping() {
         owner.ledger.beat();
+        if talk.waiting.is_empty() {
+            owner.follow_orders();
+        }
         let wake = talk.ask(owner).await?;
         let first = talk.waiting.iter().map(|waiting| waiting.deadline).min();
         let until = first.map_or(wake, |first| first.min(wake));
@@ -132,7 +135,7 @@ impl Talk {
 
     /// Asks as much as may be under way; returns when there is more to ask.
     async fn ask(&mut self, owner: &mut Owner) -> io::Result<Mono> {
-        while self.waiting.len() < self.in_flight {
+        while self.waiting.len() < self.in_flight && !owner.has_orders() {
             match owner.next(&|_, _| None) {
                 Next::Ask(question) => {
                     let sent = owner.clock.mono();
@@ -228,6 +231,7 @@ async fn wait_without_connection(owner: &mut Owner, span: Duration) {
     let stop = owner.stop.clone();
     let until: Mono = owner.clock.mono().plus(span);
     while owner.clock.mono() < until && !owner.stopping() {
+        owner.follow_orders();
         let next = owner.say_that_the_line_is_down(until);
         let wait = next.since(owner.clock.mono()).clamp(Duration::from_millis(1), BEAT);
         let _ = timeout(wait, stop.cancelled()).await;

@@ -2,7 +2,7 @@
 
 use crate::gateway::{Gateway, is_long, until};
 use crate::inbox::assert_none_missing;
-use crate::outage::loaded;
+use crate::outage::{LOAD, loaded};
 use rustix::process::Signal;
 use std::fs;
 use std::thread;
@@ -59,5 +59,41 @@ fn a_stop_at_any_moment_under_load_is_over_in_five_seconds_and_costs_and_repeats
     for (epoch, numbers) in inbox.epochs() {
         assert_none_missing(&inbox, &epoch);
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "epoch {epoch}: a number came twice");
+    }
+}
+
+#[test]
+fn an_edited_profile_begins_its_own_device_anew_and_no_other_not_even_the_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_meters, _broker, mut inbox, yaml) = loaded(folder.path());
+    let small = folder.path().join("small.yaml");
+    let own = folder.path().join("own.yaml");
+    fs::copy(&small, &own).unwrap();
+    let (small, of_one) = (small.display().to_string(), own.display().to_string());
+    let yaml = yaml
+        .replace(&format!("name: meter-3, profile: {small}"), &format!("name: meter-3, profile: {of_one}"));
+    assert!(yaml.contains(&of_one));
+    let gateway = Gateway::start(folder.path(), &yaml);
+    let of_three = |record: &crate::inbox::Record| record.device == "meter-3";
+    inbox.until("readings of all", |records| {
+        (records.len() > 100 && records.iter().any(of_three)).then_some(())
+    });
+    let text = fs::read_to_string(&own).unwrap();
+    fs::write(&own, text.replace("value_0:", "renamed:")).unwrap();
+    gateway.signal(Signal::HUP);
+    inbox.until("the new name", |records| {
+        records.iter().any(|record| record.values().contains_key("renamed")).then_some(())
+    });
+    let log = gateway.log();
+    assert!(log.contains("devices_exchanged=line lan") && log.contains("begun_again=none"), "{log}");
+    assert_eq!(log.matches("line is up").count(), 1, "{log}");
+    assert_eq!(log.matches("device answers").count(), usize::from(LOAD) + 1, "{log}");
+    let wrong = |record: &&crate::inbox::Record| !of_three(record) && record.values().contains_key("renamed");
+    assert_eq!(inbox.records.iter().filter(wrong).count(), 0);
+    gateway.signal(Signal::TERM);
+    assert!(gateway.wait().0.success());
+    inbox.take();
+    for (epoch, _) in inbox.epochs() {
+        assert_none_missing(&inbox, &epoch);
     }
 }

@@ -307,3 +307,44 @@ fn where_three_of_ten_answers_are_lost_most_samples_come_where_there_is_time() {
     let seen = ten_meters(1, 10 * SECOND, move |reply| lose(&mut dice, reply));
     assert_few_samples_are_lost(&seen, 1, 10 * SECOND, "one value");
 }
+
+#[test]
+fn a_reload_of_one_device_touches_no_other_and_no_port() {
+    let (before, after) = (registers(2), registers(3));
+    let old: Vec<_> = (1..=4).map(|unit| device(unit, &before, SECOND)).collect();
+    // The second has another profile, the third is gone, a fifth is new; the others have other places.
+    let new = vec![
+        device(4, &before, SECOND),
+        device(2, &after, SECOND),
+        device(5, &before, SECOND),
+        device(1, &before, SECOND),
+    ];
+    let moment = 10 * MINUTE;
+    let refuses = |asked: &Asked| asked.unit == 4 && asked.touches(1);
+    let seen = Line::new(old).exchanging(moment, new).run(20 * MINUTE, move |asked| {
+        if refuses(asked) { vec![(TURNAROUND, refusal(asked, 2))] } else { answer(asked) }
+    });
+    for (name, place) in [("d1", 0), ("d4", 3)] {
+        let late = lateness(&seen, name, SECOND, place, 4);
+        assert_eq!(late.len(), 1200, "{name}: not one turn missed, none twice");
+        let worst = late.iter().max().unwrap();
+        assert!(*worst < SECOND / 5, "{name}: {worst:?}");
+    }
+    let fields = |scan: &&Scan| scan.fields.len();
+    assert!(seen.of("d2").filter(|scan| Seen::at(scan) < moment).all(|scan| scan.fields.len() == 2));
+    let later: Vec<usize> =
+        seen.of("d2").skip_while(|scan| Seen::at(scan) < moment + SECOND).map(|s| fields(&s)).collect();
+    assert!(later.len() >= 598 && later.iter().all(|count| *count == 3), "{} scans", later.len());
+    assert!(seen.of("d3").all(|scan| Seen::at(scan) < moment + SECOND) && seen.of("d3").count() >= 600);
+    assert!(seen.of("d5").count() >= 598);
+    assert_no_value_is_wrong(&seen);
+    // What the fourth has taught is not asked of it anew.
+    let learning = seen.asked.iter().filter(|asked| refuses(asked)).count();
+    assert!(learning <= 3, "the register that is refused was asked for {learning} times");
+    let names: Vec<&str> = seen.status.devices.iter().map(|device| device.name.as_str()).collect();
+    assert_eq!(names, ["d4", "d2", "d5", "d1"]);
+    let answered = |index: usize| seen.status.devices[index].counters.replies;
+    assert!(answered(3) >= 1200 && (598..=700).contains(&answered(2)), "counts go on where the device does");
+    assert_eq!(seen.memory.keys().collect::<Vec<_>>(), ["d4"]);
+    assert!(seen.events.iter().all(|event| event.kind != EventKind::LineDown), "{:?}", seen.events);
+}

@@ -113,6 +113,28 @@ impl Doctor {
         self.findings.contains_key(&(device, kind))
     }
 
+    /// This device is no more: what was found of it is over.
+    pub(in crate::bus) fn discharge(&mut self, device: usize) {
+        let kinds: Vec<FindingKind> =
+            self.findings.keys().filter(|(of, _)| *of == Some(device)).map(|(_, kind)| *kind).collect();
+        kinds.into_iter().for_each(|kind| self.ends(Some(device), kind));
+    }
+
+    /// The devices have other places: of each, the one it had, if it had one.
+    pub(in crate::bus) fn rearrange(&mut self, from: &[Option<usize>]) {
+        let was =
+            |from: &Option<usize>| from.and_then(|from| self.patients.get(from)).cloned().unwrap_or_default();
+        self.patients = from.iter().map(was).collect();
+        let place = |of: usize| from.iter().position(|from| *from == Some(of));
+        let findings = std::mem::take(&mut self.findings).into_iter();
+        self.findings = findings
+            .filter_map(|((of, kind), finding)| match of {
+                Some(of) => Some(((Some(place(of)?), kind), finding)),
+                None => Some(((None, kind), finding)),
+            })
+            .collect();
+    }
+
     /// A question has come to this.
     pub(in crate::bus) fn saw(&mut self, case: &Case<'_>) {
         self.heard |= !matches!(case.outcome, Outcome::NoReply);

@@ -7,6 +7,7 @@
 
 mod away;
 mod choose;
+mod exchange;
 
 use crate::bus::capture::Tap;
 use crate::bus::device::{Device, Done, turns};
@@ -14,10 +15,10 @@ use crate::bus::diagnose::{Case, Doctor};
 use crate::bus::health::{Loss, ProbeShare};
 use crate::bus::job::{Health, Item};
 use crate::bus::ledger::{Asked, Ledger};
-use crate::bus::plan::Block;
+use crate::bus::plan::{Block, WireCost};
 use crate::bus::schedule::Periods;
 use crate::bus::transact::{Manners, Notes, Outcome, Trace};
-use crate::bus::{LineConfig, Memory, PortConfig, Running, Scan, Surroundings};
+use crate::bus::{DeviceConfig, DeviceMemory, LineConfig, Memory, PortConfig, Running, Scan, Surroundings};
 use crate::modbus::Ask;
 use crate::model::status::{BusCounters, DeviceState};
 use crate::model::{Bad, Clock, Mono};
@@ -65,8 +66,37 @@ pub(in crate::bus) struct Heard {
     pub notes: Notes,
 }
 
+/// Orders that a line has not looked at yet: there is one for each reload, and the last one counts.
+const ORDERS: usize = 4;
+
+/// What the line asks of each of its devices.
+struct Terms {
+    cost: WireCost,
+    max_probe: Duration,
+}
+
+/// A device as it begins, with what is remembered of it.
+fn born(
+    config: &DeviceConfig,
+    kept: Option<&DeviceMemory>,
+    terms: &Terms,
+    (index, count): (usize, usize),
+    now: Mono,
+) -> Device {
+    let chain = kept.and_then(|kept| kept.chain_of(config.unit));
+    let config = chain.map_or_else(|| config.clone(), |chain| config.with_chain(chain));
+    let periods = Periods::new(&turns(&config), now, index, count);
+    Device::new(Arc::new(config), periods, terms.cost, terms.max_probe, kept, now)
+}
+
 pub(in crate::bus) struct Owner {
     devices: Vec<Device>,
+    /// The same devices as they are configured.
+    configs: Vec<DeviceConfig>,
+    terms: Terms,
+    orders: mpsc::Receiver<Vec<DeviceConfig>>,
+    /// Devices that are to be read once nothing is under way.
+    ordered: Option<Vec<DeviceConfig>>,
     share: ProbeShare,
     loss: Loss,
     /// A serial line, on which answers after their time are heard.
@@ -88,15 +118,11 @@ impl Owner {
     ) -> (Owner, Running) {
         let Surroundings { clock, scans, events, memory, tap, stop } = around;
         let now = clock.mono();
-        let enabled: Vec<_> = config.devices.iter().filter(|device| device.enabled).collect();
-        let count = enabled.len();
-        let devices = enabled.into_iter().enumerate().map(|(index, device)| {
-            let kept = memory.get(device.name.as_str());
-            let chain = kept.and_then(|kept| kept.chain_of(device.unit));
-            let device = chain.map_or_else(|| device.clone(), |chain| device.with_chain(chain));
-            let periods = Periods::new(&turns(&device), now, index, count);
-            let cost = config.port.wire_cost();
-            Device::new(Arc::new(device), periods, cost, config.max_probe, kept, now)
+        let configs: Vec<_> = config.devices.iter().filter(|device| device.enabled).cloned().collect();
+        let (count, terms) =
+            (configs.len(), Terms { cost: config.port.wire_cost(), max_probe: config.max_probe });
+        let devices = configs.iter().enumerate().map(|(index, device)| {
+            born(device, memory.get(device.name.as_str()), &terms, (index, count), now)
         });
         let devices: Vec<Device> = devices.collect();
         let (ledger, status) = Ledger::new(config, Arc::clone(&clock), events);
@@ -104,13 +130,24 @@ impl Owner {
         let own = devices.iter().filter(|device| !device.knows_nothing());
         let memory = own.map(|device| (device.config.name.to_string(), device.memory())).collect();
         let memory = watch::Sender::new(memory);
-        let running = Running { name: config.name.clone(), status, memory: memory.subscribe(), ended };
+        let (devices_tx, orders) = mpsc::channel(ORDERS);
+        let running = Running {
+            name: config.name.clone(),
+            status,
+            memory: memory.subscribe(),
+            devices: devices_tx,
+            ended,
+        };
         let hears_late = !matches!(config.port, PortConfig::Tcp { .. });
         let (share, doctor) =
             (ProbeShare::new(now), Doctor::new(devices.len(), matches!(config.port, PortConfig::Serial(_))));
         (
             Owner {
                 devices,
+                configs,
+                terms,
+                orders,
+                ordered: None,
                 share,
                 loss: Loss::default(),
                 hears_late,

@@ -63,6 +63,7 @@ pub struct Line {
     began: Mono,
     damage: Option<Damage>,
     memory: Memory,
+    exchange: Option<(Duration, Vec<DeviceConfig>)>,
 }
 
 impl Line {
@@ -74,7 +75,7 @@ impl Line {
         let (name, port) = ("l".parse().unwrap(), PortConfig::Serial(serial));
         let config = LineConfig { name, port, devices, max_probe: bus::MAX_PROBE };
         let began = clock.mono();
-        Line { config, clock, link, began, damage: None, memory: Memory::new() }
+        Line { config, clock, link, began, damage: None, memory: Memory::new(), exchange: None }
     }
 
     /// What happens to each reply on its way.
@@ -86,6 +87,11 @@ impl Line {
     /// This was learned before.
     pub fn remembering(self, memory: Memory) -> Line {
         Line { memory, ..self }
+    }
+
+    /// At the first question after so long other devices are ordered.
+    pub fn exchanging(self, after: Duration, devices: Vec<DeviceConfig>) -> Line {
+        Line { exchange: Some((after, devices)), ..self }
     }
 
     /// The machine sleeps so long after the beginning, for so long.
@@ -101,8 +107,15 @@ impl Line {
         let stop = CancellationToken::new();
         self.link.end = Some((self.began.plus(span), stop.clone()));
         let (began, clock, mut damage) = (self.began, Arc::clone(&self.clock), self.damage.take());
+        let mut exchange = self.exchange.take();
+        let orders: Arc<std::sync::OnceLock<mpsc::Sender<Vec<DeviceConfig>>>> = Arc::default();
+        let to_line = Arc::clone(&orders);
         self.link.responder = Some(Box::new(move |frame: &[u8]| {
             let asked = read(frame, clock.mono().since(began));
+            if exchange.as_ref().is_some_and(|(after, _)| asked.at >= *after) {
+                let devices = exchange.take().map(|(_, devices)| devices);
+                to_line.get().unwrap().try_send(devices.unwrap()).unwrap();
+            }
             let replies = meters(&asked).into_iter().map(|(after, pdu)| {
                 let mut frame = rtu::frame(asked.unit, &pdu);
                 damage.iter_mut().for_each(|damage| damage(&mut frame));
@@ -115,6 +128,7 @@ impl Line {
         let around =
             Surroundings { events: Some(events_tx), memory, ..Surroundings::new(clock, scans_tx, stop) };
         let (running, run) = bus::line_over(&self.config, around, &mut self.link);
+        orders.set(running.devices.clone()).unwrap();
         run();
         self.link.assert_silence_was_kept("an hour");
         Seen {
