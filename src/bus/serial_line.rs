@@ -237,7 +237,7 @@ mod tests {
         let until = |is: &dyn Fn() -> bool| {
             while !is() {
                 assert!(Instant::now() < deadline, "the name server holds the line up");
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::park_timeout(Duration::from_millis(1));
             }
         };
         until(&|| running.status.borrow().detail.as_ref().is_some_and(|why| why.contains("name server")));

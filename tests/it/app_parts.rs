@@ -109,7 +109,7 @@ impl Held {
         if std::thread::current().name() == Some("line-a") {
             while self.held.load(Ordering::SeqCst) {
                 self.waits.store(true, Ordering::SeqCst);
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::park_timeout(Duration::from_millis(1));
             }
         }
     }
@@ -167,7 +167,7 @@ async fn until(what: &str, is: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is() {
         assert!(Instant::now() < deadline, "{what}: it does not come to that");
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::park_timeout(Duration::from_millis(1));
         sleep(Duration::from_millis(10)).await;
     }
 }
