@@ -20,6 +20,7 @@
 //!   name, is back.
 //! - **What is wrong is said in words** that an electrician can act on (`diagnose`): in the status, once in the
 //!   log, as an event.
+//! - **A name server that hangs holds up nobody**: names are looked up on threads of their own (`resolve`).
 //! - **Polling waits for nobody.** A scan that the queue behind has no room for is dropped and counted.
 //!
 //! # How it is cut
@@ -54,6 +55,7 @@ mod owner;
 mod plan;
 mod plans;
 mod port;
+mod resolve;
 pub mod scan;
 mod schedule;
 mod search;

@@ -4,6 +4,7 @@
 use super::link::Link;
 use super::owner::{FIRST_RETRY, Heard, LOOK, Next, Owner, Question};
 use super::port::{Port, advice};
+use super::resolve::Resolver;
 use super::serial::SerialLink;
 use super::socket::SocketLink;
 use super::transact::{Conversation, Tempo};
@@ -62,13 +63,13 @@ impl Door for Port {
 }
 
 /// A device server's address.
-struct Server(String);
+struct Server(Resolver);
 
 impl Door for Server {
     type Link = SocketLink;
 
     fn open(&mut self, stop: &CancellationToken) -> io::Result<(SocketLink, Hints)> {
-        Ok((SocketLink::open(&self.0, stop.clone())?, Hints::new()))
+        Ok((SocketLink::open_found(&mut self.0, stop.clone())?, Hints::new()))
     }
 }
 
@@ -103,7 +104,7 @@ pub(super) fn run(owner: Owner, config: &SerialConfig) {
 
 /// Runs a line of RTU frames through a device server.
 pub(super) fn run_over_tcp(owner: Owner, address: &str) {
-    let door = Server(address.to_owned());
+    let door = Server(Resolver::new(address));
     converse_on(owner, Tempo::rtu_over_tcp(), address, LONGEST_WAIT_FOR_CONNECTION, door);
 }
 
@@ -207,5 +208,42 @@ fn wait_without<D: Door>(owner: &mut Owner, door: &D, span: Duration) {
         let wait = next.since(owner.clock.mono()).min(LOOK);
         // Nobody unparks this thread: it is a sleep that a later version may cut short.
         std::thread::park_timeout(wait.max(Duration::from_millis(1)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::resolve::tests::never;
+    use crate::bus::{LineConfig, MAX_PROBE, Surroundings};
+    use crate::model::SystemClock;
+    use std::sync::Arc;
+    use std::time::Instant;
+    use tokio::sync::{mpsc, oneshot};
+
+    #[test]
+    fn a_line_whose_name_server_hangs_shows_that_it_lives_and_stops_when_it_is_told_to() {
+        let port = PortConfig::RtuOverTcp { address: "server:502".to_owned() };
+        let (devices, max_probe) = (Vec::new(), MAX_PROBE);
+        let config = LineConfig { name: "l".parse().unwrap(), port, devices, max_probe };
+        let stop = CancellationToken::new();
+        let around = Surroundings::new(Arc::new(SystemClock), mpsc::channel(1).0, stop.clone());
+        let (ended_in, ended) = oneshot::channel();
+        let (owner, running) = Owner::new(&config, around, ended);
+        let line = std::thread::spawn(move || {
+            let _ended = ended_in;
+            let door = Server(Resolver::by("server:502", never));
+            converse_on(owner, Tempo::rtu_over_tcp(), "server:502", LONGEST_WAIT_FOR_CONNECTION, door);
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let until = |is: &dyn Fn() -> bool| {
+            while !is() {
+                assert!(Instant::now() < deadline, "the name server holds the line up");
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        };
+        until(&|| running.status.borrow().detail.as_ref().is_some_and(|why| why.contains("name server")));
+        stop.cancel();
+        until(&|| line.is_finished());
     }
 }

@@ -1,12 +1,13 @@
 //! A TCP connection to a serial device server as a [`Link`]: RTU frames pass through it as they are.
 
 use super::link::Link;
+use super::resolve::Resolver;
 use crate::model::{Clock, Mono, SystemClock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +31,12 @@ pub struct SocketLink {
 
 impl SocketLink {
     pub fn open(address: &str, stop: CancellationToken) -> io::Result<SocketLink> {
+        SocketLink::open_found(&mut Resolver::new(address), stop)
+    }
+
+    pub(super) fn open_found(resolver: &mut Resolver, stop: CancellationToken) -> io::Result<SocketLink> {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in address.to_socket_addrs()? {
+        for address in resolver.find_soon(&stop)? {
             match connect(address, &stop) {
                 Ok(stream) => {
                     settle(&stream)?;

@@ -5,6 +5,7 @@
 //! headers are not Modbus can't be followed: the connection is closed and made anew.
 
 use super::capture::{self, Tap};
+use super::resolve::Resolver;
 use super::socket::settle;
 use super::transact::Outcome;
 use crate::modbus::{Ask, ReplyPdu, mbap};
@@ -32,8 +33,13 @@ pub struct TcpLink {
 
 impl TcpLink {
     pub async fn open(address: &str) -> io::Result<TcpLink> {
-        let connecting = timeout(CONNECT, TcpStream::connect(address)).await;
-        let stream = connecting
+        TcpLink::open_found(&mut Resolver::new(address)).await
+    }
+
+    pub(super) async fn open_found(resolver: &mut Resolver) -> io::Result<TcpLink> {
+        let connecting = async { TcpStream::connect(resolver.find().await?.as_slice()).await };
+        let stream = timeout(CONNECT, connecting)
+            .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection"))??;
         settle(&stream)?;
         // Where to begin does not matter, but a device that answers an old connection's question late

@@ -4,6 +4,7 @@
 //! answer finds its question by its transaction number. What comes after its time is counted and dropped.
 
 use super::owner::{FIRST_RETRY, Heard, LOOK, Next, Owner, Question};
+use super::resolve::Resolver;
 use super::tcp::{TcpLink, outcome_of};
 use super::transact::{Notes, Outcome, Trace};
 use crate::modbus::mbap;
@@ -30,8 +31,9 @@ const MOST_LATE: usize = 16;
 
 pub(super) async fn run(mut owner: Owner, address: &str, in_flight: usize) {
     let (mut retry, mut deaf_for) = (FIRST_RETRY, DEAF_FOR);
+    let mut resolver = Resolver::new(address);
     while !owner.stopping() {
-        let failure = match connect(&mut owner, address).await {
+        let failure = match connect(&mut owner, &mut resolver).await {
             None => break,
             Some(Ok(link)) => {
                 let link = link.with_tap(owner.tap.clone());
@@ -60,8 +62,8 @@ pub(super) async fn run(mut owner: Owner, address: &str, in_flight: usize) {
 }
 
 /// Connects. `None` when the stop came first.
-async fn connect(owner: &mut Owner, address: &str) -> Option<io::Result<TcpLink>> {
-    let mut connecting = Box::pin(TcpLink::open(address));
+async fn connect(owner: &mut Owner, resolver: &mut Resolver) -> Option<io::Result<TcpLink>> {
+    let mut connecting = Box::pin(TcpLink::open_found(resolver));
     let stop = owner.stop.clone();
     loop {
         tokio::select! {

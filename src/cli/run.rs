@@ -6,6 +6,7 @@ use crate::bus::capture::{Capture, Recording};
 use crate::config::{self, Config, Overlays};
 use crate::model::SystemClock;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 const ORDERS: usize = 1;
 /// Two: a TLS handshake or a slow disk on one must not hold the other up.
 const WORKERS: usize = 2;
+
+/// At the end, what writes a last file is waited for, but no name server that does not answer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -26,7 +30,11 @@ pub(super) struct Arguments {
 pub(super) fn main(arguments: Arguments) -> Exit {
     app::logging::start("info");
     match super::runtime(WORKERS) {
-        Ok(runtime) => runtime.block_on(run(arguments)),
+        Ok(runtime) => {
+            let exit = runtime.block_on(run(arguments));
+            runtime.shutdown_timeout(LAST_WORDS);
+            exit
+        }
         Err(error) => {
             super::complain(&format_args!("linesman: cannot start: {error}"));
             Exit::Failed
