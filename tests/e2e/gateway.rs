@@ -41,6 +41,13 @@ impl Kept {
         self.0.wait().unwrap();
     }
 
+    /// SIGINT, as Ctrl-C sends it.
+    pub fn interrupt(&self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
+        // One that has ended by itself does not mind.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+    }
+
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().unwrap()
     }

@@ -147,7 +147,10 @@ fn two_hundred_records_go_through_a_spool_whose_oldest_give_way() {
     if std::env::var(STAGE).unwrap() == "start" {
         wait();
         let _spool = open(folder);
-        // And no more: what the owner does at its end would come from another thread.
+        // And no more: what the owner does at its end would come from another thread. strace lets go first: it may wait for
+        // ever for a thread that has only just begun when its process ends.
+        say(OPENED.to_owned());
+        io::stdin().read_line(&mut String::new()).unwrap();
         std::process::exit(0);
     } else {
         let spool = open(folder);
@@ -155,6 +158,9 @@ fn two_hundred_records_go_through_a_spool_whose_oldest_give_way() {
         on_one_thread(records(spool, say));
     }
 }
+
+/// What it says at the end of a start, before it waits once more.
+pub const OPENED: &str = "opened";
 
 /// The script as a process.
 pub struct Script {
