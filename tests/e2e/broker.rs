@@ -39,6 +39,10 @@ impl Broker {
         self.port
     }
 
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        self.child.signal(signal);
+    }
+
     pub fn kill(&mut self) {
         self.child.kill();
     }

@@ -41,11 +41,10 @@ impl Kept {
         self.0.wait().unwrap();
     }
 
-    /// SIGINT, as Ctrl-C sends it.
-    pub fn interrupt(&self) {
+    /// One that has ended by itself does not mind.
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
-        // One that has ended by itself does not mind.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        let _ = rustix::process::kill_process(pid, signal);
     }
 
     pub fn ended(&mut self) -> Option<ExitStatus> {

@@ -27,6 +27,7 @@ mod mounted;
 mod outage;
 mod power_cut;
 mod process;
+mod refusing;
 mod scan;
 mod script;
 mod service;

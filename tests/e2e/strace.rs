@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Lets go of the process, with everything that was seen written down. strace may wait for ever for a thread that had only
 /// just begun when its process ended: then it is killed, and the kernel lets go.
 pub fn detach(mut strace: Kept) {
-    strace.interrupt();
+    strace.signal(rustix::process::Signal::INT);
     let end = Instant::now() + LETS_GO;
     while strace.ended().is_none() && Instant::now() < end {
         thread::park_timeout(Duration::from_millis(5));

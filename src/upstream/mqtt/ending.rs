@@ -131,6 +131,7 @@ impl Session<'_> {
                 "the broker refuses records{device}, {why}, and has taken none of another device: all wait"
             )));
         }
+        self.unwanted.extend(device.map(|device| (device, why)));
         self.set_aside(&stored, why).await;
         Ok(())
     }

@@ -71,6 +71,8 @@ pub(super) struct Session<'a> {
     pub(super) event_refused: bool,
     /// Whose the records are that were handed over.
     pub(super) under_way: BTreeMap<u64, Name>,
+    /// Whose records the broker refuses, and why, since it took one of theirs.
+    pub(super) unwanted: BTreeMap<Name, &'static str>,
     /// How often each device is read, of the site that meta was last said of.
     pub(super) every: BTreeMap<Name, Duration>,
     pub(super) status_due: Instant,
@@ -139,6 +141,7 @@ impl<'a> Session<'a> {
             gap_told: None,
             event_refused: false,
             under_way: BTreeMap::new(),
+            unwanted: BTreeMap::new(),
             every: BTreeMap::new(),
             status_due: now,
             had_backlog: false,
@@ -249,7 +252,10 @@ impl<'a> Session<'a> {
     /// Says what does not stop anything and should not stay so.
     pub(super) fn warn(&self) {
         let plain = self.config.tls.is_none().then_some(self.broker);
-        self.work.report.warn(warnings::standing(plain, self.validity, self.work.clock.utc()));
+        let mut warnings = warnings::standing(plain, self.validity, self.work.clock.utc());
+        let refused = self.unwanted.iter();
+        warnings.extend(refused.map(|(device, why)| format!("the broker refuses what {device} says: {why}")));
+        self.work.report.warn(warnings);
     }
 
     /// All that has happened by now: acknowledgements come in bunches, and each settling wakes the spool.

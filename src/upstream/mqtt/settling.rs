@@ -18,6 +18,9 @@ impl Session<'_> {
             match (what, fate) {
                 (What::Record(position), Fate::Delivered) => {
                     let device = self.under_way.remove(&position);
+                    if let Some(device) = &device {
+                        self.unwanted.remove(device);
+                    }
                     self.trials.delivered(position, device.as_ref(), Instant::now());
                     runs.delivered(lane_of(position), position);
                 }
