@@ -1,7 +1,7 @@
 //! A backlog drains beside live readings: at its rate, each once, and nobody who looks at the plant waits for it.
 
 use crate::broker::{Broker, Gate};
-use crate::gateway::{Gateway, is_long, linesman, until};
+use crate::gateway::{Gateway, is_long, status_of, until};
 use crate::inbox::{Inbox, assert_none_missing};
 use crate::meter::small_profile;
 use crate::outage::{meters_for_load, under_load};
@@ -42,10 +42,7 @@ fn a_backlog_drains_at_its_rate_while_live_readings_arrive_within_two_seconds() 
         (history as u64 >= first_live - 1).then_some(())
     });
     let account = until("the acknowledgements", || {
-        let (exit, text) = linesman(&["status", "--url", &url, "--json"]);
-        assert!(exit.success(), "{exit}");
-        let status: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let account = status["upstreams"][0].clone();
+        let account = status_of(&url)["upstreams"][0].clone();
         (account["pending"].as_u64()? < 32).then_some(account)
     });
     let of = |key: &str| account[key].as_u64().unwrap();

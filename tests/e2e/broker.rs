@@ -27,7 +27,7 @@ impl Broker {
     pub fn with(folder: &Path, more: &[String]) -> Broker {
         // The port is free when we look; should somebody else take it before mosquitto does, another is tried.
         for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = free_port();
             if let Some(child) = spawn(folder, port, more) {
                 return Broker { child, port, folder: folder.to_owned(), more: more.to_vec() };
             }
@@ -51,6 +51,11 @@ impl Broker {
     pub fn restart(&mut self) {
         self.child = until("mosquitto to start again", || spawn(&self.folder, self.port, &self.more));
     }
+}
+
+/// Free when it was looked at.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn spawn(folder: &Path, port: u16, more: &[String]) -> Option<Kept> {

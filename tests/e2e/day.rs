@@ -2,7 +2,7 @@
 //! readings of the same meters, and all of it arrives once.
 
 use crate::broker::Broker;
-use crate::gateway::{Gateway, is_long, linesman, until};
+use crate::gateway::{Gateway, is_long, status_of, until};
 use crate::inbox::{Inbox, Record, assert_none_missing};
 use crate::script::on_one_thread;
 use linesman::model::{Clock as _, SystemClock, Timestamp};
@@ -88,10 +88,7 @@ fn a_days_backlog_arrives_whole_and_once_at_its_rate_while_live_readings_come_wi
         seen = inbox.records.len();
     }
     let account = until("the last acknowledgements", || {
-        let (exit, text) = linesman(&["status", "--url", &url, "--json"]);
-        assert!(exit.success(), "{exit}");
-        let status: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let account = status["upstreams"][0].clone();
+        let account = status_of(&url)["upstreams"][0].clone();
         (account["pending"].as_u64()? < 32).then_some(account)
     });
     let of = |key: &str| account[key].as_u64().unwrap();

@@ -2,7 +2,7 @@
 //! else writes (mbpoll) while the gateway reads them.
 
 use crate::broker::Broker;
-use crate::gateway::{Gateway, linesman, until};
+use crate::gateway::{Gateway, linesman, status_of, until};
 use crate::inbox::Inbox;
 use crate::meter::Meters;
 use rustix::process::Signal;
@@ -105,9 +105,7 @@ fn said(record: &crate::inbox::Record) -> BTreeMap<String, String> {
 /// Waits until the gateway shows the meter like this: state, reason, serial number.
 fn until_shown(http: &str, state: &str, reason: Option<&str>, identity: &str) {
     until(&format!("{state}, {reason:?}, {identity}"), || {
-        let (_, text) = linesman(&["status", "--url", http, "--json"]);
-        let status: Value = serde_json::from_str(&text).unwrap();
-        let device = &status["devices"][0];
+        let device = &status_of(http)["devices"][0];
         let is_it = device["state"] == state && device["reason"].as_str() == reason;
         (is_it && device["identity"] == identity).then_some(())
     });

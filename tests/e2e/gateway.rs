@@ -1,6 +1,7 @@
 //! `linesman run` as a child process, in a folder of its own.
 
 use linesman::model::Clock as _;
+use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -183,6 +184,13 @@ fn lines_of(output: impl std::io::Read + Send + 'static) -> mpsc::Receiver<Strin
         }
     });
     receiver
+}
+
+/// What a running gateway says of itself, by `linesman status`.
+pub fn status_of(url: &str) -> Value {
+    let (exit, text) = linesman(&["status", "--url", url, "--json"]);
+    assert!(exit.success(), "{exit}");
+    serde_json::from_str(&text).unwrap()
 }
 
 /// Runs another subcommand to its end: exit status, standard output.

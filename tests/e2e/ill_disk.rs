@@ -4,7 +4,7 @@
 
 use crate::broker::Broker;
 use crate::day::gathered;
-use crate::gateway::{Gateway, Kept, is_long, linesman, until};
+use crate::gateway::{Gateway, Kept, is_long, linesman, status_of, until};
 use crate::inbox::{Inbox, Record, missing};
 use crate::meter::{Meters, small_profile};
 use crate::mounted::{Mounted, run};
@@ -62,9 +62,7 @@ impl Plant {
     }
 
     fn status(&self) -> Value {
-        let (exit, text) = linesman(&["status", "--url", &self.url, "--json"]);
-        assert!(exit.success(), "{exit}");
-        serde_json::from_str(&text).unwrap()
+        status_of(&self.url)
     }
 
     fn is_healthy(&self) -> bool {

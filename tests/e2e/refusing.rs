@@ -1,7 +1,7 @@
 //! A broker of MQTT 5 that is not ours, with a list of who may say what (mosquitto's `acl_file`).
 
 use crate::broker::Broker;
-use crate::gateway::{Gateway, linesman, until};
+use crate::gateway::{Gateway, status_of, until};
 use crate::inbox::Inbox;
 use crate::meter::{Meters, small_profile};
 use crate::outage::{LOAD, meters_for_load, under_load};
@@ -36,10 +36,7 @@ fn with_list(folder: &Path, list: &str) -> Broker {
 }
 
 fn upstream(url: &str) -> Value {
-    let (exit, text) = linesman(&["status", "--url", url, "--json"]);
-    assert!(exit.success(), "{exit}");
-    let status: Value = serde_json::from_str(&text).unwrap();
-    status["upstreams"][0].clone()
+    status_of(url)["upstreams"][0].clone()
 }
 
 fn assert_adds_up(account: &Value) {

@@ -1,7 +1,7 @@
 //! What a service owes its operator: a quick clean end, a reload that cannot hurt, one sick meter that costs only itself.
 
 use crate::broker::Broker;
-use crate::gateway::{Gateway, PATIENCE, linesman, until};
+use crate::gateway::{Gateway, PATIENCE, status_of, until};
 use crate::inbox::Inbox;
 use crate::meter::{Meters, small_profile};
 use rustix::process::Signal;
@@ -151,9 +151,7 @@ fn the_gateway_accounts_for_every_record_to_whoever_asks_on_site() {
     let url = format!("http://{}", gateway.http());
     inbox.until("three readings", |records| (records.len() >= 3).then_some(()));
     let status = until("the acknowledgements", || {
-        let (exit, text) = linesman(&["status", "--url", &url, "--json"]);
-        assert!(exit.success(), "{exit}");
-        let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let status = status_of(&url);
         (status["upstreams"][0]["delivered"].as_u64() >= Some(3)).then_some(status)
     });
     assert_eq!(status["gateway"], "plant-7");

@@ -1,11 +1,12 @@
 //! A card that takes six seconds for every sync (put there with strace): live readings arrive as they do without, and
 //! the meters are read as often.
 
-use crate::gateway::{Gateway, Kept, PATIENCE, is_long, linesman, until};
+use crate::gateway::{Gateway, is_long, status_of, until};
 use crate::inbox::assert_none_missing;
 use crate::outage::{LOAD, loaded};
+use crate::strace;
 use rustix::process::Signal;
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Longer than the gateway waits before it says that the disk stalls, by far longer than a live reading may take.
@@ -32,30 +33,16 @@ fn lateness(inbox: &crate::inbox::Inbox, from: i64, to: i64) -> (i64, i64) {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "whoever runs the tests should know what was not tested")]
 fn while_the_card_stalls_live_readings_arrive_as_ever_and_nothing_is_missing_when_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let (_meters, _broker, mut inbox, config) = loaded(folder.path());
     let gateway = Gateway::start(folder.path(), &(config + "http: { listen: \"127.0.0.1:0\" }\n"));
     let url = format!("http://{}", gateway.http());
-    let status = || {
-        let (exit, text) = linesman(&["status", "--url", &url, "--json"]);
-        assert!(exit.success(), "{exit}");
-        serde_json::from_str::<serde_json::Value>(&text).unwrap()
-    };
+    let status = || status_of(&url);
     inbox.until("records to flow", |records| (records.len() > 100).then_some(()));
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-p", &gateway.pid().to_string(), "-o", "/dev/null", "-e", "trace=fdatasync"]);
-    strace.args(["-e", &format!("inject=fdatasync:delay_enter={}", STALL.as_micros())]);
-    let mut strace =
-        match Kept::spawn(strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped())) {
-            Ok(strace) => strace,
-            Err(error) => return eprintln!("skipped, because strace does not start: {error}"),
-        };
-    let first = strace.errors().recv_timeout(PATIENCE).unwrap_or_default();
-    if !first.contains("attached") {
-        return eprintln!("skipped, because strace says {first:?}");
-    }
+    let inject = format!("inject=fdatasync:delay_enter={}", STALL.as_micros());
+    let arguments = ["-e", "trace=fdatasync", "-e", &inject];
+    let Some(strace) = strace::attach(gateway.pid(), &arguments, Path::new("/dev/null")) else { return };
     let (began, start) = (gateway.now_ms(), Instant::now());
     let said = until("the alarm", || {
         // It is dated when it is taken.

@@ -1,12 +1,11 @@
 //! Brokers by TLS: mosquitto that asks for a certificate, and far ends (openssl s_server) that are not who they should be.
 
-use crate::broker::Broker;
-use crate::gateway::{Gateway, Kept, PATIENCE, linesman, until};
+use crate::broker::{Broker, free_port};
+use crate::gateway::{Gateway, Kept, PATIENCE, status_of, until};
 use crate::inbox::Inbox;
 use crate::meter::small_profile;
 use crate::outage::{meters_for_load, under_load};
 use serde_json::Value;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -84,14 +83,9 @@ impl Server {
     }
 }
 
-fn upstream(url: &str, name: &str) -> Option<Value> {
-    let (_, text) = linesman(&["status", "--json", "--url", url]);
-    let status: Value = serde_json::from_str(&text).ok()?;
-    status["upstreams"].as_array()?.iter().find(|upstream| upstream["name"] == name).cloned()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+fn upstream(url: &str, name: &str) -> Value {
+    let status = status_of(url);
+    status["upstreams"].as_array().unwrap().iter().find(|upstream| upstream["name"] == name).unwrap().clone()
 }
 
 #[test]
@@ -130,7 +124,7 @@ fn readings_reach_the_second_broker_of_two_by_tls_under_our_certificate() {
     let gateway = Gateway::start(folder.path(), &yaml);
     let url = format!("http://{}", gateway.http());
     inbox.until("records by TLS", |records| (records.len() > 100).then_some(()));
-    let status = upstream(&url, "scada").unwrap();
+    let status = upstream(&url, "scada");
     assert_eq!(status["state"], "connected");
     assert_eq!(
         status["warnings"].as_array().unwrap(),
@@ -181,11 +175,11 @@ fn who_is_not_who_it_should_be_hears_nothing_of_ours_and_status_says_why() {
     let url = format!("http://{}", gateway.http());
     for (name, _, words) in &cases {
         until(&format!("{name} to be said: {words}"), || {
-            let status = upstream(&url, name)?;
+            let status = upstream(&url, name);
             status["detail"].as_str().filter(|detail| detail.contains(words)).map(drop)
         });
     }
-    until("readings to wait", || (upstream(&url, "expired")?["pending"].as_u64()? > 50).then_some(()));
+    until("readings to wait", || (upstream(&url, "expired")["pending"].as_u64()? > 50).then_some(()));
     for (name, server, _) in &cases {
         let heard: Vec<String> = server
             .said
@@ -193,6 +187,6 @@ fn who_is_not_who_it_should_be_hears_nothing_of_ours_and_status_says_why() {
             .filter(|line| line.contains("MQTT") || line.contains("linesman"))
             .collect();
         assert!(heard.is_empty(), "{name} heard {heard:?}");
-        assert_eq!(upstream(&url, name).unwrap()["delivered"], 0);
+        assert_eq!(upstream(&url, name)["delivered"], 0);
     }
 }

@@ -4,24 +4,11 @@
 //! reckoned here in whole numbers: raw × numerator ÷ denominator + offset, compared without rounding, or within half a step of
 //! `resolution`.
 
+use crate::common::octets::on_the_wire;
 use linesman::model::{Bad, Decimal, Value};
 use linesman::normalize;
-use linesman::profile::{self, Format, Order, Point, Sentinel};
+use linesman::profile::{self, Format, Point, Sentinel};
 use std::path::Path;
-
-/// Raw bits as they stand on the wire.
-fn on_the_wire(point: &Point, bits: u64) -> Vec<u8> {
-    let octets = bits.to_be_bytes();
-    let mut words: Vec<[u8; 2]> = octets.chunks(2).map(|word| [word[0], word[1]]).collect();
-    words.drain(..4 - usize::from(point.format.count()));
-    if point.word_order == Order::Little {
-        words.reverse();
-    }
-    if point.byte_order == Order::Little {
-        words.iter_mut().for_each(|word| word.reverse());
-    }
-    words.concat()
-}
 
 /// The ends of a whole-number type, its neighbours, and one whose octets all differ.
 fn raws(format: Format) -> Vec<i128> {

@@ -1,23 +1,10 @@
 //! What a meter says where it has nothing to say: no shipped profile lets that pass for a number.
 
+use crate::common::octets::on_the_wire;
 use linesman::model::Bad;
 use linesman::normalize;
-use linesman::profile::{self, Format, Order, Point, Sentinel};
+use linesman::profile::{self, Format, Sentinel};
 use std::path::Path;
-
-/// Raw bits of one, two or four registers as they stand on the wire.
-fn on_the_wire(point: &Point, bits: u64) -> Vec<u8> {
-    let octets = bits.to_be_bytes();
-    let mut words: Vec<[u8; 2]> = octets.chunks(2).map(|word| [word[0], word[1]]).collect();
-    words.drain(..4 - usize::from(point.format.count()));
-    if point.word_order == Order::Little {
-        words.reverse();
-    }
-    if point.byte_order == Order::Little {
-        words.iter_mut().for_each(|word| word.reverse());
-    }
-    words.concat()
-}
 
 /// Not numbers, whatever a profile says of them.
 fn never_numbers(format: Format) -> Vec<u64> {

@@ -2,29 +2,19 @@
 //! them, the same promises as ever.
 
 use crate::common::broker::{Client, Packet, StubBroker};
-use crate::common::specimen;
+use crate::common::upstream::{Gateway, Ground};
+use crate::common::{self, specimen};
 use linesman::encode::batch::{self, Decoded, Names};
 use linesman::encode::{Encoding, Template, json};
-use linesman::model::{BootId, BootStamp, Chronicle, Clock, Dating, Mono, Reading, SystemClock, Timestamp};
+use linesman::model::{BootId, BootStamp, Clock, Mono, Reading, SystemClock, Timestamp};
 use linesman::upstream::{self, Kind, file, mqtt};
 use linesman::{record, spool};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Gateway {
-    spool: spool::Spool,
-    running: upstream::Running,
-    stop: CancellationToken,
-    dating: watch::Sender<Arc<Dating>>,
-    _events: watch::Sender<Chronicle>,
-    dir: tempfile::TempDir,
-}
 
 /// An upstream with these records waiting.
 async fn started(kind: impl FnOnce(&Path) -> Kind, records: Vec<Vec<u8>>) -> Gateway {
@@ -36,29 +26,14 @@ async fn started_as(
     records: Vec<Vec<u8>>,
     configure: impl FnOnce(&mut upstream::Config),
 ) -> Gateway {
-    let dir = tempfile::tempdir().unwrap();
-    let config = spool::Config { dir: dir.path().join("spool"), ..spool::Config::default() };
-    let spool = spool::start(config, &["u".to_owned()]).unwrap();
+    let ground = Ground::new();
     for octets in records {
-        spool.writer().append(0, octets).await.unwrap();
+        ground.spool.writer().append(0, octets).await.unwrap();
     }
-    spool.commit().await.unwrap();
-    let mut config = upstream::Config::new("u".parse().unwrap(), kind(dir.path()));
+    ground.spool.commit().await.unwrap();
+    let mut config = common::upstream::config(kind(ground.path()));
     configure(&mut config);
-    let (events_tx, events) = watch::channel(Chronicle::default());
-    let (dating_tx, dating) = watch::channel(Arc::new(Dating::default()));
-    let stop = CancellationToken::new();
-    let around = upstream::Surroundings {
-        site: watch::channel(Arc::new(specimen::site())).1,
-        events,
-        version: "0",
-        refused: dir.path().join("refused"),
-        clock: Arc::new(SystemClock),
-        dating,
-        stop: stop.clone(),
-    };
-    let running = upstream::start(config, spool.reader("u").unwrap(), around);
-    Gateway { spool, running, stop, dating: dating_tx, _events: events_tx, dir }
+    ground.deliver(specimen::site(), config)
 }
 
 fn mqtt(broker: &StubBroker, encoding: Encoding) -> Kind {
@@ -77,7 +52,7 @@ async fn gateway(broker: &StubBroker, records: Vec<Vec<u8>>) -> Gateway {
 }
 
 impl Gateway {
-    async fn account(&self, so: impl FnMut(&spool::Account) -> bool) -> spool::Account {
+    async fn account_is(&self, so: impl FnMut(&spool::Account) -> bool) -> spool::Account {
         let mut account = self.spool.reader("u").unwrap().account();
         timeout(PATIENCE, account.wait_for(so))
             .await
@@ -140,10 +115,14 @@ async fn what_waits_leaves_in_one_batch_and_its_acknowledgement_settles_all_of_i
         .map(|(seq, (reading, _))| json::reading(reading, linesman::encode::Number { epoch, seq }, None))
         .collect();
     assert_eq!(told, expected);
-    assert_eq!(gateway.account(|_| true).await.cursor, 0, "nothing is delivered before it is acknowledged");
+    assert_eq!(
+        gateway.account_is(|_| true).await.cursor,
+        0,
+        "nothing is delivered before it is acknowledged"
+    );
     client.acknowledge(packet).await;
     let all = readings.len() as u64;
-    let account = gateway.account(|account| account.cursor == all).await;
+    let account = gateway.account_is(|account| account.cursor == all).await;
     assert_eq!((account.delivered, account.pending), (all, 0));
 }
 
@@ -160,9 +139,9 @@ async fn what_was_not_acknowledged_comes_again_with_its_numbers() {
     let numbers =
         |decoded: &Decoded| decoded.readings.iter().map(|(_, number)| number.seq).collect::<Vec<_>>();
     assert_eq!(numbers(&again), numbers(&first));
-    assert_eq!(gateway.account(|_| true).await.delivered, 0);
+    assert_eq!(gateway.account_is(|_| true).await.delivered, 0);
     client.acknowledge(packet).await;
-    gateway.account(|account| account.delivered == 40).await;
+    gateway.account_is(|account| account.delivered == 40).await;
 }
 
 #[tokio::test]
@@ -178,7 +157,7 @@ async fn a_record_that_cannot_be_read_parts_two_batches_and_is_counted_by_name()
         assert_eq!(decoded.readings.iter().map(|(_, number)| number.seq).collect::<Vec<_>>(), expected);
         client.acknowledge(packet).await;
     }
-    let account = gateway.account(|account| account.cursor == 5).await;
+    let account = gateway.account_is(|account| account.cursor == 5).await;
     assert_eq!((account.delivered, account.dropped.get("undecodable")), (4, Some(&1)));
 }
 
@@ -194,7 +173,7 @@ async fn live_records_wait_for_their_batch_and_a_stop_sends_what_is_there() {
     for n in 0..3 {
         gateway.spool.writer().append(SystemClock.utc().0, fresh(1000 + n)).await.unwrap();
     }
-    gateway.account(|account| account.pending == 3).await;
+    gateway.account_is(|account| account.pending == 3).await;
     gateway.stop.cancel();
     let mut names =
         Some(Names::from_meta(&json::meta(&specimen::site(), usize::MAX).unwrap().unwrap()).unwrap());
@@ -205,7 +184,7 @@ async fn live_records_wait_for_their_batch_and_a_stop_sends_what_is_there() {
     assert!(good_bye.contains("\"online\":false"), "{good_bye}");
     client.acknowledge(packet).await;
     assert_eq!(client.next().await, Packet::Disconnect);
-    gateway.account(|account| account.cursor == 3).await;
+    gateway.account_is(|account| account.cursor == 3).await;
     timeout(PATIENCE, gateway.running.ended).await.unwrap().unwrap_err();
 }
 
@@ -220,15 +199,15 @@ async fn a_batch_is_of_one_lane_and_live_ones_settle_beside_a_backlog_that_waits
     for n in 0..3 {
         gateway.spool.writer().append(SystemClock.utc().0, fresh(1000 + n)).await.unwrap();
     }
-    gateway.account(|account| account.pending == 8).await;
+    gateway.account_is(|account| account.pending == 8).await;
     gateway.stop.cancel();
     let (live, second) = next_batch(&mut client, &mut names).await;
     assert_eq!((seqs(&second), second.backlog), (vec![6, 7, 8], false));
     client.acknowledge(live).await;
-    let account = gateway.account(|account| account.delivered == 3).await;
+    let account = gateway.account_is(|account| account.delivered == 3).await;
     assert_eq!(account.cursor, 0, "the backlog is not acknowledged");
     client.acknowledge(backlog).await;
-    gateway.account(|account| account.cursor == 8).await;
+    gateway.account_is(|account| account.cursor == 8).await;
 }
 
 #[tokio::test]
@@ -242,9 +221,9 @@ async fn in_strict_order_what_is_there_leaves_together_and_the_next_batch_is_due
     let (packet, first) = next_batch(&mut client, &mut names).await;
     assert_eq!(seqs(&first), [1, 2, 3, 4, 5]);
     client.acknowledge(packet).await;
-    gateway.account(|account| account.cursor == 5).await;
+    gateway.account_is(|account| account.cursor == 5).await;
     gateway.spool.writer().append(SystemClock.utc().0, fresh(1000)).await.unwrap();
-    gateway.account(|account| account.pending == 1).await;
+    gateway.account_is(|account| account.pending == 1).await;
     gateway.stop.cancel();
     let (_, second) = next_batch(&mut client, &mut names).await;
     assert_eq!(seqs(&second), [6]);
@@ -289,7 +268,7 @@ async fn what_nobody_can_date_is_marked_and_parts_two_batches() {
         assert!(!unsure || told.ts == Timestamp(1_600_000_000_000));
         client.acknowledge(packet).await;
     }
-    gateway.account(|account| account.cursor == 3).await;
+    gateway.account_is(|account| account.cursor == 3).await;
 }
 
 #[tokio::test]
@@ -302,7 +281,7 @@ async fn history_of_an_unsure_clock_waits_for_its_date_and_is_then_in_a_batch_th
     let (packet, first) = next_batch(&mut client, &mut names).await;
     assert_eq!(seqs(&first), [1], "who may yet be dated waits, and nobody overtakes it");
     client.acknowledge(packet).await;
-    gateway.account(|account| account.cursor == 1).await;
+    gateway.account_is(|account| account.cursor == 1).await;
     gateway.dating.send_modify(|dating| Arc::make_mut(dating).know(BootId(7), 1_700_000_000_000));
     let (_, second) = next_batch(&mut client, &mut names).await;
     let (reading, _) = &second.readings[0];
@@ -355,9 +334,9 @@ async fn without_poison(gateway: &Gateway, seen: &[u64], gap: &str) {
     let others: Vec<u64> = (1..=40).filter(|seq| *seq != POISON).collect();
     assert_eq!(seen, others);
     assert!(gap.contains(r#""count":1,"reason":"refused""#), "{gap}");
-    let account = gateway.account(|account| account.cursor == 40).await;
+    let account = gateway.account_is(|account| account.cursor == 40).await;
     assert_eq!((account.delivered, account.dropped.get("refused")), (39, Some(&1)));
-    let aside = std::fs::read_to_string(gateway.dir.path().join("refused/u.jsonl")).unwrap();
+    let aside = gateway.aside();
     assert_eq!(aside.lines().count(), 1);
     assert!(aside.contains(r#""seq":13"#) && aside.contains("voltage_l1"), "{aside}");
 }
@@ -405,7 +384,7 @@ async fn a_loss_stands_in_a_file_in_its_encodings_own_shape() {
             Kind::File(file::Config { path, encoding: encoding.clone(), ..file::Config::default() })
         };
         let gateway = started(written, records).await;
-        gateway.account(|account| account.cursor == 3 && account.gaps.is_empty()).await;
+        gateway.account_is(|account| account.cursor == 3 && account.gaps.is_empty()).await;
         let text = std::fs::read_to_string(gateway.dir.path().join("r")).unwrap();
         assert!(text.contains(wanted), "{wanted} in {text}");
     }
@@ -422,7 +401,7 @@ async fn a_file_of_csv_has_its_header_and_the_rows_that_are_golden() {
         })
     };
     let gateway = started(csv, records).await;
-    gateway.account(|account| account.pending == 0 && account.delivered == 15).await;
+    gateway.account_is(|account| account.pending == 0 && account.delivered == 15).await;
     let text = std::fs::read_to_string(gateway.dir.path().join("r.csv")).unwrap();
     let golden = include_str!("golden/encode/csv.txt");
     // Numbers and epoch are this spool's.
@@ -440,7 +419,7 @@ async fn a_reading_that_a_template_refuses_is_counted_by_name_and_the_others_go_
         Kind::File(file::Config { path: dir.join("r.txt"), encoding, ..file::Config::default() })
     };
     let gateway = started(written, records).await;
-    let account = gateway.account(|account| account.cursor == 15).await;
+    let account = gateway.account_is(|account| account.cursor == 15).await;
     let text = std::fs::read_to_string(gateway.dir.path().join("r.txt")).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
@@ -462,6 +441,6 @@ async fn by_mqtt_a_line_is_a_message_without_its_end_and_too_large_a_one_is_coun
     let (packet, line) = client.publish_to("P/h/incomer").await;
     assert_eq!(Some(line.as_str()), include_str!("golden/encode/line.txt").lines().next());
     client.acknowledge(packet).await;
-    let account = gateway.account(|account| account.cursor == 2).await;
+    let account = gateway.account_is(|account| account.cursor == 2).await;
     assert_eq!((account.delivered, account.dropped.get("too-large")), (1, Some(&1)));
 }

@@ -1,33 +1,21 @@
 //! What an upstream promises: at least once, in order, the cursor over the unbroken run, losses by name.
 
 use crate::common::broker::{Client, Packet, StubBroker};
-use crate::common::is_long;
 use crate::common::skipped::skipped;
+use crate::common::upstream::{Gateway, Ground};
+use crate::common::{self, is_long};
 use linesman::model::status::UpstreamState;
 use linesman::model::{
-    BootId, BootStamp, Chronicle, Clock, Dating, DeviceInfo, Event, EventKind, Mono, Reading, Site,
-    SystemClock, Timestamp, Value,
+    BootId, BootStamp, Clock, DeviceInfo, Mono, Reading, Site, SystemClock, Timestamp, Value,
 };
+use linesman::record;
 use linesman::upstream::{self, Kind, file, mqtt};
-use linesman::{record, spool};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Gateway {
-    spool: spool::Spool,
-    running: upstream::Running,
-    stop: CancellationToken,
-    _site: watch::Sender<Arc<Site>>,
-    events: watch::Sender<Chronicle>,
-    dating: watch::Sender<Arc<Dating>>,
-    _dir: tempfile::TempDir,
-}
 
 fn site() -> Site {
     let device = DeviceInfo {
@@ -64,28 +52,9 @@ impl Gateway {
         kind: impl FnOnce(&Path) -> Kind,
         configure: impl FnOnce(upstream::Config) -> upstream::Config,
     ) -> Gateway {
-        let dir = tempfile::tempdir().unwrap();
-        let config =
-            spool::Config { dir: dir.path().join("spool"), max_size: 8 << 20, ..spool::Config::default() };
-        let spool = spool::start(config, &["u".to_owned()]).unwrap();
-        let (site_tx, site) = watch::channel(Arc::new(site()));
-        let stop = CancellationToken::new();
-        let config = configure(upstream::Config::new("u".parse().unwrap(), kind(dir.path())));
-        let reader = spool.reader("u").unwrap();
-        let (events_tx, events) = watch::channel(Chronicle::default());
-        let clock = Arc::new(SystemClock);
-        let (dating_tx, dating) = watch::channel(Arc::new(Dating::default()));
-        let around = upstream::Surroundings {
-            site,
-            events,
-            version: "0",
-            refused: dir.path().join("refused"),
-            clock,
-            dating,
-            stop: stop.clone(),
-        };
-        let running = upstream::start(config, reader, around);
-        Gateway { spool, running, stop, _site: site_tx, events: events_tx, dating: dating_tx, _dir: dir }
+        let ground = Ground::new();
+        let config = configure(common::upstream::config(kind(ground.path())));
+        ground.deliver(site(), config)
     }
 
     fn to(broker: &StubBroker) -> Gateway {
@@ -104,12 +73,6 @@ impl Gateway {
             let now = SystemClock.utc();
             self.spool.writer().append(now.0, reading(n, now)).await.unwrap();
         }
-    }
-
-    fn happens(&self, n: i64) {
-        let (line, kind) = ("rs485".parse().unwrap(), EventKind::LineDown);
-        let event = Event { ts: Timestamp(n), kind, line, device: None, text: "gone".into() };
-        self.events.send_modify(|chronicle| chronicle.add(event));
     }
 
     fn cursor(&self) -> u64 {
@@ -316,7 +279,7 @@ async fn a_record_that_cannot_be_read_back_is_given_up_by_name_and_the_next_goes
     assert_eq!(number(&payload), 2);
     client.acknowledge(packet).await;
     gateway.until_cursor_is(2).await;
-    let account = gateway.spool.reader("u").unwrap().account().borrow().clone();
+    let account = gateway.account();
     assert_eq!((account.delivered, account.dropped["undecodable"]), (1, 1));
     assert_eq!(account.sampled, 2);
 }
@@ -328,7 +291,7 @@ async fn a_file_holds_every_record_once_and_in_order_before_it_is_acknowledged()
     });
     gateway.sample(1..=500).await;
     gateway.until_cursor_is(500).await;
-    let text = std::fs::read_to_string(gateway._dir.path().join("r.jsonl")).unwrap();
+    let text = std::fs::read_to_string(gateway.dir.path().join("r.jsonl")).unwrap();
     assert_eq!(text.lines().map(number).collect::<Vec<_>>(), (1..=500).collect::<Vec<_>>());
     assert!(text.lines().all(|line| line.starts_with("{\"gateway\":\"g\",\"device\":\"m\",")));
 }
@@ -342,7 +305,7 @@ async fn a_file_that_cannot_be_written_keeps_its_records_and_says_so() {
     let detail = gateway.until_state_is(UpstreamState::BackingOff).await;
     assert!(detail.contains("no/r.jsonl"), "{detail}");
     assert_eq!(gateway.cursor(), 0);
-    std::fs::create_dir(gateway._dir.path().join("no")).unwrap();
+    std::fs::create_dir(gateway.dir.path().join("no")).unwrap();
     gateway.until_cursor_is(2).await;
 }
 
@@ -412,10 +375,6 @@ impl Gateway {
             self.spool.writer().append(old.0, reading(n, old)).await.unwrap();
         }
         self.spool.commit().await.unwrap();
-    }
-
-    fn account(&self) -> spool::Account {
-        self.spool.reader("u").unwrap().account().borrow().clone()
     }
 }
 
@@ -623,7 +582,7 @@ async fn a_record_that_breaks_every_session_is_set_aside_at_the_third_try_and_th
     assert_eq!(seen, [1, 2, 4, 5, 6]);
     let gap = gap.unwrap();
     assert!(gap.contains(r#""count":1,"reason":"refused""#), "{gap}");
-    let aside = std::fs::read_to_string(gateway._dir.path().join("refused/u.jsonl")).unwrap();
+    let aside = gateway.aside();
     assert!(aside.contains(r#"\"n\":3"#) && aside.contains(r#""seq":3"#), "{aside}");
     gateway.until_cursor_is(6).await;
     let account = gateway.account();
@@ -694,7 +653,7 @@ async fn a_broker_of_mqtt_5_refuses_one_record_and_the_session_goes_on_without_i
     assert_eq!((account.delivered, account.dropped.get("refused")), (3, Some(&1)));
     let (_, gap) = client.publish_to("/event").await;
     assert!(gap.contains(r#""count":1,"reason":"refused""#), "{gap}");
-    let aside = std::fs::read_to_string(gateway._dir.path().join("refused/u.jsonl")).unwrap();
+    let aside = gateway.aside();
     assert!(aside.contains("not authorised (0x87)") && aside.contains(r#"\"n\":2"#), "{aside}");
 }
 

@@ -1,68 +1,32 @@
 //! An MQTT 5 broker that refuses: one device's topic, everybody's, or events. Written by hand, packet by packet.
 
+use crate::common;
 use crate::common::broker::{Client, Packet, StubBroker};
-use linesman::model::{
-    Chronicle, Clock as _, Dating, Event, EventKind, Reading, Site, SystemClock, Timestamp, Value,
-};
+use crate::common::upstream::{Gateway, Ground};
+use linesman::model::{Clock as _, Reading, Site, SystemClock, Value};
 use linesman::upstream::{self, Kind, mqtt};
 use linesman::{record, spool};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const NOT_AUTHORISED: u8 = 0x87;
 
-struct Gateway {
-    spool: spool::Spool,
-    running: upstream::Running,
-    stop: CancellationToken,
-    events: watch::Sender<Chronicle>,
-    dir: tempfile::TempDir,
-    _site: watch::Sender<Arc<Site>>,
-    _dating: watch::Sender<Arc<Dating>>,
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
+/// Oldest first, so that a device that is refused stands in front of the others.
+fn gateway(broker: &StubBroker) -> Gateway {
+    let site = Site { gateway: "g".parse().unwrap(), config_hash: String::new(), devices: Vec::new() };
+    let mqtt = mqtt::Config {
+        brokers: mqtt::Config::here(broker.port()),
+        version: mqtt::Version::V5,
+        topic: "linesman/g".into(),
+        ..mqtt::Config::default()
+    };
+    let mut config = common::upstream::config(Kind::Mqtt(mqtt));
+    config.order = upstream::Order::Strict;
+    Ground::new().deliver(site, config)
 }
 
 impl Gateway {
-    /// Oldest first, so that a device that is refused stands in front of the others.
-    fn to(broker: &StubBroker) -> Gateway {
-        let dir = tempfile::tempdir().unwrap();
-        let config = spool::Config { dir: dir.path().join("spool"), ..spool::Config::default() };
-        let spool = spool::start(config, &["u".to_owned()]).unwrap();
-        let site = Site { gateway: "g".parse().unwrap(), config_hash: String::new(), devices: Vec::new() };
-        let (site_tx, site) = watch::channel(Arc::new(site));
-        let (events_tx, events) = watch::channel(Chronicle::default());
-        let (dating_tx, dating) = watch::channel(Arc::new(Dating::default()));
-        let mqtt = mqtt::Config {
-            brokers: mqtt::Config::here(broker.port()),
-            version: mqtt::Version::V5,
-            topic: "linesman/g".into(),
-            ..mqtt::Config::default()
-        };
-        let mut config = upstream::Config::new("u".parse().unwrap(), Kind::Mqtt(mqtt));
-        config.order = upstream::Order::Strict;
-        let stop = CancellationToken::new();
-        let around = upstream::Surroundings {
-            site,
-            events,
-            version: "0",
-            refused: dir.path().join("refused"),
-            clock: Arc::new(SystemClock),
-            dating,
-            stop: stop.clone(),
-        };
-        let running = upstream::start(config, spool.reader("u").unwrap(), around);
-        Gateway { spool, running, stop, events: events_tx, dir, _site: site_tx, _dating: dating_tx }
-    }
-
-    async fn sample(&self, devices: &[&str]) {
+    async fn sample_of(&self, devices: &[&str]) {
         for device in devices {
             let ts = SystemClock.utc();
             let reading = Reading {
@@ -75,10 +39,6 @@ impl Gateway {
             };
             self.spool.writer().append(ts.0, record::encode(&reading)).await.unwrap();
         }
-    }
-
-    fn account(&self) -> spool::Account {
-        self.spool.reader("u").unwrap().account().borrow().clone()
     }
 
     /// Delivered, and set aside.
@@ -131,14 +91,14 @@ async fn sessions(broker: StubBroker, refuses: &'static [&'static str]) {
 #[tokio::test]
 async fn a_device_whose_topic_is_refused_costs_nobody_else_anything_however_many_of_its_records_come_first() {
     let broker = StubBroker::start().await;
-    let gateway = Gateway::to(&broker);
+    let gateway = gateway(&broker);
     // More than a window of the one before the first of another.
-    gateway.sample(&["a"; 50]).await;
-    gateway.sample(&["b", "a", "b", "a", "b"]).await;
+    gateway.sample_of(&["a"; 50]).await;
+    gateway.sample_of(&["b", "a", "b", "a", "b"]).await;
     let broker = tokio::spawn(sessions(broker, &["/a"]));
     gateway.until(3, 52).await;
     assert_eq!(gateway.account().pending, 0);
-    let aside = std::fs::read_to_string(gateway.dir.path().join("refused/u.jsonl")).unwrap();
+    let aside = gateway.aside();
     assert_eq!(aside.lines().count(), 52, "each once");
     assert!(aside.lines().all(|line| line.contains(r#""device":"a""#)), "{aside}");
     broker.abort();
@@ -147,9 +107,9 @@ async fn a_device_whose_topic_is_refused_costs_nobody_else_anything_however_many
 #[tokio::test]
 async fn rights_that_were_taken_away_from_everybody_keep_the_backlog_where_it_is() {
     let broker = StubBroker::start().await;
-    let mut gateway = Gateway::to(&broker);
+    let mut gateway = gateway(&broker);
     let devices: Vec<&str> = ["a", "b", "c"].into_iter().cycle().take(300).collect();
-    gateway.sample(&devices).await;
+    gateway.sample_of(&devices).await;
     let (client, _) = broker.welcome().await;
     session(client, &["/a", "/b", "/c"]).await;
     gateway.detail("has taken none of another device").await;
@@ -168,13 +128,11 @@ async fn rights_that_were_taken_away_from_everybody_keep_the_backlog_where_it_is
 #[tokio::test]
 async fn an_event_and_a_loss_that_are_refused_are_told_again_until_somebody_takes_them() {
     let broker = StubBroker::start().await;
-    let gateway = Gateway::to(&broker);
+    let gateway = gateway(&broker);
     for n in 1..=2 {
-        let (line, kind) = ("rs485".parse().unwrap(), EventKind::LineDown);
-        let event = Event { ts: Timestamp(n), kind, line, device: None, text: "gone".into() };
-        gateway.events.send_modify(|chronicle| chronicle.add(event));
+        gateway.happens(n);
     }
-    gateway.sample(&["b", "a", "b"]).await;
+    gateway.sample_of(&["b", "a", "b"]).await;
     let (mut client, _) = broker.welcome().await;
     let mut refused = 0;
     // Two events, the record of a, and the loss that this is.

@@ -2,11 +2,13 @@
 
 pub mod broker;
 pub mod hours;
+pub mod octets;
 pub mod port;
 pub mod running;
 pub mod skipped;
 pub mod specimen;
 pub mod station;
+pub mod upstream;
 pub mod wire;
 
 use std::time::Duration;
