@@ -38,6 +38,52 @@ pub enum Bad {
 }
 
 impl Bad {
+    /// Every reason but the exceptions, each of which has a code beside its number.
+    pub const PLAIN: [Bad; 14] = [
+        Bad::NoReply,
+        Bad::Garbled,
+        Bad::Invalid,
+        Bad::OutOfRange,
+        Bad::DeviceLost,
+        Bad::LineDown,
+        Bad::LineStuck,
+        Bad::Identity,
+        Bad::Stale,
+        Bad::NotYet,
+        Bad::TwoAnswers,
+        Bad::Factor,
+        Bad::SensorFault,
+        Bad::CounterFell,
+    ];
+
+    /// Its number in formats that outlive a release, records at rest and compact batches: never changed, never given again.
+    /// When this does not compile, a reason is new: it needs the next number here, a place in `PLAIN`, and a row in
+    /// `docs/batch.proto` and `docs/batch.py`.
+    pub const fn number(self) -> u8 {
+        match self {
+            Bad::NoReply => 16,
+            Bad::Exception(_) => 17,
+            Bad::Garbled => 18,
+            Bad::Invalid => 19,
+            Bad::OutOfRange => 20,
+            Bad::DeviceLost => 21,
+            Bad::LineDown => 22,
+            Bad::LineStuck => 23,
+            Bad::Identity => 24,
+            Bad::Stale => 25,
+            Bad::NotYet => 26,
+            Bad::TwoAnswers => 27,
+            Bad::Factor => 28,
+            Bad::SensorFault => 29,
+            Bad::CounterFell => 30,
+        }
+    }
+
+    /// The reason of that number; none for an exception's, nor for a later version's.
+    pub fn of_number(number: u8) -> Option<Bad> {
+        Bad::PLAIN.into_iter().find(|bad| bad.number() == number)
+    }
+
     /// The word of the contract: `no-reply`, `exception-2`, …
     pub fn word(self) -> std::borrow::Cow<'static, str> {
         match self {

@@ -83,7 +83,8 @@ const NUMBER: u8 = 0;
 const FALSE: u8 = 1;
 const TRUE: u8 = 2;
 const TEXT: u8 = 3;
-const EXCEPTION: u8 = 17;
+/// The number of every exception; its code follows.
+const EXCEPTION: u8 = Bad::Exception(0).number();
 
 /// Why octets are no reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -179,23 +180,7 @@ fn put_sample(out: &mut Vec<u8>, sample: &Sample) {
 }
 
 fn put_bad(out: &mut Vec<u8>, bad: Bad) {
-    out.push(match bad {
-        Bad::NoReply => 16,
-        Bad::Exception(_) => EXCEPTION,
-        Bad::Garbled => 18,
-        Bad::Invalid => 19,
-        Bad::OutOfRange => 20,
-        Bad::DeviceLost => 21,
-        Bad::LineDown => 22,
-        Bad::LineStuck => 23,
-        Bad::Identity => 24,
-        Bad::Stale => 25,
-        Bad::NotYet => 26,
-        Bad::TwoAnswers => 27,
-        Bad::Factor => 28,
-        Bad::SensorFault => 29,
-        Bad::CounterFell => 30,
-    });
+    out.push(bad.number());
     if let Bad::Exception(code) = bad {
         out.push(code);
     }
@@ -220,22 +205,8 @@ fn take_sample_of(kind: u8, input: &mut Input<'_>) -> Result<Sample, DecodeError
             let text = std::str::from_utf8(input.take(length)?).map_err(|_| DecodeError::Text)?;
             Ok(Value::Text(text.into()))
         }
-        16 => Err(Bad::NoReply),
         EXCEPTION => Err(Bad::Exception(input.octet()?)),
-        18 => Err(Bad::Garbled),
-        19 => Err(Bad::Invalid),
-        20 => Err(Bad::OutOfRange),
-        21 => Err(Bad::DeviceLost),
-        22 => Err(Bad::LineDown),
-        23 => Err(Bad::LineStuck),
-        24 => Err(Bad::Identity),
-        25 => Err(Bad::Stale),
-        26 => Err(Bad::NotYet),
-        27 => Err(Bad::TwoAnswers),
-        28 => Err(Bad::Factor),
-        29 => Err(Bad::SensorFault),
-        30 => Err(Bad::CounterFell),
-        other => return Err(DecodeError::Kind(other)),
+        other => Err(Bad::of_number(other).ok_or(DecodeError::Kind(other))?),
     })
 }
 
