@@ -18,11 +18,10 @@
 //! - **A sick upstream costs its own backlog.** It backs off with jitter; polling and the other upstreams do
 //!   not notice.
 //!
-//! # Why MQTT is a dumb pipe
-//! The MQTT client keeps a queue of its own and forgets it when the broker has lost the session; it has no
-//! way to say which publish an acknowledgement belongs to. So each connection is a new client with a clean
-//! session, publishes are numbered by the order in which the client sends them, and no more are in flight
-//! than can't be confused.
+//! # Why MQTT keeps no queue
+//! What waits, waits in the spool: a second queue would be lost with its connection, and nobody would know what was in
+//! it. So each connection is a clean session that the broker forgets; each publish has an identifier of ours, by which its
+//! acknowledgement is known, and no more than a window of them is in flight.
 
 mod aside;
 mod backoff;

@@ -17,7 +17,7 @@
 //!
 //! # What is refused for good
 //! An MQTT 5 broker says of a publish that it is not authorised, or its topic or payload not valid: that record is set
-//! aside at once. Other refusals, and all of 3.1.1's, break the session.
+//! aside at once, as long as it takes another device's. Other refusals, and all of 3.1.1's, break the session.
 //! See `trials.rs`: a record that breaks three sessions in a row, the last of them alone, goes to `refused/` and the
 //! rest goes on. A batch is halved until the record stands alone.
 

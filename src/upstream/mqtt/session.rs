@@ -64,7 +64,7 @@ pub(super) struct Session<'a> {
     pub(super) alone: Option<(Vec<Stored>, bool)>,
     /// With `encoding: batch`.
     pub(super) batches: Option<Batches>,
-    /// The number of the last event that was handed to the client, and of the last gap.
+    /// The number of the last event that was handed over, and of the last gap.
     pub(super) told: u64,
     pub(super) gap_told: Option<u64>,
     /// The broker has refused an event in this session: none behind it counts as told.
@@ -201,7 +201,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Hands records to the client while the window has room. When history has to wait: until when.
+    /// Hands records over while the window has room. When history has to wait: until when.
     async fn fill(&mut self) -> Result<Option<Instant>, Ended> {
         if self.alone.is_some() && !self.try_alone().await? {
             return Ok(None);

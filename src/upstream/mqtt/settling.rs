@@ -45,12 +45,13 @@ impl Session<'_> {
 
     /// Of a position, the first one of the lane that its record travels in; what goes alone is a lane of its own.
     fn lanes(&self) -> impl Fn(u64) -> u64 + use<> {
-        let spans = self.batches.as_ref().map(Batches::spans).cloned().unwrap_or_default();
-        let (live_from, alone) = (self.live_from, self.alone.is_some());
-        move |position| match position {
-            position if alone => spans.get(&position).copied().unwrap_or(position),
-            position if position >= live_from => live_from,
-            _ => 0,
+        let batches = self.batches.as_ref();
+        let spans = self.alone.is_some().then(|| batches.map(Batches::spans).cloned().unwrap_or_default());
+        let live_from = self.live_from;
+        move |position| match &spans {
+            Some(alone) => alone.get(&position).copied().unwrap_or(position),
+            None if position >= live_from => live_from,
+            None => 0,
         }
     }
 
