@@ -15,7 +15,7 @@ impl Secret {
     ///
     /// # Errors
     /// In words, with the file.
-    pub(super) fn read(&self) -> Result<String, String> {
+    pub fn read(&self) -> Result<String, String> {
         let path = match self {
             Secret::File(path) => path.clone(),
             Secret::Credential(name) => credentials()?.join(name),

@@ -7,6 +7,8 @@
 use crate::config;
 use crate::encode::batch::{self, Decoded, Names, Unreadable};
 use crate::model::{Name, Site};
+use crate::uplink::Endpoint;
+use crate::upstream::Secret;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS, SubscribeFilter};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -40,8 +42,7 @@ pub(crate) struct Login {
 /// A broker, and the levels above all topics there.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    pub host: String,
-    pub port: u16,
+    pub broker: Endpoint,
     pub topic: String,
     pub username: Option<String>,
     pub password: String,
@@ -59,25 +60,20 @@ impl Place {
                 "TLS is not spoken here yet: run it beside the broker, on its mqtt:// listener".to_owned()
             );
         }
-        let (host, port) = (endpoint.host, endpoint.port);
         let topic = topic.trim_matches('/');
         if topic.contains('#') {
             return Err("# would take in more than gateways: write + for a level".to_owned());
         }
         let topic = if topic.is_empty() { DEFAULT_TOPIC } else { topic }.to_owned();
-        let password = match &login.password_file {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| format!("cannot read the password from {}: {error}", path.display()))?,
-            None => String::new(),
-        };
-        let password = password.trim_end_matches(['\r', '\n']).to_owned();
-        Ok(Place { host, port, topic, username: login.username.clone(), password })
+        let password = login.password_file.clone().map(|path| Secret::File(path).read()).transpose()?;
+        let (username, password) = (login.username.clone(), password.unwrap_or_default());
+        Ok(Place { broker: endpoint, topic, username, password })
     }
 
     /// A connection that is kept for whoever has this id, or one that the broker forgets.
     pub(crate) fn client(&self, id: Option<&str>) -> (AsyncClient, EventLoop) {
         let passing = format!("linesman-{:08x}", fastrand::u32(..));
-        let mut options = MqttOptions::new(id.unwrap_or(&passing), &self.host, self.port);
+        let mut options = MqttOptions::new(id.unwrap_or(&passing), &self.broker.host, self.broker.port);
         options.set_keep_alive(KEEP_ALIVE).set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET);
         options.set_clean_session(id.is_none()).set_manual_acks(true);
         if let Some(username) = &self.username {
@@ -87,7 +83,7 @@ impl Place {
     }
 
     pub(crate) fn said(&self, error: &rumqttc::ConnectionError) -> String {
-        format!("{}:{}: {error}", self.host, self.port)
+        format!("{}: {error}", self.broker)
     }
 }
 
@@ -238,8 +234,10 @@ mod tests {
 
     #[test]
     fn a_place_is_a_broker_and_the_levels_above_all_topics() {
-        let place =
-            |url| Place::of(url, &Login::default()).map(|p| format!("{} {} {}", p.host, p.port, p.topic));
+        let place = |url| {
+            Place::of(url, &Login::default())
+                .map(|p| format!("{} {} {}", p.broker.host, p.broker.port, p.topic))
+        };
         assert_eq!(place("mqtt://broker").unwrap(), "broker 1883 linesman/+");
         assert_eq!(place("mqtt://broker:1884/").unwrap(), "broker 1884 linesman/+");
         assert_eq!(place("mqtt://[::1]/site/+/x").unwrap(), "::1 1883 site/+/x");
