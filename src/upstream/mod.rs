@@ -29,6 +29,7 @@ mod config;
 pub mod file;
 mod lines;
 pub mod mqtt;
+mod proof;
 mod report;
 mod secret;
 mod stdout;

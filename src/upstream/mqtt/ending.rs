@@ -10,6 +10,7 @@ use crate::model::Name;
 use crate::record;
 use crate::spool::{Outcome, Stored};
 use crate::upstream::aside::Refused;
+use crate::upstream::proof::Way;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -89,9 +90,10 @@ impl Session<'_> {
         match self.alone.take() {
             Some((stored, true)) => {
                 let Some(span) = in_flight.into_iter().next() else { return };
+                let way = self.way_of(*span.end());
                 let refused = stored.iter().find(|stored| *span.end() == stored.position);
                 let device = refused.and_then(device_of);
-                if self.trials.failed_alone(&span, device.as_ref(), Instant::now()) {
+                if self.trials.failed_alone(&span, (way, device.as_ref()), Instant::now()) {
                     if let Some(stored) = refused {
                         self.set_aside(stored, why).await;
                     }
@@ -110,7 +112,7 @@ impl Session<'_> {
 
     /// The broker has refused this record for good and said so. Of a batch that is refused nobody knows yet which
     /// record it is for: it goes again by halves, alone.
-    pub(super) async fn refuse(&mut self, position: u64, why: &'static str) -> Result<(), Ended> {
+    pub(super) async fn refuse(&mut self, position: u64, way: Way, why: &'static str) -> Result<(), Ended> {
         let span = self.span_of(position);
         if span.start() != span.end() {
             self.trials.halve(&span);
@@ -125,13 +127,13 @@ impl Session<'_> {
         let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
         let Some(stored) = found.into_iter().next() else { return Ok(()) };
         let device = device_of(&stored);
-        if !self.trials.may_refuse(device.as_ref(), Instant::now()) {
+        if !self.trials.proof.may_refuse((way, device.as_ref()), Instant::now()) {
             let device = device.map_or_else(String::new, |device| format!(" of {device}"));
             return Err(Ended::Trouble(format!(
-                "the broker refuses records{device}, {why}, and has taken none of another device: all wait"
+                "the broker refuses records{device}, {why}, and has taken none of another device that way: all wait"
             )));
         }
-        self.unwanted.extend(device.map(|device| (device, why)));
+        self.unwanted.extend(device.map(|device| ((device, way), why)));
         self.set_aside(&stored, why).await;
         Ok(())
     }

@@ -9,6 +9,7 @@ use crate::encode::{Encoding, Number, Numbered, Refused, json};
 use crate::model::{Dating, Reading};
 use crate::record;
 use crate::spool::Stored;
+use crate::upstream::proof::Way;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -63,8 +64,8 @@ impl Session<'_> {
             }
         };
         self.work.dating.borrow().date(&mut reading);
-        let lane = if self.is_live(stored.position, &reading) { "d" } else { "h" };
-        let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
+        let way = if self.is_live(stored.position, &reading) { Way::LIVE } else { Way::HISTORY };
+        let topic = format!("{}/{}/{}", self.config.topic, way.0, reading.device);
         let room = self.greeting.room(&topic);
         let payload = match self.payload(Numbered { reading: &reading, number: number_of(stored) }, room) {
             Ok(payload) => payload,
@@ -74,7 +75,7 @@ impl Session<'_> {
                 return Ok(());
             }
         };
-        self.under_way.insert(stored.position, reading.device);
+        self.under_way.insert(stored.position, (way, reading.device));
         self.publish(What::Record(stored.position), &topic, false, payload)
     }
 

@@ -15,6 +15,7 @@ use crate::model::{Name, Timestamp};
 use crate::spool::{Closed, Stored};
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
+use crate::upstream::proof::Way;
 use crate::upstream::{Order, Secret, Work};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -69,10 +70,10 @@ pub(super) struct Session<'a> {
     pub(super) gap_told: Option<u64>,
     /// The broker has refused an event in this session: none behind it counts as told.
     pub(super) event_refused: bool,
-    /// Whose the records are that were handed over.
-    pub(super) under_way: BTreeMap<u64, Name>,
+    /// Whose the records are that were handed over, and by which way they went.
+    pub(super) under_way: BTreeMap<u64, (Way, Name)>,
     /// Whose records the broker refuses, and why, since it took one of theirs.
-    pub(super) unwanted: BTreeMap<Name, &'static str>,
+    pub(super) unwanted: BTreeMap<(Name, Way), &'static str>,
     /// How often each device is read, of the site that meta was last said of.
     pub(super) every: BTreeMap<Name, Duration>,
     pub(super) status_due: Instant,
@@ -253,8 +254,7 @@ impl<'a> Session<'a> {
     pub(super) fn warn(&self) {
         let plain = self.config.tls.is_none().then_some(self.broker);
         let mut warnings = warnings::standing(plain, self.validity, self.work.clock.utc());
-        let refused = self.unwanted.iter();
-        warnings.extend(refused.map(|(device, why)| format!("the broker refuses what {device} says: {why}")));
+        warnings.extend(warnings::refusals(&self.unwanted, &self.config.topic));
         self.work.report.warn(warnings);
     }
 
