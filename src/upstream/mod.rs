@@ -25,10 +25,11 @@
 
 mod aside;
 mod backoff;
+mod bodies;
 mod config;
 pub mod file;
-mod lines;
 pub mod mqtt;
+mod pace;
 mod proof;
 mod report;
 mod secret;
@@ -42,6 +43,7 @@ use crate::model::status::UpstreamStatus;
 use crate::model::{Chronicle, Clock, Dating, Name, Site};
 use crate::spool;
 use aside::Aside;
+use bodies::{TextSink, Ways};
 use report::Report;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,15 +116,18 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         stop,
         report,
     };
+    let ways = Ways { order, history_rate };
     tokio::spawn(async move {
         let _ended = ended_tx;
         match kind {
-            Kind::Mqtt(config) => mqtt::run(config, mqtt::Ways { order, history_rate }, work).await,
+            Kind::Mqtt(config) => mqtt::run(config, ways, work).await,
             Kind::File(config) => {
                 let encoding = config.encoding.clone();
-                lines::run(file::FileSink::new(config), encoding, work).await;
+                bodies::run(TextSink::new(file::FileSink::new(config), encoding), ways, work).await;
             }
-            Kind::Stdout => lines::run(stdout::StdoutSink, Encoding::Json, work).await,
+            Kind::Stdout => {
+                bodies::run(TextSink::new(stdout::StdoutSink, Encoding::Json), ways, work).await;
+            }
         }
     });
     Running { name, status, ended }

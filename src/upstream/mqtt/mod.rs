@@ -27,7 +27,6 @@ mod config;
 mod ending;
 mod hand;
 mod lane;
-mod pace;
 mod pipe;
 mod said;
 mod session;
@@ -42,21 +41,13 @@ pub use window::WINDOW;
 
 use super::Work;
 use super::backoff::Backoff;
-use super::config::Order;
+use super::bodies::Ways;
 use crate::model::Mono;
 use crate::uplink::Endpoint;
 use session::{Ended, Session};
-use std::num::NonZeroU32;
 use std::time::Duration;
 use tokio::time::Instant;
 use trials::Trials;
-
-/// In which order and how fast.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ways {
-    pub order: Order,
-    pub history_rate: Option<NonZeroU32>,
-}
 
 /// Several brokers are tried one after the other, in their order, before there is a pause. A session that ended is followed
 /// by one with the first that can be had again.

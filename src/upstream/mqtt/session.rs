@@ -1,20 +1,21 @@
 //! One connection: status, meta, then records in their lanes, until trouble or the stop.
 
+use super::Config;
 use super::batches::Batches;
 use super::ending::Stopping;
 use super::lane::Lane;
-use super::pace::Pace;
 use super::pipe::{Happened, Pipe};
 use super::trials::Trials;
 use super::warnings;
 use super::window::{Fate, What, Window};
 use super::wire::{Greeting, Hello, Will};
-use super::{Config, Ways};
 use crate::encode::json;
 use crate::model::{Name, Timestamp};
 use crate::spool::{Closed, Stored};
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
+use crate::upstream::bodies::Ways;
+use crate::upstream::pace::Pace;
 use crate::upstream::proof::Way;
 use crate::upstream::{Order, Secret, Work};
 use std::collections::BTreeMap;
