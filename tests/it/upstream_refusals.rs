@@ -15,8 +15,7 @@ const NOT_AUTHORISED: u8 = 0x87;
 fn gateway(broker: &StubBroker) -> Gateway {
     let site = Site { gateway: "g".parse().unwrap(), config_hash: String::new(), devices: Vec::new() };
     let mqtt = mqtt::Config {
-        brokers: mqtt::Config::here(broker.port()),
-        version: mqtt::Version::V5,
+        access: mqtt::Access { version: mqtt::Version::V5, ..mqtt::Access::here(broker.port()) },
         topic: "linesman/g".into(),
         ..mqtt::Config::default()
     };
