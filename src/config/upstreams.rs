@@ -71,6 +71,18 @@ fn mqtt_config(
     report: &mut Report<'_>,
 ) -> Option<mqtt::Config> {
     let plain = mqtt::Config::default();
+    let topic = text(node, "topic").unwrap_or(&plain.topic);
+    Some(mqtt::Config {
+        access: access(node, ground, report)?,
+        topic: topic.replace("{gateway}", gateway.as_str()),
+        batch_every: encodings::batch_every(node, report).unwrap_or(plain.batch_every),
+        encoding: encodings::of(node, ground, report),
+    })
+}
+
+/// How a broker is reached and who we are there: the same keys wherever MQTT is spoken.
+fn access(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<mqtt::Access> {
+    let plain = mqtt::Access::default();
     let (brokers, secure) = brokers(node, report)?;
     let tls = tls(node, secure, ground, report);
     let password = password(node, ground, report);
@@ -79,17 +91,13 @@ fn mqtt_config(
     {
         report.at(&at.place, format!("`keep_alive`: expected 5s to 65535s, found {}", at.found()));
     }
-    let topic = text(node, "topic").unwrap_or(&plain.topic);
-    Some(mqtt::Config {
+    Some(mqtt::Access {
         brokers,
         tls,
-        topic: topic.replace("{gateway}", gateway.as_str()),
         username: text(node, "username").map(str::to_owned),
         password,
         client_id: text(node, "client_id").map(str::to_owned),
         keep_alive: duration(node, "keep_alive").unwrap_or(plain.keep_alive),
-        batch_every: encodings::batch_every(node, report).unwrap_or(plain.batch_every),
-        encoding: encodings::of(node, ground, report),
         version: if text(node, "version") == Some("5") { mqtt::Version::V5 } else { plain.version },
     })
 }

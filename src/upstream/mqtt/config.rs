@@ -7,28 +7,35 @@ use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    pub access: Access,
+    /// `P` of the topic layout, the gateway's name already filled in.
+    pub topic: String,
+    /// `json`, `line`, `senml`, `template`: a message a reading; `batch`: one in `batch_every`.
+    pub encoding: Encoding,
+    pub batch_every: Duration,
+}
+
+/// How a broker is reached, and who we are there: the same for whatever speaks MQTT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
     /// Tried in this order; at least one.
     pub brokers: Vec<Endpoint>,
     /// `mqtts://`.
     pub tls: Option<Tls>,
-    /// `P` of the topic layout, the gateway's name already filled in.
-    pub topic: String,
     pub username: Option<String>,
     /// Read at every connection, so that a changed password needs no restart.
     pub password: Option<Secret>,
     /// `linesman-{gateway}-{upstream}` when not given.
     pub client_id: Option<String>,
     pub keep_alive: Duration,
-    /// `json`, `line`, `senml`, `template`: a message a reading; `batch`: one in `batch_every`.
-    pub encoding: Encoding,
-    pub batch_every: Duration,
     pub version: Version,
 }
 
-impl Config {
+impl Access {
     /// A broker on this machine.
-    pub fn here(port: u16) -> Vec<Endpoint> {
-        vec![Endpoint { host: "127.0.0.1".to_owned(), port }]
+    pub fn here(port: u16) -> Access {
+        let brokers = vec![Endpoint { host: "127.0.0.1".to_owned(), port }];
+        Access { brokers, ..Access::default() }
     }
 }
 
@@ -45,15 +52,23 @@ pub enum Version {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            brokers: Config::here(1883),
-            tls: None,
+            access: Access::default(),
             topic: "linesman/{gateway}".to_owned(),
+            encoding: Encoding::Json,
+            batch_every: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for Access {
+    fn default() -> Access {
+        Access {
+            brokers: vec![Endpoint { host: "127.0.0.1".to_owned(), port: 1883 }],
+            tls: None,
             username: None,
             password: None,
             client_id: None,
             keep_alive: Duration::from_secs(30),
-            encoding: Encoding::Json,
-            batch_every: Duration::from_secs(300),
             version: Version::default(),
         }
     }

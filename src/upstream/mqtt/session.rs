@@ -3,41 +3,29 @@
 use super::Config;
 use super::batches::Batches;
 use super::ending::Stopping;
+use super::greeting::connect;
 use super::lane::Lane;
 use super::pipe::{Happened, Pipe};
 use super::trials::Trials;
+pub(super) use super::walk::Ended;
 use super::warnings;
 use super::window::{Fate, What, Window};
-use super::wire::{Greeting, Hello, Will};
+use super::wire::{Greeting, Will};
 use crate::encode::json;
 use crate::model::{Name, Timestamp};
-use crate::spool::{Closed, Stored};
+use crate::spool::Stored;
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::bodies::Ways;
 use crate::upstream::pace::Pace;
 use crate::upstream::proof::Way;
-use crate::upstream::{Order, Secret, Work};
+use crate::upstream::{Order, Work};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 /// How long history that may yet be dated waits for its date.
 const HOLD: Duration = Duration::from_secs(60);
-
-/// Why a session is over.
-#[derive(Debug)]
-pub(super) enum Ended {
-    AsAsked,
-    SpoolClosed,
-    Trouble(String),
-}
-
-impl From<Closed> for Ended {
-    fn from(_: Closed) -> Ended {
-        Ended::SpoolClosed
-    }
-}
 
 pub(super) struct Session<'a> {
     pub(super) config: &'a Config,
@@ -91,7 +79,12 @@ impl<'a> Session<'a> {
         work: &'a mut Work,
         lasting: (&'a mut Backoff, &'a mut Trials),
     ) -> Ended {
-        let (pipe, greeting, validity) = match connect(config, broker, work).await {
+        let will = Will {
+            topic: format!("{}/status", config.topic),
+            payload: json::offline(None).into(),
+            retain: true,
+        };
+        let (pipe, greeting, validity) = match connect(&config.access, broker, will, work).await {
             Ok(greeted) => greeted,
             Err(ended) => return ended,
         };
@@ -253,7 +246,7 @@ impl<'a> Session<'a> {
 
     /// Says what does not stop anything and should not stay so.
     pub(super) fn warn(&self) {
-        let plain = self.config.tls.is_none().then_some(self.broker);
+        let plain = self.config.access.tls.is_none().then_some(self.broker);
         let mut warnings = warnings::standing(plain, self.validity, self.work.clock.utc());
         warnings.extend(warnings::refusals(&self.unwanted, &self.config.topic));
         self.work.report.warn(warnings);
@@ -291,47 +284,10 @@ impl<'a> Session<'a> {
             }
             Happened::Trouble(why) => return Err(Ended::Trouble(why)),
             Happened::Connected(..) => return Err(confused("greets twice")),
+            // Nothing is subscribed to.
+            Happened::Subscribed(..) | Happened::Message { .. } | Happened::ReadSoFar(_) => {}
         }
         Ok(false)
-    }
-}
-
-fn hello(config: &Config, work: &Work) -> Result<Hello, String> {
-    let gateway = work.site.borrow().gateway.clone();
-    let client_id = config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
-    let login = match &config.username {
-        Some(user) => {
-            let password = config.password.as_ref().map(Secret::read).transpose()?;
-            Some((user.clone(), password.unwrap_or_default()))
-        }
-        None => None,
-    };
-    Ok(Hello {
-        client_id,
-        keep_alive: config.keep_alive,
-        will: Will { topic: format!("{}/status", config.topic), payload: json::offline(None) },
-        login,
-        clock_unsure: work.dating.borrow().is_waiting(),
-    })
-}
-
-/// Connects and is greeted.
-async fn connect(
-    config: &Config,
-    broker: &Endpoint,
-    work: &Work,
-) -> Result<(Pipe, Greeting, Validity), Ended> {
-    let mut pipe = Pipe::connect(config, broker, hello(config, work).map_err(Ended::Trouble)?);
-    let first = tokio::select! {
-        first = pipe.next() => first,
-        () = work.stop.cancelled() => return Err(Ended::AsAsked),
-    };
-    match first {
-        Happened::Connected(greeting, validity) => Ok((pipe, greeting, validity)),
-        Happened::Trouble(why) => Err(Ended::Trouble(why)),
-        Happened::Acknowledged(_) | Happened::Refused(..) | Happened::Closed => {
-            Err(Ended::Trouble("the broker speaks before it has greeted".to_owned()))
-        }
     }
 }
 

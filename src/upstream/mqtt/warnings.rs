@@ -10,7 +10,11 @@ const DAY_MS: i64 = 86_400_000;
 const DAYS: [i64; 3] = [1, 7, 30];
 
 /// `plain` is where readings go in plain text.
-pub(super) fn standing(plain: Option<&Endpoint>, validity: Validity, now: Timestamp) -> Vec<String> {
+pub(in crate::upstream) fn standing(
+    plain: Option<&Endpoint>,
+    validity: Validity,
+    now: Timestamp,
+) -> Vec<String> {
     let open = plain.filter(|to| !to.is_loopback());
     let open =
         open.map(|to| format!("readings, user name and password go to {to} in plain text: use mqtts://"));
