@@ -72,14 +72,29 @@ fn begins(kind: FindingKind) -> EventKind {
     EventKind::Begins(kind)
 }
 
-/// What the simulator's meter with this unit id shows at some second around this moment.
+/// What the simulator's meter with this unit id shows at some second of the time that this scan took.
 fn assert_is_true(scan: &Scan, unit: u8) {
     let meter = Meter::new(running::profile(), unit, 1);
-    // The stamp is of the first answer's end: it was shown before, and another answer's values a moment later.
-    let shown = [-1000, 0, 1000].map(|around| meter.truth(Timestamp(scan.ts.0 + around)));
+    // The stamp is of the first answer's end: it was shown before, and another answer's values later, after what was asked
+    // again. A second more, for the meter looks at its clock before it speaks.
+    let took = i64::try_from(scan.took.as_millis()).unwrap();
+    let shown: Vec<_> =
+        (-1..=took / 1000 + 2).map(|second| meter.truth(Timestamp(scan.ts.0 + second * 1000))).collect();
     for (name, sample) in normalize::reading(scan, false).samples {
         let is = |value: &Value| shown.iter().flatten().any(|(of, shown)| *of == name && shown == value);
-        assert!(sample.as_ref().map_or(true, is), "unit {unit}: {name} {sample:?} where {shown:?} is shown");
+        let is_true = sample.as_ref().map_or(true, is);
+        let elsewhen: Vec<i64> = (-600..600)
+            .filter(|second| {
+                meter
+                    .truth(Timestamp(scan.ts.0 + second * 100))
+                    .iter()
+                    .any(|(of, shown)| *of == name && sample.as_ref().is_ok_and(|value| value == shown))
+            })
+            .collect();
+        assert!(
+            is_true,
+            "unit {unit}: {name} {sample:?} where {shown:?} is shown in {took} ms; true at {elsewhen:?}"
+        );
     }
 }
 

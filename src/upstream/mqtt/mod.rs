@@ -29,6 +29,7 @@ mod ending;
 pub(super) mod greeting;
 mod hand;
 pub(super) mod lane;
+pub(super) mod layout;
 pub(super) mod pipe;
 mod said;
 mod session;
@@ -40,6 +41,7 @@ mod window;
 pub(super) mod wire;
 
 pub use config::{Access, Config, Version};
+pub use layout::{Discovery, Hub, Layout, ThinEdge};
 pub use window::WINDOW;
 
 use super::Work;

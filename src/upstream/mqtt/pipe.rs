@@ -401,7 +401,7 @@ mod tests {
         let hello = Hello {
             client_id: "id".to_owned(),
             keep_alive: access.keep_alive,
-            will,
+            will: Some(will),
             login: None,
             clock_unsure: false,
         };
