@@ -134,7 +134,7 @@ pub fn hub(text: &str) -> Result<Endpoint, String> {
     Ok(Endpoint { host, port })
 }
 
-fn host_and_port(text: &str, default: u16) -> Result<(String, u16), String> {
+pub(super) fn host_and_port(text: &str, default: u16) -> Result<(String, u16), String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, tail) = rest.split_once(']').ok_or_else(String::new)?;

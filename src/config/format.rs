@@ -1,6 +1,7 @@
 //! The table of the configuration's keys: what the reader checks and what the JSON Schema says.
 
 mod broker;
+mod databases;
 mod encoding;
 mod presets;
 mod upstreams;

@@ -11,6 +11,7 @@
 
 mod adapt;
 mod build;
+mod databases;
 mod devices;
 mod encodings;
 mod endpoints;

@@ -1,7 +1,7 @@
 //! The upstreams: where each delivers to.
 
 use super::build::{Ground, Once, duration, name, text, whole};
-use super::{encodings, endpoints, presets};
+use super::{databases, encodings, endpoints, presets};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
 use crate::uplink::{Endpoint, Identity, Tls, TlsError};
@@ -32,6 +32,8 @@ pub(super) fn build(
             mqtt_config(mqtt, gateway, ground, report).map(Kind::Mqtt)
         } else if let Some((word, preset)) = preset {
             presets::build(word, preset, gateway, ground, report).map(Kind::Mqtt)
+        } else if let Some(postgres) = node.get("postgres") {
+            databases::postgres(postgres, ground, report).map(Kind::Postgres)
         } else if let Some(file) = node.get("file") {
             file_config(file, &mut files, ground, report).map(Kind::File)
         } else {
@@ -44,9 +46,9 @@ pub(super) fn build(
     upstreams
 }
 
-/// In which order and how fast; only a broker has two lanes.
+/// In which order and how fast; what is written line by line has one lane.
 fn ways(node: &Node, mut config: Config, report: &mut Report<'_>) -> Config {
-    if matches!(config.kind, Kind::Mqtt(_)) {
+    if matches!(config.kind, Kind::Mqtt(_) | Kind::Postgres(_)) {
         if text(node, "order") == Some("strict") {
             config.order = Order::Strict;
         }

@@ -1,6 +1,6 @@
 //! One upstream as configured: one variant and one arm per kind.
 
-use super::{file, mqtt};
+use super::{file, mqtt, postgres};
 use crate::model::Name;
 use std::num::NonZeroU32;
 
@@ -32,6 +32,7 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     Mqtt(mqtt::Config),
+    Postgres(postgres::Config),
     File(file::Config),
     Stdout,
 }
@@ -46,6 +47,7 @@ impl Kind {
         "azure-iot",
         "azure-event-grid",
         "thin-edge",
+        "postgres",
         "file",
         "stdout",
     ];
@@ -56,6 +58,7 @@ impl Kind {
     pub const fn word(&self) -> &'static str {
         match self {
             Kind::Mqtt(config) => config.layout.word(),
+            Kind::Postgres(_) => "postgres",
             Kind::File(_) => "file",
             Kind::Stdout => "stdout",
         }

@@ -30,6 +30,7 @@ mod config;
 pub mod file;
 pub mod mqtt;
 mod pace;
+pub mod postgres;
 mod proof;
 mod report;
 mod secret;
@@ -124,6 +125,9 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
             Kind::File(config) => {
                 let encoding = config.encoding.clone();
                 bodies::run(TextSink::new(file::FileSink::new(config), encoding), ways, work).await;
+            }
+            Kind::Postgres(config) => {
+                bodies::run(postgres::PostgresSink::new(config), ways, work).await;
             }
             Kind::Stdout => {
                 bodies::run(TextSink::new(stdout::StdoutSink, Encoding::Json), ways, work).await;

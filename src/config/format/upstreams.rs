@@ -5,6 +5,7 @@ use super::broker::{
     KEY_FILE_KEY, PASSWORD_CREDENTIAL_KEY, PASSWORD_FILE_KEY, PASSWORD_KEY, TEMPLATE_KEY, TOPIC_KEY, URL_KEY,
     URLS_KEY, USERNAME_KEY,
 };
+use super::databases::POSTGRES;
 use super::encoding::FILE_ENCODINGS;
 use super::presets::{AWS_IOT, AZURE_EVENT_GRID, AZURE_IOT, HOME_ASSISTANT, THIN_EDGE, THINGSBOARD};
 use crate::profile::yaml::scalar::{NAME, SIZE, TEXT};
@@ -28,6 +29,7 @@ pub(super) static UPSTREAM: Table = Table {
         Key::new("azure-iot", Kind::Table(&AZURE_IOT), "Azure IoT Hub"),
         Key::new("azure-event-grid", Kind::Table(&AZURE_EVENT_GRID), "the MQTT broker of Azure Event Grid"),
         Key::new("thin-edge", Kind::Table(&THIN_EDGE), "thin-edge.io on this machine"),
+        Key::new("postgres", Kind::Table(&POSTGRES), "PostgreSQL or TimescaleDB"),
         Key::new("file", Kind::Table(&FILE), "lines in a file, JSON or others"),
         Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
         Key::new("order", Kind::Word(ORDERS), "in which order readings leave; live-first unless given"),
@@ -46,6 +48,7 @@ pub(super) static UPSTREAM: Table = Table {
         "azure-iot",
         "azure-event-grid",
         "thin-edge",
+        "postgres",
         "file",
         "stdout",
     ]],

@@ -40,7 +40,8 @@ pub(super) fn refusals(
     said.collect()
 }
 
-fn ends(whose: &str, until: Timestamp, now: Timestamp) -> Option<String> {
+/// A certificate that ends soon.
+pub(in crate::upstream) fn ends(whose: &str, until: Timestamp, now: Timestamp) -> Option<String> {
     let left = until.0.saturating_sub(now.0);
     if left <= 0 {
         return Some(format!("{whose} has expired: no new connection will be made with it"));
