@@ -27,6 +27,7 @@ mod inbox;
 mod meter;
 mod mounted;
 mod outage;
+mod postgres;
 mod power_cut;
 mod process;
 mod refusing;
