@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(two, "gg\t1000\t2500\t\\N\ttoo\\told\n");
         let readings = rows(&[reading(vec![("u", number("1"))])]);
         let (first, second) = split(format!("{one}{two}{readings}").as_bytes());
-        assert_eq!(first, readings[1..].as_bytes());
+        assert_eq!(first, &readings.as_bytes()[1..]);
         assert_eq!(second, format!("{}{}", &one[1..], &two[1..]).as_bytes());
     }
 
