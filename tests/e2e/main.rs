@@ -28,6 +28,7 @@ mod meter;
 mod mounted;
 mod outage;
 mod power_cut;
+mod presets;
 mod process;
 mod refusing;
 mod scan;
