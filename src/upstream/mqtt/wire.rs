@@ -340,13 +340,15 @@ fn answered(ack: &five::PubAck) -> Result<Heard, String> {
     }
 }
 
+/// What an MQTT 5 broker says when another client has our identifier.
+pub(super) const TAKEN_OVER: &str = "somebody else has connected with the same client id";
+
 #[expect(clippy::wildcard_enum_match_arm, reason = "an open set; its own words do for the others")]
 fn dismissed(code: five::DisconnectReasonCode) -> String {
     use five::DisconnectReasonCode as Code;
     let why = match code {
         Code::SessionTakenOver => {
-            "somebody else has connected with the same client id: give each gateway its own (`client_id`)"
-                .to_owned()
+            format!("{TAKEN_OVER}: give each gateway its own (`client_id`)")
         }
         Code::ServerShuttingDown => "it is shutting down".to_owned(),
         Code::ServerBusy => "it is busy".to_owned(),
