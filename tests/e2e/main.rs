@@ -28,6 +28,7 @@ mod meter;
 mod mounted;
 mod nats;
 mod outage;
+mod passwords;
 mod power_cut;
 mod presets;
 mod process;

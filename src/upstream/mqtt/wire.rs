@@ -263,7 +263,8 @@ fn said(packet: Packet) -> Result<Heard, String> {
 
 const TWICE: &str = "sends a message with QoS 2, which nobody has subscribed to";
 const WRONG_LOGIN: &str = "says that the user name or password is wrong";
-const NOT_AUTHORISED: &str = "says that this client is not authorised";
+const NOT_AUTHORISED: &str =
+    "says that this client is not authorised: are user name or password missing or wrong, or the client id?";
 const WRONG_ID: &str = "does not accept the client id";
 const UNAVAILABLE: &str = "says that it is unavailable";
 
