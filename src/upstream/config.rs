@@ -30,6 +30,7 @@ pub enum Order {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there are a few of them, made once")]
 pub enum Kind {
     Mqtt(mqtt::Config),
     Postgres(postgres::Config),
