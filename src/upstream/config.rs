@@ -1,6 +1,6 @@
 //! One upstream as configured: one variant and one arm per kind.
 
-use super::{file, mqtt};
+use super::{file, mqtt, web};
 use crate::model::Name;
 use std::num::NonZeroU32;
 
@@ -19,7 +19,7 @@ impl Config {
     }
 }
 
-/// In which order records leave where there is a backlog. What is written line by line is always `Strict`.
+/// In which order records leave where there is a backlog. Lines of text and remote write are always `Strict`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
     /// What is sampled now goes at once, the backlog beside it.
@@ -34,17 +34,23 @@ pub enum Kind {
     Mqtt(mqtt::Config),
     File(file::Config),
     Stdout,
+    Influx(web::Config),
+    Http(web::Config),
+    Prometheus(web::Config),
 }
 
 impl Kind {
     /// Every kind by its word, in declaration order. Tests walk this list.
-    pub const ALL: &'static [&'static str] = &["mqtt", "file", "stdout"];
+    pub const ALL: &'static [&'static str] = &["mqtt", "file", "stdout", "influx", "http", "prometheus"];
 
     pub const fn word(&self) -> &'static str {
         match self {
             Kind::Mqtt(_) => "mqtt",
             Kind::File(_) => "file",
             Kind::Stdout => "stdout",
+            Kind::Influx(_) => "influx",
+            Kind::Http(_) => "http",
+            Kind::Prometheus(_) => "prometheus",
         }
     }
 }

@@ -33,7 +33,9 @@ mod pace;
 mod proof;
 mod report;
 mod secret;
+mod standing;
 mod stdout;
+pub mod web;
 
 pub use config::{Config, Kind, Order};
 pub use secret::Secret;
@@ -127,6 +129,9 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
             }
             Kind::Stdout => {
                 bodies::run(TextSink::new(stdout::StdoutSink, Encoding::Json), ways, work).await;
+            }
+            Kind::Influx(config) | Kind::Http(config) | Kind::Prometheus(config) => {
+                bodies::run(web::WebSink::new(config), ways, work).await;
             }
         }
     });

@@ -17,6 +17,7 @@ use crate::upstream::backoff::Backoff;
 use crate::upstream::bodies::Ways;
 use crate::upstream::pace::Pace;
 use crate::upstream::proof::Way;
+use crate::upstream::standing::standing;
 use crate::upstream::{Order, Secret, Work};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -254,7 +255,8 @@ impl<'a> Session<'a> {
     /// Says what does not stop anything and should not stay so.
     pub(super) fn warn(&self) {
         let plain = self.config.tls.is_none().then_some(self.broker);
-        let mut warnings = warnings::standing(plain, self.validity, self.work.clock.utc());
+        let now = self.work.clock.utc();
+        let mut warnings = standing(("broker", "mqtts://"), plain, self.validity, now);
         warnings.extend(warnings::refusals(&self.unwanted, &self.config.topic));
         self.work.report.warn(warnings);
     }
