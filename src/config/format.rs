@@ -2,6 +2,7 @@
 
 mod encoding;
 mod upstreams;
+mod webs;
 
 use super::devices::UNIT_ID;
 use super::endpoints::{ADDRESS, LISTEN};

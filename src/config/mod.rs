@@ -19,6 +19,7 @@ mod overlay;
 mod serial;
 mod site;
 mod upstreams;
+mod webs;
 
 pub use crate::profile::{Problem, Problems};
 pub use build::host_name;

@@ -1,7 +1,7 @@
 //! The upstreams: where each delivers to.
 
 use super::build::{Ground, Once, duration, name, text, whole};
-use super::{encodings, endpoints};
+use super::{encodings, endpoints, webs};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
 use crate::uplink::{Endpoint, Identity, Tls, TlsError};
@@ -31,6 +31,8 @@ pub(super) fn build(
             mqtt_config(mqtt, gateway, ground, report).map(Kind::Mqtt)
         } else if let Some(file) = node.get("file") {
             file_config(file, &mut files, ground, report).map(Kind::File)
+        } else if let Some(kind) = webs::kind(node, ground, report) {
+            kind
         } else {
             node.get("stdout").map(|_| Kind::Stdout)
         };
@@ -41,9 +43,9 @@ pub(super) fn build(
     upstreams
 }
 
-/// In which order and how fast; only a broker has two lanes.
+/// In which order and how fast; lines of text have one lane, and so has remote write, which refuses what is out of order.
 fn ways(node: &Node, mut config: Config, report: &mut Report<'_>) -> Config {
-    if matches!(config.kind, Kind::Mqtt(_)) {
+    if matches!(config.kind, Kind::Mqtt(_) | Kind::Influx(_) | Kind::Http(_)) {
         if text(node, "order") == Some("strict") {
             config.order = Order::Strict;
         }
@@ -72,7 +74,7 @@ fn mqtt_config(
 ) -> Option<mqtt::Config> {
     let plain = mqtt::Config::default();
     let (brokers, secure) = brokers(node, report)?;
-    let tls = tls(node, secure, ground, report);
+    let tls = tls(node, ("mqtt", secure), ground, report);
     let password = password(node, ground, report);
     if let (Some(keep_alive), Some(at)) = (duration(node, "keep_alive"), node.get("keep_alive"))
         && !KEEP_ALIVES.contains(&keep_alive)
@@ -95,29 +97,42 @@ fn mqtt_config(
 }
 
 fn password(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Secret> {
-    let (file, credential) = (node.get("password_file"), node.get("password_credential"));
-    let at = file.or(credential)?;
-    if node.get("username").is_none() {
-        let key = if file.is_some() { "password_file" } else { "password_credential" };
+    let keys = ("password_file", "password_credential");
+    let given = [keys.0, keys.1].into_iter().find_map(|key| Some((key, node.get(key)?)));
+    if let Some((key, at)) = given
+        && node.get("username").is_none()
+    {
         let message = format!("`{key}` without `username`: MQTT has no password without a user name");
         report.at(&at.place, message);
     }
+    secret(node, "password", keys, ground, report)
+}
+
+/// A secret from a file or from systemd, by the names of the keys that say where it is.
+pub(super) fn secret(
+    node: &Node,
+    what: &str,
+    (file_key, credential_key): (&str, &str),
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<Secret> {
+    let (file, credential) = (node.get(file_key), node.get(credential_key));
+    let at = file.or(credential)?;
     if let (Some(_), Some(credential)) = (file, credential) {
-        report
-            .at(&credential.place, "both `password_file` and `password_credential`: one password is enough");
+        let message = format!("both `{file_key}` and `{credential_key}`: one {what} is enough");
+        report.at(&credential.place, message);
     }
-    if let Some(name) = text(node, "password_credential") {
+    if let Some(name) = text(node, credential_key) {
         if name.contains('/') || name.is_empty() {
-            report.at(
-                &at.place,
-                "`password_credential` is a name, as in LoadCredential=NAME:PATH, and no path",
-            );
+            let message =
+                format!("`{credential_key}` is a name, as in LoadCredential=NAME:PATH, and no path");
+            report.at(&at.place, message);
         }
         return Some(Secret::Credential(name.to_owned()));
     }
-    let path = ground.base.join(text(node, "password_file")?);
+    let path = ground.base.join(text(node, file_key)?);
     if !path.is_file() {
-        let message = format!("there is no password file {} yet", path.display());
+        let message = format!("there is no {what} file {} yet", path.display());
         ground.warnings.push(report.problem(&at.place, message, None));
     }
     Some(Secret::File(path))
@@ -148,13 +163,19 @@ fn brokers(node: &Node, report: &mut Report<'_>) -> Option<(Vec<Endpoint>, bool)
 }
 
 /// Files are read again at every connection; that they are right now is looked at here.
-fn tls(node: &Node, secure: bool, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Tls> {
+pub(super) fn tls(
+    node: &Node,
+    (scheme, secure): (&str, bool),
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<Tls> {
     let file = |key: &str| text(node, key).map(|path| ground.base.join(path));
     let (ca_file, cert_file, key_file) = (file("ca_file"), file("cert_file"), file("key_file"));
     if !secure {
         for key in ["ca_file", "cert_file", "key_file"] {
             if let Some(at) = node.get(key) {
-                report.at(&at.place, format!("`{key}` says nothing to mqtt://: write mqtts:// for TLS"));
+                let message = format!("`{key}` says nothing to {scheme}://: write {scheme}s:// for TLS");
+                report.at(&at.place, message);
             }
         }
         return None;

@@ -1,6 +1,7 @@
 //! The words of the configuration: upstreams.
 
 use super::encoding::{BATCH, ENCODINGS, FILE_ENCODINGS};
+use super::webs::{HTTP, INFLUX, PROMETHEUS};
 use crate::config::endpoints::{TOPIC, URL};
 use crate::profile::yaml::scalar::{DURATION, NAME, SIZE, TEXT};
 use crate::profile::yaml::table::{Key, Kind, Table, Word};
@@ -15,6 +16,9 @@ pub(super) static UPSTREAM: Table = Table {
         Key::new("mqtt", Kind::Table(&MQTT), "an MQTT broker"),
         Key::new("file", Kind::Table(&FILE), "lines in a file, JSON or others"),
         Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
+        Key::new("influx", Kind::Table(&INFLUX), "InfluxDB or VictoriaMetrics, by line protocol"),
+        Key::new("http", Kind::Table(&HTTP), "any HTTP server, in any encoding"),
+        Key::new("prometheus", Kind::Table(&PROMETHEUS), "Prometheus and its like, by remote write"),
         Key::new("order", Kind::Word(ORDERS), "in which order readings leave; live-first unless given"),
         Key::new(
             "history_rate",
@@ -23,12 +27,12 @@ pub(super) static UPSTREAM: Table = Table {
         )
         .example(r#"200"#),
     ],
-    exactly_one: &[&["mqtt", "file", "stdout"]],
+    exactly_one: &[&["mqtt", "file", "stdout", "influx", "http", "prometheus"]],
 };
 
 static ORDERS: &[Word] = &[
     Word::new("live-first", "live readings at once, the backlog beside them"),
-    Word::new("strict", "oldest first; the way of files and standard output"),
+    Word::new("strict", "oldest first; the way of files, standard output and remote write"),
 ];
 
 static MQTT: Table = Table {

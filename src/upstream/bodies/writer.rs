@@ -185,7 +185,10 @@ impl<S: Sink> Writer<S> {
                     self.give_up(lane, stored, body, (why, "too-late")).await?;
                 }
                 (Refusal::Busy(why, wait), _) => self.away(&why, wait.min(LONGEST_BUSY)).await,
-                (Refusal::Later(why) | Refusal::ForGood(why) | Refusal::TooLate(why) | Refusal::Gone(why), _) => {
+                (
+                    Refusal::Later(why) | Refusal::ForGood(why) | Refusal::TooLate(why) | Refusal::Gone(why),
+                    _,
+                ) => {
                     self.away(&why, Duration::ZERO).await;
                 }
             },

@@ -79,10 +79,9 @@ impl Sink for WebSink {
     fn joins(&self) -> bool {
         match &self.config.body {
             Form::Influx | Form::Prometheus(_) => true,
-            Form::Http(encoding) => matches!(
-                encoding,
-                Encoding::Json | Encoding::Line | Encoding::Csv | Encoding::Template(_)
-            ),
+            Form::Http(encoding) => {
+                matches!(encoding, Encoding::Json | Encoding::Line | Encoding::Csv | Encoding::Template(_))
+            }
         }
     }
 

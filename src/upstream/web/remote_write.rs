@@ -126,8 +126,10 @@ pub(super) fn legible(body: &[u8]) -> String {
     let Ok(request) = WriteRequest::decode(body) else { return String::from_utf8_lossy(body).into_owned() };
     let mut out = String::new();
     for TimeSeries { labels, samples } in request.series {
-        let (name, rest) = labels.split_first().map_or(("", [].as_slice()), |(n, rest)| (n.value.as_str(), rest));
-        let rest: Vec<String> = rest.iter().map(|label| format!("{}={:?}", label.name, label.value)).collect();
+        let (name, rest) =
+            labels.split_first().map_or(("", [].as_slice()), |(n, rest)| (n.value.as_str(), rest));
+        let rest: Vec<String> =
+            rest.iter().map(|label| format!("{}={:?}", label.name, label.value)).collect();
         for Sample { value, timestamp } in samples {
             out.push_str(&format!("{name}{{{}}} {value} {timestamp}\n", rest.join(",")));
         }
@@ -157,10 +159,16 @@ mod tests {
         Ok(Value::Number(text.parse().unwrap()))
     }
 
-    fn written(readings: &[Reading], labels: &[(String, String)], at_most: usize) -> Result<Payload, Refused> {
+    fn written(
+        readings: &[Reading],
+        labels: &[(String, String)],
+        at_most: usize,
+    ) -> Result<Payload, Refused> {
         let site = Site { gateway: "g".parse().unwrap(), config_hash: String::new(), devices: Vec::new() };
-        let readings: Vec<Numbered<'_>> =
-            readings.iter().map(|reading| Numbered { reading, number: Number { epoch: 1, seq: 1 } }).collect();
+        let readings: Vec<Numbered<'_>> = readings
+            .iter()
+            .map(|reading| Numbered { reading, number: Number { epoch: 1, seq: 1 } })
+            .collect();
         encode(&readings, &site, labels, at_most)
     }
 
@@ -189,15 +197,21 @@ mod tests {
     #[test]
     fn a_series_a_point_with_its_samples_in_the_order_of_time() {
         let readings = [
-            reading(2, &[("u", number("2")), ("t", Ok(Value::Text("x".into()))), ("on", Ok(Value::Bool(true)))]),
+            reading(
+                2,
+                &[("u", number("2")), ("t", Ok(Value::Text("x".into()))), ("on", Ok(Value::Bool(true)))],
+            ),
             reading(1, &[("u", number("1")), ("p-q", Err(Bad::NoReply)), ("h", number("1e400"))]),
         ];
         let labels = [("site".to_owned(), "north".to_owned()), ("area".to_owned(), "a".to_owned())];
         let payload = written(&readings, &labels, 10_000).unwrap();
         assert_eq!(payload.taken, 2);
         let request = WriteRequest::decode(payload.octets.as_slice()).unwrap();
-        let names: Vec<Vec<&str>> =
-            request.series.iter().map(|s| s.labels.iter().map(|label| label.name.as_str()).collect()).collect();
+        let names: Vec<Vec<&str>> = request
+            .series
+            .iter()
+            .map(|s| s.labels.iter().map(|label| label.name.as_str()).collect())
+            .collect();
         assert!(names.iter().all(|names| names.is_sorted() && names.contains(&"site")), "{names:?}");
         let told: Vec<(&str, Vec<(u64, i64)>)> = request
             .series
@@ -227,7 +241,11 @@ mod tests {
         let whole = written(&readings, &[], usize::MAX).unwrap();
         assert_eq!(whole.taken, 100);
         let part = written(&readings, &[], whole.octets.len() / 2).unwrap();
-        assert!(part.octets.len() <= whole.octets.len() / 2 && (30..60).contains(&part.taken), "{}", part.taken);
+        assert!(
+            part.octets.len() <= whole.octets.len() / 2 && (30..60).contains(&part.taken),
+            "{}",
+            part.taken
+        );
         assert!(matches!(written(&readings, &[], 20), Err(Refused::TooLarge { at_most: 20, .. })));
         let nothing = written(&[reading(1, &[("t", Ok(Value::Text("x".into())))])], &[], 100).unwrap();
         assert_eq!(nothing, Payload { octets: Vec::new(), taken: 1 }, "text alone says nothing here");

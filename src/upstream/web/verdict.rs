@@ -53,7 +53,9 @@ pub(super) fn of(answer: &Answer, accept: Accept<'_>, from: &Endpoint) -> Result
         None => Refusal::Later(why),
     };
     match status {
-        200..=299 => taken(answer, accept, is_page).map_err(|why| later(format!("{from} answers {status} {why}"))),
+        200..=299 => {
+            taken(answer, accept, is_page).map_err(|why| later(format!("{from} answers {status} {why}")))
+        }
         300..=399 => {
             Err(later(said("which leads elsewhere: is a captive portal in between, or has it moved?")))
         }
@@ -86,7 +88,9 @@ fn taken(answer: &Answer, accept: Accept<'_>, is_page: bool) -> Result<(), Strin
             Err(format!("with {found}, where remote write says nothing: is a captive portal in between?"))
         }
         Accept::Http(None) if !is_page => Ok(()),
-        Accept::Http(Some(expected)) if content_type.as_deref().is_some_and(|kind| has_type(kind, expected)) => {
+        Accept::Http(Some(expected))
+            if content_type.as_deref().is_some_and(|kind| has_type(kind, expected)) =>
+        {
             Ok(())
         }
         Accept::Http(expected) => {
@@ -114,7 +118,12 @@ mod tests {
 
     const ANY: Accept<'_> = Accept::Http(None);
 
-    fn judged(status: u16, content_type: Option<&str>, words: &str, accept: Accept<'_>) -> Result<(), Refusal> {
+    fn judged(
+        status: u16,
+        content_type: Option<&str>,
+        words: &str,
+        accept: Accept<'_>,
+    ) -> Result<(), Refusal> {
         let from = Endpoint { host: "db".to_owned(), port: 8086 };
         let answer = Answer {
             status,
@@ -127,7 +136,10 @@ mod tests {
 
     #[test]
     fn a_portal_that_says_200_has_taken_nothing() {
-        assert!(judged(204, None, "", Accept::Influx).is_ok() && judged(204, None, "", Accept::Prometheus).is_ok());
+        assert!(
+            judged(204, None, "", Accept::Influx).is_ok()
+                && judged(204, None, "", Accept::Prometheus).is_ok()
+        );
         assert!(judged(200, None, "", Accept::Prometheus).is_ok(), "Mimir and Thanos answer so");
         for (status, kind) in [(200, Some("text/html")), (200, None), (202, None), (302, Some("text/html"))] {
             for accept in [Accept::Influx, Accept::Prometheus] {
