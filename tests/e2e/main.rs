@@ -40,3 +40,4 @@ mod strace;
 mod sudden_death;
 mod sunspec;
 mod tls;
+mod web;
