@@ -155,8 +155,9 @@ fn periods(device: &DeviceConfig) -> String {
 fn target(upstream: &upstream::Config) -> String {
     match &upstream.kind {
         Kind::Mqtt(mqtt) => {
-            let scheme = if mqtt.tls.is_some() { "mqtts" } else { "mqtt" };
-            let brokers: Vec<String> = mqtt.brokers.iter().map(|to| format!("{scheme}://{to}")).collect();
+            let scheme = if mqtt.access.tls.is_some() { "mqtts" } else { "mqtt" };
+            let brokers: Vec<String> =
+                mqtt.access.brokers.iter().map(|to| format!("{scheme}://{to}")).collect();
             format!("{}, topic {}", brokers.join(", then "), mqtt.topic)
         }
         Kind::File(file) => format!("file {}", file.path.display()),

@@ -16,6 +16,7 @@ mod encodings;
 mod endpoints;
 mod format;
 mod overlay;
+mod presets;
 mod serial;
 mod site;
 mod upstreams;
@@ -184,7 +185,7 @@ clock: { sync_file: gps/fix }
         assert_eq!((config.spool.max_size, config.spool.commit_every), (512 << 20, Duration::from_secs(2)));
         let upstream::Kind::Mqtt(mqtt) = &config.upstreams[0].kind else { panic!() };
         assert_eq!(
-            (mqtt.brokers[0].to_string(), mqtt.topic.as_str()),
+            (mqtt.access.brokers[0].to_string(), mqtt.topic.as_str()),
             ("broker:1883".to_owned(), "site/plant-7")
         );
         let sync_file = config.clock.sync_file.as_deref();

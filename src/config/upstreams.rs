@@ -1,7 +1,7 @@
 //! The upstreams: where each delivers to.
 
 use super::build::{Ground, Once, duration, name, text, whole};
-use super::{encodings, endpoints, webs};
+use super::{encodings, endpoints, presets, webs};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
 use crate::uplink::{Endpoint, Identity, Tls, TlsError};
@@ -27,8 +27,11 @@ pub(super) fn build(
         if let (Some(name), Some(at)) = (&name, node.get("name")) {
             names.enter("the upstream", name.as_str(), &at.place, report);
         }
+        let preset = Kind::PRESETS.iter().find_map(|word| Some((*word, node.get(word)?)));
         let kind = if let Some(mqtt) = node.get("mqtt") {
             mqtt_config(mqtt, gateway, ground, report).map(Kind::Mqtt)
+        } else if let Some((word, preset)) = preset {
+            presets::build(word, preset, gateway, ground, report).map(Kind::Mqtt)
         } else if let Some(file) = node.get("file") {
             file_config(file, &mut files, ground, report).map(Kind::File)
         } else if let Some(kind) = webs::kind(node, ground, report) {
@@ -73,45 +76,54 @@ fn mqtt_config(
     report: &mut Report<'_>,
 ) -> Option<mqtt::Config> {
     let plain = mqtt::Config::default();
+    Some(mqtt::Config {
+        access: access(node, ground, report)?,
+        layout: plain.layout,
+        topic: presets::topic(node, gateway),
+        batch_every: encodings::batch_every(node, report).unwrap_or(plain.batch_every),
+        encoding: encodings::of(node, ground, report),
+    })
+}
+
+/// How a broker is reached and who we are there: the same keys wherever MQTT is spoken.
+pub(super) fn access(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<mqtt::Access> {
     let (brokers, secure) = brokers(node, report)?;
     let tls = tls(node, ("mqtt", secure), ground, report);
+    Some(mqtt::Access { brokers, tls, ..brokers_here(node, ground, report) })
+}
+
+/// Who we are at the broker of this machine.
+pub(super) fn brokers_here(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> mqtt::Access {
+    let plain = mqtt::Access::default();
     let password = password(node, ground, report);
     if let (Some(keep_alive), Some(at)) = (duration(node, "keep_alive"), node.get("keep_alive"))
         && !KEEP_ALIVES.contains(&keep_alive)
     {
         report.at(&at.place, format!("`keep_alive`: expected 5s to 65535s, found {}", at.found()));
     }
-    let topic = text(node, "topic").unwrap_or(&plain.topic);
-    Some(mqtt::Config {
-        brokers,
-        tls,
-        topic: topic.replace("{gateway}", gateway.as_str()),
+    mqtt::Access {
         username: text(node, "username").map(str::to_owned),
         password,
         client_id: text(node, "client_id").map(str::to_owned),
         keep_alive: duration(node, "keep_alive").unwrap_or(plain.keep_alive),
-        batch_every: encodings::batch_every(node, report).unwrap_or(plain.batch_every),
-        encoding: encodings::of(node, ground, report),
         version: if text(node, "version") == Some("5") { mqtt::Version::V5 } else { plain.version },
-    })
+        ..plain
+    }
 }
 
 fn password(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Secret> {
-    let keys = ("password_file", "password_credential");
-    let given = [keys.0, keys.1].into_iter().find_map(|key| Some((key, node.get(key)?)));
-    if let Some((key, at)) = given
-        && node.get("username").is_none()
-    {
+    const KEYS: (&str, &str) = ("password_file", "password_credential");
+    let given = [KEYS.0, KEYS.1].into_iter().find_map(|key| Some((key, node.get(key)?)));
+    if let (Some((key, at)), None) = (given, node.get("username")) {
         let message = format!("`{key}` without `username`: MQTT has no password without a user name");
         report.at(&at.place, message);
     }
-    secret(node, "password", keys, ground, report)
+    secret(node, KEYS, ground, report)
 }
 
-/// A secret from a file or from systemd, by the names of the keys that say where it is.
+/// A secret out of a file, or from systemd.
 pub(super) fn secret(
     node: &Node,
-    what: &str,
     (file_key, credential_key): (&str, &str),
     ground: &mut Ground<'_>,
     report: &mut Report<'_>,
@@ -119,7 +131,7 @@ pub(super) fn secret(
     let (file, credential) = (node.get(file_key), node.get(credential_key));
     let at = file.or(credential)?;
     if let (Some(_), Some(credential)) = (file, credential) {
-        let message = format!("both `{file_key}` and `{credential_key}`: one {what} is enough");
+        let message = format!("both `{file_key}` and `{credential_key}`: one of them is enough");
         report.at(&credential.place, message);
     }
     if let Some(name) = text(node, credential_key) {
@@ -132,7 +144,7 @@ pub(super) fn secret(
     }
     let path = ground.base.join(text(node, file_key)?);
     if !path.is_file() {
-        let message = format!("there is no {what} file {} yet", path.display());
+        let message = format!("there is no file {} yet", path.display());
         ground.warnings.push(report.problem(&at.place, message, None));
     }
     Some(Secret::File(path))
@@ -160,6 +172,11 @@ fn brokers(node: &Node, report: &mut Report<'_>) -> Option<(Vec<Endpoint>, bool)
         }
     }
     Some((brokers.into_iter().map(|broker| broker.endpoint).collect(), secure))
+}
+
+/// TLS by the keys for it, where there is nothing else.
+pub(super) fn identity_of(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Tls> {
+    tls(node, ("mqtt", true), ground, report)
 }
 
 /// Files are read again at every connection; that they are right now is looked at here.

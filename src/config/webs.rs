@@ -215,9 +215,9 @@ fn common(
 
 /// Token, or user name and password.
 fn sign(node: &Node, scheme: &'static str, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Sign> {
-    let token = upstreams::secret(node, "token", ("token_file", "token_credential"), ground, report);
+    let token = upstreams::secret(node, ("token_file", "token_credential"), ground, report);
     let passwords = ("password_file", "password_credential");
-    let password = upstreams::secret(node, "password", passwords, ground, report);
+    let password = upstreams::secret(node, passwords, ground, report);
     let username = node.get("username");
     match (token, username, password) {
         (Some(_), Some(at), _) => {

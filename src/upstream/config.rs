@@ -30,6 +30,7 @@ pub enum Order {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there are a few of them, made once")]
 pub enum Kind {
     Mqtt(mqtt::Config),
     File(file::Config),
@@ -41,11 +42,27 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind by its word, in declaration order. Tests walk this list.
-    pub const ALL: &'static [&'static str] = &["mqtt", "file", "stdout", "influx", "http", "prometheus"];
+    pub const ALL: &'static [&'static str] = &[
+        "mqtt",
+        "thingsboard",
+        "homeassistant",
+        "aws-iot",
+        "azure-iot",
+        "azure-event-grid",
+        "thin-edge",
+        "file",
+        "stdout",
+        "influx",
+        "http",
+        "prometheus",
+    ];
+    /// Those of them that are `mqtt` in somebody else's words.
+    pub const PRESETS: &'static [&'static str] =
+        &["thingsboard", "homeassistant", "aws-iot", "azure-iot", "azure-event-grid", "thin-edge"];
 
     pub const fn word(&self) -> &'static str {
         match self {
-            Kind::Mqtt(_) => "mqtt",
+            Kind::Mqtt(config) => config.layout.word(),
             Kind::File(_) => "file",
             Kind::Stdout => "stdout",
             Kind::Influx(_) => "influx",

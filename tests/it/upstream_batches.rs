@@ -39,11 +39,11 @@ async fn started_as(
 fn mqtt(broker: &StubBroker, encoding: Encoding) -> Kind {
     let batch_every = Duration::from_secs(3600);
     Kind::Mqtt(mqtt::Config {
-        brokers: mqtt::Config::here(broker.port()),
+        layout: mqtt::Layout::Own,
+        access: mqtt::Access::here(broker.port()),
         topic: "P".into(),
         encoding,
         batch_every,
-        ..mqtt::Config::default()
     })
 }
 
@@ -355,12 +355,11 @@ async fn a_batch_that_breaks_every_session_is_halved_until_its_record_is_set_asi
 async fn a_batch_that_mqtt_5_refuses_is_halved_within_one_more_session() {
     let broker = StubBroker::start().await;
     let config = mqtt::Config {
-        brokers: mqtt::Config::here(broker.port()),
-        version: mqtt::Version::V5,
+        layout: mqtt::Layout::Own,
+        access: mqtt::Access { version: mqtt::Version::V5, ..mqtt::Access::here(broker.port()) },
         topic: "P".into(),
         encoding: Encoding::Batch(batch::Options::default()),
         batch_every: Duration::from_secs(3600),
-        ..mqtt::Config::default()
     };
     let gateway = started(|_| Kind::Mqtt(config), (0..40).map(steady).collect()).await;
     let (tries, seen, gap) = with_poison(&broker, 39, Some(0x99)).await;

@@ -61,7 +61,7 @@ impl Gateway {
         let port = broker.port();
         Gateway::start(|_| {
             Kind::Mqtt(mqtt::Config {
-                brokers: mqtt::Config::here(port),
+                access: mqtt::Access::here(port),
                 topic: "linesman/g".into(),
                 ..mqtt::Config::default()
             })
@@ -360,7 +360,7 @@ async fn begun(client: &mut Client) {
 impl Gateway {
     fn ordered(broker: &StubBroker, order: upstream::Order, rate: Option<u32>) -> Gateway {
         let mqtt = mqtt::Config {
-            brokers: mqtt::Config::here(broker.port()),
+            access: mqtt::Access::here(broker.port()),
             topic: "linesman/g".into(),
             ..mqtt::Config::default()
         };
@@ -621,8 +621,7 @@ fn five(broker: &StubBroker) -> Gateway {
     let port = broker.port();
     let version = mqtt::Version::V5;
     let config = mqtt::Config {
-        brokers: mqtt::Config::here(port),
-        version,
+        access: mqtt::Access { version, ..mqtt::Access::here(port) },
         topic: "linesman/g".into(),
         ..mqtt::Config::default()
     };
@@ -708,8 +707,7 @@ async fn a_record_that_is_never_acknowledged_holds_the_others_up_for_a_minute_at
         // A sign of life now and then, or the stub would think that nobody is there.
         let (port, keep_alive) = (broker.port(), Duration::from_secs(5));
         let config = mqtt::Config {
-            brokers: mqtt::Config::here(port),
-            keep_alive,
+            access: mqtt::Access { keep_alive, ..mqtt::Access::here(port) },
             topic: "linesman/g".into(),
             ..mqtt::Config::default()
         };

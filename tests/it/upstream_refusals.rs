@@ -19,8 +19,7 @@ fn gateway(broker: &StubBroker) -> Gateway {
 fn gateway_by(broker: &StubBroker, order: upstream::Order) -> Gateway {
     let site = Site { gateway: "g".parse().unwrap(), config_hash: String::new(), devices: Vec::new() };
     let mqtt = mqtt::Config {
-        brokers: mqtt::Config::here(broker.port()),
-        version: mqtt::Version::V5,
+        access: mqtt::Access { version: mqtt::Version::V5, ..mqtt::Access::here(broker.port()) },
         topic: "linesman/g".into(),
         ..mqtt::Config::default()
     };

@@ -1,9 +1,14 @@
 //! The words of the configuration: upstreams.
 
-use super::encoding::{BATCH, ENCODINGS, FILE_ENCODINGS};
+use super::broker::{
+    BATCH_KEY, CA_FILE_KEY, CERT_FILE_KEY, CLIENT_ID_KEY, ENCODING_KEY, INSECURE_KEY, KEEP_ALIVE_KEY,
+    KEY_FILE_KEY, PASSWORD_CREDENTIAL_KEY, PASSWORD_FILE_KEY, PASSWORD_KEY, TEMPLATE_KEY, TOPIC_KEY, URL_KEY,
+    URLS_KEY, USERNAME_KEY,
+};
+use super::encoding::FILE_ENCODINGS;
+use super::presets::{AWS_IOT, AZURE_EVENT_GRID, AZURE_IOT, HOME_ASSISTANT, THIN_EDGE, THINGSBOARD};
 use super::webs::{HTTP, INFLUX, PROMETHEUS};
-use crate::config::endpoints::{TOPIC, URL};
-use crate::profile::yaml::scalar::{DURATION, NAME, SIZE, TEXT};
+use crate::profile::yaml::scalar::{NAME, SIZE, TEXT};
 use crate::profile::yaml::table::{Key, Kind, Table, Word};
 
 pub(super) static UPSTREAM: Table = Table {
@@ -14,6 +19,16 @@ pub(super) static UPSTREAM: Table = Table {
             .example(r#""scada""#)
             .required(),
         Key::new("mqtt", Kind::Table(&MQTT), "an MQTT broker"),
+        Key::new("thingsboard", Kind::Table(&THINGSBOARD), "ThingsBoard, by its gateway API"),
+        Key::new(
+            "homeassistant",
+            Kind::Table(&HOME_ASSISTANT),
+            "Home Assistant, by its broker, with discovery",
+        ),
+        Key::new("aws-iot", Kind::Table(&AWS_IOT), "AWS IoT Core"),
+        Key::new("azure-iot", Kind::Table(&AZURE_IOT), "Azure IoT Hub"),
+        Key::new("azure-event-grid", Kind::Table(&AZURE_EVENT_GRID), "the MQTT broker of Azure Event Grid"),
+        Key::new("thin-edge", Kind::Table(&THIN_EDGE), "thin-edge.io on this machine"),
         Key::new("file", Kind::Table(&FILE), "lines in a file, JSON or others"),
         Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
         Key::new("influx", Kind::Table(&INFLUX), "InfluxDB or VictoriaMetrics, by line protocol"),
@@ -27,7 +42,20 @@ pub(super) static UPSTREAM: Table = Table {
         )
         .example(r#"200"#),
     ],
-    exactly_one: &[&["mqtt", "file", "stdout", "influx", "http", "prometheus"]],
+    exactly_one: &[&[
+        "mqtt",
+        "thingsboard",
+        "homeassistant",
+        "aws-iot",
+        "azure-iot",
+        "azure-event-grid",
+        "thin-edge",
+        "file",
+        "stdout",
+        "influx",
+        "http",
+        "prometheus",
+    ]],
 };
 
 static ORDERS: &[Word] = &[
@@ -39,66 +67,23 @@ static MQTT: Table = Table {
     what: "`mqtt`",
     doc: "An MQTT broker.",
     keys: &[
-        Key::new(
-            "url",
-            Kind::Scalar(&URL),
-            "where it is: mqtt://HOST[:PORT] (1883), or mqtts://HOST[:PORT] for TLS, then 8883 unless given",
-        )
-        .example("\"mqtts://broker.example.org\""),
-        Key::new(
-            "urls",
-            Kind::List { of: &Kind::Scalar(&URL), least: 1, most: 8 },
-            "several brokers, tried in this order",
-        )
-        .example("[\"mqtts://first.example.org\", \"mqtts://second.example.org\"]"),
-        Key::new(
-            "topic",
-            Kind::Scalar(&TOPIC),
-            "the levels above all topics; linesman/{gateway} unless given",
-        ),
+        URL_KEY,
+        URLS_KEY,
+        TOPIC_KEY,
         Key::new("version", Kind::Word(VERSIONS), "which MQTT is spoken; 3.1.1 unless given"),
-        Key::new("encoding", Kind::Word(ENCODINGS), "how readings are written; json unless given"),
-        Key::new("template", Kind::Scalar(&TEXT), "Jinja, of one reading; with `encoding: template`")
-            .example(r#""{{ device }} {{ ts }} {{ values|tojson }}""#),
-        Key::new("batch", Kind::Table(&BATCH), "with `encoding: batch`: how often, and tolerances"),
-        Key::new("username", Kind::Scalar(&TEXT), "who logs in").example(r#""plant-7""#),
-        Key::new("password_file", Kind::Scalar(&TEXT), "a file that holds the password and nothing else")
-            .example(r#""secrets/mqtt""#),
-        Key::new(
-            "password_credential",
-            Kind::Scalar(&TEXT),
-            "the same from systemd: the name of a LoadCredential= in the unit",
-        )
-        .example(r#""mqtt""#),
-        Key::new(
-            "client_id",
-            Kind::Scalar(&TEXT),
-            "MQTT client identifier; linesman-{gateway}-{upstream} unless given",
-        )
-        .example(r#""plant-7-scada""#),
-        Key::new(
-            "keep_alive",
-            Kind::Scalar(&DURATION),
-            "longest silence on the connection; 30s unless given",
-        )
-        .example(r#""30s""#),
-        Key::new("password", Kind::Anything, "")
-            .never("secrets never stand in the file; use `password_file`"),
-        Key::new(
-            "ca_file",
-            Kind::Scalar(&TEXT),
-            "with mqtts://: who may have signed the broker's certificate (PEM); the system's authorities unless given",
-        )
-        .example(r#""secrets/ca.pem""#),
-        Key::new("cert_file", Kind::Scalar(&TEXT), "our certificate (PEM), for a broker that asks for one")
-            .example(r#""secrets/gateway.pem""#),
-        Key::new("key_file", Kind::Scalar(&TEXT), "the key of `cert_file` (PEM, without a password)")
-            .example(r#""secrets/gateway.key""#),
-        Key::new(
-            "insecure",
-            Kind::Flag,
-            "true: mqtt:// to another machine, in plain text, is meant so; to this machine it needs no leave",
-        ),
+        ENCODING_KEY,
+        TEMPLATE_KEY,
+        BATCH_KEY,
+        USERNAME_KEY,
+        PASSWORD_FILE_KEY,
+        PASSWORD_CREDENTIAL_KEY,
+        CLIENT_ID_KEY,
+        KEEP_ALIVE_KEY,
+        PASSWORD_KEY,
+        CA_FILE_KEY,
+        CERT_FILE_KEY,
+        KEY_FILE_KEY,
+        INSECURE_KEY,
     ],
     exactly_one: &[&["url", "urls"]],
 };

@@ -342,18 +342,20 @@ mod tests {
     use tokio::sync::watch;
     use tokio_util::sync::CancellationToken;
 
+    type Dislike = fn(&str) -> bool;
+
     /// Takes whole bodies, unless it does not like one of its lines.
     #[derive(Clone)]
     struct Squeamish {
         taken: Arc<Mutex<String>>,
         asked: Arc<Mutex<usize>>,
-        dislikes: Arc<Mutex<fn(&str) -> bool>>,
+        dislikes: Arc<Mutex<Dislike>>,
         /// Takes nothing and says nothing until this ends.
         busy: Arc<AtomicBool>,
     }
 
     impl Squeamish {
-        fn new(dislikes: fn(&str) -> bool) -> Squeamish {
+        fn new(dislikes: Dislike) -> Squeamish {
             let dislikes = Arc::new(Mutex::new(dislikes));
             Squeamish { taken: Arc::default(), asked: Arc::default(), dislikes, busy: Arc::default() }
         }
@@ -371,7 +373,7 @@ mod tests {
             let lines = std::str::from_utf8(lines).unwrap();
             *self.asked.lock().unwrap() += 1;
             while self.busy.load(Relaxed) {
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::yield_now();
             }
             let dislikes = *self.dislikes.lock().unwrap();
             if lines.lines().any(dislikes) {

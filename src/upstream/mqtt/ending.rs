@@ -4,8 +4,7 @@ use super::batches::Batches;
 use super::hand::number_of;
 use super::session::{Ended, Session};
 use super::trials::Span;
-use super::window::What;
-use crate::encode::{Numbered, json};
+use crate::encode::Numbered;
 use crate::model::Name;
 use crate::record;
 use crate::spool::{Outcome, Stored};
@@ -44,7 +43,7 @@ impl Session<'_> {
         }
         let caught_up = self.had_backlog && self.work.reader.account().borrow().pending == 0;
         if self.stopping.is_none() && (caught_up || Instant::now() >= self.status_due) {
-            self.say_status()?;
+            self.say_status();
         }
         Ok(())
     }
@@ -62,12 +61,14 @@ impl Session<'_> {
         }
         let late = Instant::now() >= stopping.by;
         let all_handed = self.alone.is_none() && self.has_handed(stopping.upto);
-        if !stopping.said_goodbye && (late || (all_handed && self.window.is_empty())) {
+        if !stopping.said_goodbye && (late || (all_handed && self.words.is_empty() && self.window.is_empty()))
+        {
             stopping.said_goodbye = true;
-            let payload = json::offline(Some(self.work.clock.utc()));
-            self.publish(What::Word, &format!("{}/status", self.config.topic), true, payload)?;
+            self.say_offline();
+            self.say_words()?;
         }
-        if stopping.said_goodbye && !stopping.closing && (late || self.window.is_empty()) {
+        let all_said = self.words.is_empty() && self.window.is_empty();
+        if stopping.said_goodbye && !stopping.closing && (late || all_said) {
             stopping.closing = true;
             self.pipe.close();
         }

@@ -13,7 +13,7 @@ const OCTETS: usize = 256 << 10;
 const AHEAD: usize = 1;
 
 /// Dropping it ends its task.
-pub(super) struct Lane {
+pub(in crate::upstream) struct Lane {
     batches: mpsc::Receiver<Vec<Stored>>,
     feeder: JoinHandle<()>,
     waiting: VecDeque<Stored>,
@@ -24,14 +24,14 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Records after a position, up to another, or for ever.
-    pub(super) fn start(reader: Reader, after: u64, upto: Option<u64>) -> Lane {
+    pub(in crate::upstream) fn start(reader: Reader, after: u64, upto: Option<u64>) -> Lane {
         let (sender, batches) = mpsc::channel(AHEAD);
         let feeder = tokio::spawn(feed(reader, after, upto, sender));
         Lane { batches, feeder, waiting: VecDeque::new(), taken: after, ended: false }
     }
 
     /// Waits for records, or the end. For ever where some wait already, or none will ever come.
-    pub(super) async fn more(&mut self) {
+    pub(in crate::upstream) async fn more(&mut self) {
         if !self.waiting.is_empty() || self.ended {
             std::future::pending().await
         }
@@ -41,7 +41,7 @@ impl Lane {
         }
     }
 
-    pub(super) fn front(&mut self) -> Option<&Stored> {
+    pub(in crate::upstream) fn front(&mut self) -> Option<&Stored> {
         if self.waiting.is_empty() {
             match self.batches.try_recv() {
                 Ok(batch) => self.waiting.extend(batch),
@@ -52,18 +52,18 @@ impl Lane {
         self.waiting.front()
     }
 
-    pub(super) fn take(&mut self) -> Option<Stored> {
+    pub(in crate::upstream) fn take(&mut self) -> Option<Stored> {
         let stored = self.waiting.pop_front()?;
         self.taken = stored.position;
         Some(stored)
     }
 
     /// Nothing will come any more: all up to the bound has been taken, or there is no spool.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::upstream) fn is_over(&self) -> bool {
         self.ended && self.waiting.is_empty()
     }
 
-    pub(super) fn has_taken(&self, position: u64) -> bool {
+    pub(in crate::upstream) fn has_taken(&self, position: u64) -> bool {
         self.is_over() || (self.waiting.is_empty() && self.taken >= position)
     }
 }

@@ -23,157 +23,54 @@
 
 mod alone;
 mod batches;
+mod broken;
 mod config;
 mod ending;
+pub(super) mod greeting;
 mod hand;
-mod lane;
-mod pipe;
+pub(super) mod lane;
+pub(super) mod layout;
+pub(super) mod pipe;
 mod said;
 mod session;
 mod settling;
 mod trials;
-mod warnings;
+pub(super) mod walk;
+pub(super) mod warnings;
 mod window;
-mod wire;
+pub(super) mod wire;
 
-pub use config::{Config, Version};
+pub use config::{Access, Config, Version};
+pub use layout::{Discovery, Hub, Layout, ThinEdge};
 pub use window::WINDOW;
 
 use super::Work;
 use super::backoff::Backoff;
 use super::bodies::Ways;
-use crate::model::Mono;
 use crate::uplink::Endpoint;
-use session::{Ended, Session};
-use std::time::Duration;
-use tokio::time::Instant;
+use session::Session;
 use trials::Trials;
-
-/// Several brokers are tried one after the other, in their order, before there is a pause. A session that ended is followed
-/// by one with the first that can be had again.
-#[derive(Debug, Default)]
-struct Walk {
-    at: usize,
-}
-
-impl Walk {
-    fn current(&self, brokers: &[Endpoint]) -> Endpoint {
-        // The configuration has at least one.
-        brokers.get(self.at).cloned().unwrap_or_else(|| Endpoint { host: "localhost".to_owned(), port: 1883 })
-    }
-
-    /// After trouble with the current one: `true` where the next one is tried at once.
-    fn goes_on(&mut self, brokers: &[Endpoint]) -> bool {
-        self.at = (self.at + 1) % brokers.len().max(1);
-        self.at != 0
-    }
-}
-
-/// Within so long of the machine's start its upstreams begin at a time by chance: after a power cut a whole fleet starts
-/// at once.
-const AFTER_BOOT: Duration = Duration::from_secs(300);
-const FIRST_DELAY: Duration = Duration::from_secs(10);
-
-/// `dice` is 0 to 1.
-fn first_delay(config: &Config, since_boot: Mono, dice: f64) -> Duration {
-    let is_near = config.brokers.iter().all(Endpoint::is_loopback);
-    if is_near || since_boot >= Mono(0).plus(AFTER_BOOT) {
-        return Duration::ZERO;
-    }
-    FIRST_DELAY.mul_f64(dice.clamp(0.0, 1.0))
-}
-
-const RIVAL: &str = "; this again and again, soon after it took us: does another gateway use the same client id (`client_id`)?";
-/// So often in a row it is no chance.
-const RIVAL_AFTER: u32 = 3;
-const SOON: Duration = Duration::from_secs(90);
-
-/// Two clients of one identifier throw each other out (MQTT 3.1.1, 3.1.4-2), and only a broker of MQTT 5 says so.
-#[derive(Debug, Default)]
-struct Rival {
-    in_a_row: u32,
-}
-
-impl Rival {
-    /// After a session that stood so long and ended so.
-    fn is_likely(&mut self, was_connected: bool, lasted: Duration, why: &str) -> bool {
-        let thrown_out = was_connected && lasted < SOON && why.ends_with("closed the connection");
-        self.in_a_row = if thrown_out { self.in_a_row + 1 } else { 0 };
-        self.in_a_row >= RIVAL_AFTER
-    }
-}
+use walk::{Ended, Sessions};
 
 /// Connects, delivers, backs off, until told to stop.
 pub(super) async fn run(config: Config, ways: Ways, mut work: Work) {
-    let (mut backoff, mut trials) = (Backoff::default(), Trials::default());
-    let (mut first, mut walk, mut rival) = (true, Walk::default(), Rival::default());
-    let wait = first_delay(&config, work.clock.mono(), fastrand::f64());
-    let _ = tokio::time::timeout(wait, work.stop.cancelled()).await;
-    while !work.stop.is_cancelled() {
-        if !first {
-            work.report.reconnecting();
-        }
-        first = false;
-        let broker = walk.current(&config.brokers);
-        let begun = Instant::now();
-        let ended = Session::run(&config, &broker, ways, &mut work, (&mut backoff, &mut trials)).await;
-        match ended {
-            Ended::AsAsked => break,
-            Ended::SpoolClosed => return,
-            Ended::Trouble(mut why) => {
-                if rival.is_likely(work.report.is_connected(), begun.elapsed(), &why) {
-                    why.push_str(RIVAL);
-                }
-                work.report.trouble(&why);
-                if walk.goes_on(&config.brokers) {
-                    continue;
-                }
-                let wait = backoff.after_failure(fastrand::f64());
-                let _ = tokio::time::timeout(wait, work.stop.cancelled()).await;
-            }
-        }
-    }
-    work.report.stopped(None);
+    let access = config.access.clone();
+    walk::keep_up(&access, &mut work, Readings { config, ways, trials: Trials::default() }).await;
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What is known from one session to the next.
+struct Readings {
+    config: Config,
+    ways: Ways,
+    trials: Trials,
+}
 
-    fn to(hosts: &[&str]) -> Vec<Endpoint> {
-        hosts.iter().map(|host| Endpoint { host: (*host).to_owned(), port: 1883 }).collect()
+impl Sessions for Readings {
+    async fn session(&mut self, broker: &Endpoint, work: &mut Work, backoff: &mut Backoff) -> Ended {
+        Session::run(&self.config, broker, self.ways, work, (backoff, &mut self.trials)).await
     }
 
-    #[test]
-    fn brokers_are_tried_in_their_order_before_there_is_a_pause() {
-        let (brokers, mut walk) = (to(&["a", "b", "c"]), Walk::default());
-        let mut tried = Vec::new();
-        for _ in 0..4 {
-            tried.push((walk.current(&brokers).host, walk.goes_on(&brokers)));
-        }
-        let tried: Vec<(&str, bool)> = tried.iter().map(|(host, on)| (host.as_str(), *on)).collect();
-        assert_eq!(tried, [("a", true), ("b", true), ("c", false), ("a", true)]);
-        assert!(!Walk::default().goes_on(&to(&["a"])));
-    }
-
-    #[test]
-    fn a_fleet_that_starts_at_once_does_not_connect_at_once() {
-        let with = |hosts: &[&str]| Config { brokers: to(hosts), ..Config::default() };
-        let boot = |seconds: u64| Mono(seconds * 1_000_000_000);
-        assert_eq!(first_delay(&with(&["broker"]), boot(30), 0.5), Duration::from_secs(5));
-        assert_eq!(first_delay(&with(&["broker"]), boot(300), 0.5), Duration::ZERO);
-        assert_eq!(first_delay(&with(&["localhost", "::1"]), boot(30), 0.5), Duration::ZERO);
-    }
-
-    #[test]
-    fn who_is_thrown_out_again_and_again_is_told_of_a_rival() {
-        let (mut rival, closed) = (Rival::default(), "b:1883 closed the connection");
-        let soon = Duration::from_secs(2);
-        assert!(!rival.is_likely(true, soon, closed) && !rival.is_likely(true, soon, closed));
-        assert!(rival.is_likely(true, soon, closed));
-        assert!(!rival.is_likely(true, Duration::from_secs(3600), closed));
-        assert!(
-            !rival.is_likely(false, soon, closed) && !rival.is_likely(true, soon, "b:1883 does not answer")
-        );
+    fn suspects(&self) -> bool {
+        self.trials.suspect().is_some()
     }
 }

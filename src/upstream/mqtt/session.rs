@@ -3,42 +3,31 @@
 use super::Config;
 use super::batches::Batches;
 use super::ending::Stopping;
+use super::greeting::connect;
 use super::lane::Lane;
+use super::layout::{Said, Speaker};
 use super::pipe::{Happened, Pipe};
 use super::trials::Trials;
+pub(super) use super::walk::Ended;
 use super::warnings;
 use super::window::{Fate, What, Window};
-use super::wire::{Greeting, Hello, Will};
-use crate::encode::json;
-use crate::model::{Name, Timestamp};
-use crate::spool::{Closed, Stored};
+use super::wire::{Greeting, Will};
+use crate::model::{Name, Site, Timestamp};
+use crate::spool::Stored;
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::bodies::Ways;
 use crate::upstream::pace::Pace;
 use crate::upstream::proof::Way;
 use crate::upstream::standing::standing;
-use crate::upstream::{Order, Secret, Work};
-use std::collections::BTreeMap;
+use crate::upstream::{Order, Work};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 /// How long history that may yet be dated waits for its date.
 const HOLD: Duration = Duration::from_secs(60);
-
-/// Why a session is over.
-#[derive(Debug)]
-pub(super) enum Ended {
-    AsAsked,
-    SpoolClosed,
-    Trouble(String),
-}
-
-impl From<Closed> for Ended {
-    fn from(_: Closed) -> Ended {
-        Ended::SpoolClosed
-    }
-}
 
 pub(super) struct Session<'a> {
     pub(super) config: &'a Config,
@@ -52,6 +41,10 @@ pub(super) struct Session<'a> {
     pub(super) validity: Validity,
     pub(super) window: Window,
     pub(super) pace: Pace,
+    /// How fast the far end takes publishes.
+    rate: Pace,
+    /// Status, meta and what else is said of ourselves, and has not been handed over yet.
+    pub(super) words: VecDeque<Said>,
     /// From the cursor on: all of it in strict order, else up to where live begins.
     pub(super) history: Lane,
     pub(super) live: Option<Lane>,
@@ -92,7 +85,8 @@ impl<'a> Session<'a> {
         work: &'a mut Work,
         lasting: (&'a mut Backoff, &'a mut Trials),
     ) -> Ended {
-        let (pipe, greeting, validity) = match connect(config, broker, work).await {
+        let will = will(config, work);
+        let (pipe, greeting, validity) = match connect(&config.access, broker, will, work).await {
             Ok(greeted) => greeted,
             Err(ended) => return ended,
         };
@@ -131,6 +125,8 @@ impl<'a> Session<'a> {
             validity: Validity::default(),
             window: Window::default(),
             pace: Pace::new(ways.history_rate),
+            rate: Pace::new(config.layout.limits().rate),
+            words: VecDeque::new(),
             history: Lane::start(work.reader.another(), cursor, bound),
             live: bound.map(|head| Lane::start(work.reader.another(), head, None)),
             live_from,
@@ -157,7 +153,8 @@ impl<'a> Session<'a> {
     }
 
     async fn deliver(&mut self) -> Result<(), Ended> {
-        self.say_status()?;
+        self.listen()?;
+        self.say_status();
         self.say_meta()?;
         self.find_witness().await?;
         self.summon().await?;
@@ -206,8 +203,10 @@ impl<'a> Session<'a> {
 
     /// Hands records over while the window has room. When history has to wait: until when.
     async fn fill(&mut self) -> Result<Option<Instant>, Ended> {
-        if self.alone.is_some() && !self.try_alone().await? {
-            return Ok(None);
+        // Before what they explain.
+        self.say_words()?;
+        if !self.words.is_empty() || self.alone.is_some() && !self.try_alone().await? {
+            return Ok(self.rate.not_before(Instant::now()));
         }
         self.tell_events()?;
         self.tell_gaps().await?;
@@ -230,13 +229,27 @@ impl<'a> Session<'a> {
 
     /// Each reading a message.
     fn fill_singly(&mut self) -> Result<Option<Instant>, Ended> {
-        while self.window.has_room() && !self.recut {
+        while self.has_room() && !self.recut {
             match self.next_record() {
                 Ok(stored) => self.hand_over(&stored)?,
                 Err(until) => return Ok(until),
             }
         }
-        Ok(None)
+        Ok(self.rate.not_before(Instant::now()))
+    }
+
+    /// Whether the far end takes another publish now.
+    pub(super) fn has_room(&self) -> bool {
+        self.window.has_room() && self.rate.not_before(Instant::now()).is_none()
+    }
+
+    /// Octets of payload that go at once under this topic.
+    pub(super) fn room(&self, topic: &str) -> usize {
+        self.greeting.room(topic).min(self.config.layout.limits().payload)
+    }
+
+    pub(super) fn speaker<'s>(&'s self, site: &'s Site) -> Speaker<'s> {
+        Speaker { layout: &self.config.layout, topic: &self.config.topic, site, now: self.work.clock.utc() }
     }
 
     pub(super) fn publish(
@@ -246,18 +259,25 @@ impl<'a> Session<'a> {
         retain: bool,
         payload: impl Into<Vec<u8>>,
     ) -> Result<(), Ended> {
-        let retain = retain && self.greeting.retains;
+        let retain = retain && self.greeting.retains && self.config.layout.limits().retains;
         let packet = self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
-        self.window.handed(what, packet, Instant::now());
+        let now = Instant::now();
+        self.window.handed(what, packet, now);
+        self.rate.take(now);
         Ok(())
     }
 
     /// Says what does not stop anything and should not stay so.
     pub(super) fn warn(&self) {
-        let plain = self.config.tls.is_none().then_some(self.broker);
+        let plain = self.config.access.tls.is_none().then_some(self.broker);
         let now = self.work.clock.utc();
         let mut warnings = standing(("broker", "mqtts://"), plain, self.validity, now);
-        warnings.extend(warnings::refusals(&self.unwanted, &self.config.topic));
+        let site = Arc::clone(&self.work.site.borrow());
+        let speaker = self.speaker(&site);
+        warnings.extend(warnings::refusals(&self.unwanted, |way, device| match way {
+            Way::BATCHES => speaker.batch_topic(true),
+            way => speaker.reading_topic(way, device),
+        }));
         self.work.report.warn(warnings);
     }
 
@@ -293,48 +313,23 @@ impl<'a> Session<'a> {
             }
             Happened::Trouble(why) => return Err(Ended::Trouble(why)),
             Happened::Connected(..) => return Err(confused("greets twice")),
+            Happened::Message { topic, payload, .. } => self.heard(&topic, &payload)?,
+            Happened::Subscribed(_, false) => {
+                tracing::warn!(upstream = %self.work.name, "the broker does not let us listen to what we have asked for");
+            }
+            Happened::Subscribed(_, true) | Happened::ReadSoFar(_) => {}
         }
         Ok(false)
     }
 }
 
-fn hello(config: &Config, work: &Work) -> Result<Hello, String> {
-    let gateway = work.site.borrow().gateway.clone();
-    let client_id = config.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
-    let login = match &config.username {
-        Some(user) => {
-            let password = config.password.as_ref().map(Secret::read).transpose()?;
-            Some((user.clone(), password.unwrap_or_default()))
-        }
-        None => None,
-    };
-    Ok(Hello {
-        client_id,
-        keep_alive: config.keep_alive,
-        will: Will { topic: format!("{}/status", config.topic), payload: json::offline(None) },
-        login,
-        clock_unsure: work.dating.borrow().is_waiting(),
-    })
-}
-
-/// Connects and is greeted.
-async fn connect(
-    config: &Config,
-    broker: &Endpoint,
-    work: &Work,
-) -> Result<(Pipe, Greeting, Validity), Ended> {
-    let mut pipe = Pipe::connect(config, broker, hello(config, work).map_err(Ended::Trouble)?);
-    let first = tokio::select! {
-        first = pipe.next() => first,
-        () = work.stop.cancelled() => return Err(Ended::AsAsked),
-    };
-    match first {
-        Happened::Connected(greeting, validity) => Ok((pipe, greeting, validity)),
-        Happened::Trouble(why) => Err(Ended::Trouble(why)),
-        Happened::Acknowledged(_) | Happened::Refused(..) | Happened::Closed => {
-            Err(Ended::Trouble("the broker speaks before it has greeted".to_owned()))
-        }
-    }
+/// What the broker says for us when we are gone.
+fn will(config: &Config, work: &Work) -> Option<Will> {
+    let site = Arc::clone(&work.site.borrow());
+    let now = work.clock.utc();
+    let speaker = Speaker { layout: &config.layout, topic: &config.topic, site: &site, now };
+    let Said { topic, retain, payload } = speaker.will()?;
+    Some(Will { topic, payload, retain: retain && config.layout.limits().retains })
 }
 
 /// A lane that is not there never has more.

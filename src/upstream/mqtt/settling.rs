@@ -94,8 +94,7 @@ impl Session<'_> {
     /// An event or a gap that is refused is told again in the next session, and until somebody takes it.
     fn note_unheard(&mut self, why: &str) {
         if !std::mem::replace(&mut self.event_refused, true) {
-            let topic = format!("{}/event", self.config.topic);
-            tracing::warn!(upstream = %self.work.name, topic, why, "the broker refuses events; they are told again on the next connection");
+            tracing::warn!(upstream = %self.work.name, why, "the broker refuses events; they are told again on the next connection");
         }
     }
 }

@@ -5,12 +5,14 @@ use crate::upstream::proof::Way;
 use std::collections::BTreeMap;
 
 /// A line a device, with all of its topics that are refused.
-pub(super) fn refusals(unwanted: &BTreeMap<(Name, Way), &'static str>, topic: &str) -> Vec<String> {
+pub(super) fn refusals(
+    unwanted: &BTreeMap<(Name, Way), &'static str>,
+    topic_of: impl Fn(Way, &Name) -> String,
+) -> Vec<String> {
     let mut devices: BTreeMap<&Name, (Vec<String>, &str)> = BTreeMap::new();
     for ((device, way), why) in unwanted {
-        let on = if *way == Way::BATCHES { String::new() } else { format!("/{device}") };
         let (topics, reason) = devices.entry(device).or_default();
-        topics.push(format!("{topic}/{}{on}", way.0));
+        topics.push(topic_of(*way, device));
         *reason = why;
     }
     let said = devices.into_iter().map(|(device, (topics, why))| {

@@ -11,25 +11,26 @@ use rumqttc::{ConnectReturnCode, Packet, Publish, QoS, mqttbytes};
 use std::time::Duration;
 
 /// The largest payload that is sent: the least that cloud brokers take, less room for the topic.
-pub(super) const LARGEST_PAYLOAD: usize = 120 << 10;
+pub(in crate::upstream) const LARGEST_PAYLOAD: usize = 120 << 10;
 /// The largest packet, in and out.
-pub(super) const LARGEST_PACKET: usize = 128 << 10;
+pub(in crate::upstream) const LARGEST_PACKET: usize = 128 << 10;
 /// What a publish has beside topic and payload: type, length, the topic's length, identifier, properties.
 const AROUND: usize = 16;
 
-/// What the broker says on our behalf when we are gone.
+/// What the broker says on our behalf when we are gone, with QoS 1.
 #[derive(Debug, Clone)]
-pub(super) struct Will {
+pub(in crate::upstream) struct Will {
     pub topic: String,
-    pub payload: String,
+    pub payload: Vec<u8>,
+    pub retain: bool,
 }
 
 /// How a session is asked for.
 #[derive(Debug)]
-pub(super) struct Hello {
+pub(in crate::upstream) struct Hello {
     pub client_id: String,
     pub keep_alive: Duration,
-    pub will: Will,
+    pub will: Option<Will>,
     /// User name and password.
     pub login: Option<(String, String)>,
     /// The wall clock is not known to be right: a certificate's dates may only seem wrong.
@@ -38,7 +39,7 @@ pub(super) struct Hello {
 
 /// What the broker takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Greeting {
+pub(in crate::upstream) struct Greeting {
     /// Publishes at once (Receive Maximum).
     pub at_once: usize,
     /// Octets of a packet (Maximum Packet Size).
@@ -57,41 +58,48 @@ impl Default for Greeting {
 
 impl Greeting {
     /// Octets of payload that the broker takes under a topic.
-    pub(super) fn room(&self, topic: &str) -> usize {
+    pub(in crate::upstream) fn room(&self, topic: &str) -> usize {
         LARGEST_PAYLOAD.min(self.largest.saturating_sub(AROUND + topic.len()))
     }
 }
 
 /// What the broker has said.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(in crate::upstream) enum Heard {
     Greeted(Greeting),
     Acknowledged(u16),
     /// Never to be taken, for this reason.
     Refused(u16, &'static str),
+    /// A subscription, and whether all of it was granted.
+    Subscribed(u16, bool),
+    /// What we have subscribed to.
+    Message(Letter),
+    /// The answer to a ping.
+    Pong,
     /// Nothing that matters beside that it lives.
     Life,
 }
 
-/// A publish with QoS 1.
-#[derive(Debug)]
-pub(super) struct Letter {
-    pub packet: u16,
+/// A publish, of ours or of others.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::upstream) struct Letter {
+    /// With QoS 1, its identifier; without one it has QoS 0.
+    pub packet: Option<u16>,
     pub topic: String,
     pub retain: bool,
     pub payload: Vec<u8>,
 }
 
 impl Version {
-    pub(super) fn connect(self, hello: &Hello, out: &mut BytesMut) -> Result<(), String> {
+    pub(in crate::upstream) fn connect(self, hello: &Hello, out: &mut BytesMut) -> Result<(), String> {
         let keep_alive = u16::try_from(hello.keep_alive.as_secs()).unwrap_or(u16::MAX);
         let written = match self {
             Version::V311 => {
                 let mut connect = mqttbytes::v4::Connect::new(&hello.client_id);
                 connect.keep_alive = keep_alive;
-                let Will { topic, payload } = &hello.will;
-                let will = mqttbytes::v4::LastWill::new(topic, payload.as_str(), QoS::AtLeastOnce, true);
-                connect.last_will = Some(will);
+                connect.last_will = hello.will.as_ref().map(|Will { topic, payload, retain }| {
+                    mqttbytes::v4::LastWill::new(topic, payload.as_slice(), QoS::AtLeastOnce, *retain)
+                });
                 if let Some((user, password)) = &hello.login {
                     connect.set_login(user, password);
                 }
@@ -102,24 +110,59 @@ impl Version {
         written.map(|_| ()).map_err(|error| format!("the session cannot be asked for: {error}"))
     }
 
-    pub(super) fn publish(self, letter: Letter, out: &mut BytesMut) -> Result<(), String> {
+    pub(in crate::upstream) fn publish(self, letter: Letter, out: &mut BytesMut) -> Result<(), String> {
         let Letter { packet, topic, retain, payload } = letter;
         let written = match self {
             Version::V311 => {
-                let mut publish = Publish::from_bytes(topic, QoS::AtLeastOnce, Bytes::from(payload));
-                (publish.pkid, publish.retain) = (packet, retain);
+                let qos = packet.map_or(QoS::AtMostOnce, |_| QoS::AtLeastOnce);
+                let mut publish = Publish::from_bytes(topic, qos, Bytes::from(payload));
+                (publish.pkid, publish.retain) = (packet.unwrap_or(0), retain);
                 publish.write(out).map_err(|error| error.to_string())
             }
             Version::V5 => {
-                let mut publish = five::Publish::new(topic, five_bytes::QoS::AtLeastOnce, payload, None);
-                (publish.pkid, publish.retain) = (packet, retain);
+                let qos = packet.map_or(five_bytes::QoS::AtMostOnce, |_| five_bytes::QoS::AtLeastOnce);
+                let mut publish = five::Publish::new(topic, qos, payload, None);
+                (publish.pkid, publish.retain) = (packet.unwrap_or(0), retain);
                 publish.write(out).map_err(|error| error.to_string())
             }
         };
         written.map(|_| ()).map_err(|error| format!("a publish cannot be written: {error}"))
     }
 
-    pub(super) fn ping(self, out: &mut BytesMut) -> Result<(), String> {
+    /// With QoS 1 at most.
+    pub(in crate::upstream) fn subscribe(
+        self,
+        packet: u16,
+        filters: Vec<String>,
+        out: &mut BytesMut,
+    ) -> Result<(), String> {
+        let written = match self {
+            Version::V311 => {
+                let filter = |path| mqttbytes::v4::SubscribeFilter::new(path, QoS::AtLeastOnce);
+                let mut subscribe = mqttbytes::v4::Subscribe::new_many(filters.into_iter().map(filter));
+                subscribe.pkid = packet;
+                subscribe.write(out).map_err(|error| error.to_string())
+            }
+            Version::V5 => {
+                let filter = |path: String| five::Filter::new(path, five_bytes::QoS::AtLeastOnce);
+                let mut subscribe = five::Subscribe::new_many(filters.into_iter().map(filter), None);
+                subscribe.pkid = packet;
+                subscribe.write(out).map_err(|error| error.to_string())
+            }
+        };
+        written.map(|_| ()).map_err(|error| format!("a subscription cannot be written: {error}"))
+    }
+
+    /// That a message with QoS 1 has arrived.
+    pub(in crate::upstream) fn acknowledge(self, packet: u16, out: &mut BytesMut) -> Result<(), String> {
+        let written = match self {
+            Version::V311 => mqttbytes::v4::PubAck::new(packet).write(out).map_err(|error| error.to_string()),
+            Version::V5 => five::PubAck::new(packet, None).write(out).map_err(|error| error.to_string()),
+        };
+        written.map(|_| ())
+    }
+
+    pub(in crate::upstream) fn ping(self, out: &mut BytesMut) -> Result<(), String> {
         let written = match self {
             Version::V311 => mqttbytes::v4::PingReq.write(out).map_err(|error| error.to_string()),
             Version::V5 => five::PingReq::write(out).map_err(|error| error.to_string()),
@@ -127,9 +170,14 @@ impl Version {
         written.map(|_| ())
     }
 
-    pub(super) fn disconnect(self, out: &mut BytesMut) -> Result<(), String> {
+    pub(in crate::upstream) fn disconnect(self, with_will: bool, out: &mut BytesMut) -> Result<(), String> {
         let written = match self {
             Version::V311 => mqttbytes::v4::Disconnect.write(out).map_err(|error| error.to_string()),
+            Version::V5 if with_will => {
+                // The library writes a length that is one too short. DISCONNECT, two octets: reason 0x04, no properties.
+                out.extend_from_slice(b"\xe0\x02\x04\x00");
+                Ok(4)
+            }
             Version::V5 => five::Disconnect::new(five::DisconnectReasonCode::NormalDisconnection)
                 .write(out)
                 .map_err(|error| error.to_string()),
@@ -141,7 +189,7 @@ impl Version {
     ///
     /// # Errors
     /// What ends the connection, in words that follow the broker's name.
-    pub(super) fn hear(self, input: &mut BytesMut) -> Result<Option<Heard>, String> {
+    pub(in crate::upstream) fn hear(self, input: &mut BytesMut) -> Result<Option<Heard>, String> {
         match self {
             Version::V311 => match Packet::read(input, LARGEST_PACKET) {
                 Ok(packet) => said(packet).map(Some),
@@ -172,18 +220,21 @@ fn connect_five(hello: &Hello, keep_alive: u16, out: &mut BytesMut) -> Result<us
         clean_start: true,
         properties: Some(properties),
     };
-    let Will { topic, payload } = &hello.will;
-    let will = five::LastWill::new(topic, payload.as_str(), five_bytes::QoS::AtLeastOnce, true, None);
+    let qos = five_bytes::QoS::AtLeastOnce;
+    let will = hello.will.as_ref().map(|Will { topic, payload, retain }| {
+        five::LastWill::new(topic, payload.as_slice(), qos, *retain, None)
+    });
     let login = hello.login.as_ref().map(|(user, password)| five::Login::new(user, password));
-    connect.write(&Some(will), &login, out)
+    connect.write(&will, &login, out)
 }
 
 fn no_mqtt(error: &str) -> String {
     format!("says what is no MQTT ({error}): is something else listening on this port?")
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "everything else is for subscribers and servers")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "everything else is for servers")]
 fn said(packet: Packet) -> Result<Heard, String> {
+    use mqttbytes::v4::SubscribeReasonCode as Code;
     match packet {
         Packet::ConnAck(greeting) => match greeting.code {
             ConnectReturnCode::Success => Ok(Heard::Greeted(Greeting::default())),
@@ -196,20 +247,46 @@ fn said(packet: Packet) -> Result<Heard, String> {
             }
         },
         Packet::PubAck(ack) => Ok(Heard::Acknowledged(ack.pkid)),
+        Packet::SubAck(ack) => {
+            let granted = |code: &Code| matches!(code, Code::Success(_));
+            Ok(Heard::Subscribed(ack.pkid, ack.return_codes.iter().all(granted)))
+        }
+        Packet::Publish(Publish { qos: QoS::ExactlyOnce, .. }) => Err(TWICE.to_owned()),
+        Packet::Publish(Publish { topic, pkid, retain, payload, .. }) => {
+            let packet = (pkid > 0).then_some(pkid);
+            Ok(Heard::Message(Letter { packet, topic, retain, payload: payload.to_vec() }))
+        }
+        Packet::PingResp => Ok(Heard::Pong),
         _ => Ok(Heard::Life),
     }
 }
 
+const TWICE: &str = "sends a message with QoS 2, which nobody has subscribed to";
 const WRONG_LOGIN: &str = "says that the user name or password is wrong";
-const NOT_AUTHORISED: &str = "says that this client is not authorised";
+const NOT_AUTHORISED: &str =
+    "says that this client is not authorised: are user name or password missing or wrong, or the client id?";
 const WRONG_ID: &str = "does not accept the client id";
 const UNAVAILABLE: &str = "says that it is unavailable";
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "everything else is for subscribers and servers")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "everything else is for servers")]
 fn said_five(packet: five::Packet) -> Result<Heard, String> {
+    use five::SubscribeReasonCode as Code;
     match packet {
         five::Packet::ConnAck(ack) => greeted(&ack),
         five::Packet::PubAck(ack) => answered(&ack),
+        five::Packet::SubAck(ack) => {
+            let granted = |code: &Code| matches!(code, Code::Success(_));
+            Ok(Heard::Subscribed(ack.pkid, ack.return_codes.iter().all(granted)))
+        }
+        five::Packet::Publish(five::Publish { qos: five_bytes::QoS::ExactlyOnce, .. }) => {
+            Err(TWICE.to_owned())
+        }
+        five::Packet::Publish(five::Publish { topic, pkid, retain, payload, .. }) => {
+            let topic = String::from_utf8_lossy(&topic).into_owned();
+            let packet = (pkid > 0).then_some(pkid);
+            Ok(Heard::Message(Letter { packet, topic, retain, payload: payload.to_vec() }))
+        }
+        five::Packet::PingResp(_) => Ok(Heard::Pong),
         five::Packet::Disconnect(end) => Err(dismissed(end.reason_code)),
         _ => Ok(Heard::Life),
     }
@@ -264,13 +341,15 @@ fn answered(ack: &five::PubAck) -> Result<Heard, String> {
     }
 }
 
+/// What an MQTT 5 broker says when another client has our identifier.
+pub(super) const TAKEN_OVER: &str = "somebody else has connected with the same client id";
+
 #[expect(clippy::wildcard_enum_match_arm, reason = "an open set; its own words do for the others")]
 fn dismissed(code: five::DisconnectReasonCode) -> String {
     use five::DisconnectReasonCode as Code;
     let why = match code {
         Code::SessionTakenOver => {
-            "somebody else has connected with the same client id: give each gateway its own (`client_id`)"
-                .to_owned()
+            format!("{TAKEN_OVER}: give each gateway its own (`client_id`)")
         }
         Code::ServerShuttingDown => "it is shutting down".to_owned(),
         Code::ServerBusy => "it is busy".to_owned(),
@@ -296,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_session_is_asked_for_as_the_specification_writes_it() {
-        let will = Will { topic: "t".to_owned(), payload: "w".to_owned() };
+        let will = Some(Will { topic: "t".to_owned(), payload: b"w".to_vec(), retain: true });
         let login = Some(("u".to_owned(), "p".to_owned()));
         let hello = Hello {
             client_id: "id".to_owned(),
@@ -329,8 +408,70 @@ mod tests {
         ] {
             let mut out = BytesMut::new();
             let letter =
-                Letter { packet: 258, topic: "t".to_owned(), retain: true, payload: b"abc".to_vec() };
+                Letter { packet: Some(258), topic: "t".to_owned(), retain: true, payload: b"abc".to_vec() };
             version.publish(letter, &mut out).unwrap();
+            assert_eq!(&out[..], expected);
+        }
+    }
+
+    #[test]
+    fn a_publish_without_an_identifier_is_one_that_nobody_acknowledges() {
+        for (version, expected) in
+            [(Version::V311, &b"\x30\x06\x00\x01tabc"[..]), (Version::V5, b"\x30\x07\x00\x01t\x00abc")]
+        {
+            let mut out = BytesMut::new();
+            let letter =
+                Letter { packet: None, topic: "t".to_owned(), retain: false, payload: b"abc".to_vec() };
+            version.publish(letter, &mut out).unwrap();
+            assert_eq!(&out[..], expected);
+        }
+    }
+
+    #[test]
+    fn what_is_subscribed_to_is_asked_for_granted_and_heard() {
+        for (version, asked, granted, refused) in [
+            (
+                Version::V311,
+                &b"\x82\x0a\x00\x07\x00\x01a\x01\x00\x01b\x01"[..],
+                &b"\x90\x04\x00\x07\x01\x00"[..],
+                &b"\x90\x04\x00\x07\x01\x80"[..],
+            ),
+            (
+                Version::V5,
+                b"\x82\x0b\x00\x07\x00\x00\x01a\x01\x00\x01b\x01",
+                b"\x90\x05\x00\x07\x00\x01\x00",
+                b"\x90\x05\x00\x07\x00\x01\x87",
+            ),
+        ] {
+            let mut out = BytesMut::new();
+            version.subscribe(7, vec!["a".to_owned(), "b".to_owned()], &mut out).unwrap();
+            assert_eq!(&out[..], asked);
+            assert_eq!(hear(version, granted), Ok(Some(Heard::Subscribed(7, true))));
+            assert_eq!(hear(version, refused), Ok(Some(Heard::Subscribed(7, false))));
+        }
+        let letter = |packet, retain| {
+            Heard::Message(Letter { packet, topic: "t".to_owned(), retain, payload: b"abc".to_vec() })
+        };
+        assert_eq!(hear(Version::V311, b"\x33\x08\x00\x01t\x01\x02abc"), Ok(Some(letter(Some(258), true))));
+        assert_eq!(hear(Version::V5, b"\x30\x07\x00\x01t\x00abc"), Ok(Some(letter(None, false))));
+        assert!(hear(Version::V311, b"\x35\x08\x00\x01t\x01\x02abc").unwrap_err().contains("QoS 2"));
+        assert_eq!(hear(Version::V5, b"\xd0\x00"), Ok(Some(Heard::Pong)));
+        for version in [Version::V311, Version::V5] {
+            let mut out = BytesMut::new();
+            version.acknowledge(258, &mut out).unwrap();
+            assert_eq!(&out[..], b"\x40\x02\x01\x02");
+        }
+    }
+
+    #[test]
+    fn a_good_bye_leaves_the_will_to_the_broker_where_that_is_asked_for() {
+        for (version, with_will, expected) in [
+            (Version::V311, true, &b"\xe0\x00"[..]),
+            (Version::V5, true, b"\xe0\x02\x04\x00"),
+            (Version::V5, false, b"\xe0\x00"),
+        ] {
+            let mut out = BytesMut::new();
+            version.disconnect(with_will, &mut out).unwrap();
             assert_eq!(&out[..], expected);
         }
     }
