@@ -104,4 +104,15 @@ impl Talk {
     pub async fn say(&mut self, octets: &str) {
         self.stream.write_all(octets.as_bytes()).await.unwrap();
     }
+
+    /// The same, where the other one may be gone.
+    pub async fn try_taken(&mut self) -> bool {
+        self.stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.is_ok()
+    }
+
+    /// Until the other one has gone.
+    pub async fn gone(&mut self) {
+        let mut octets = [0; 1024];
+        while let Ok(1..) = self.stream.read(&mut octets).await {}
+    }
 }
