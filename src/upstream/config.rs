@@ -30,7 +30,6 @@ pub enum Order {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there are a few of them, made once")]
 pub enum Kind {
     Mqtt(mqtt::Config),
     File(file::Config),
