@@ -165,6 +165,10 @@ fn target(upstream: &upstream::Config) -> String {
         }
         Kind::File(file) => format!("file {}", file.path.display()),
         Kind::Stdout => "standard output".to_owned(),
+        Kind::Influx(web) | Kind::Http(web) | Kind::Prometheus(web) => {
+            let scheme = if web.tls.is_some() { "https" } else { "http" };
+            format!("{} {scheme}://{}{}", upstream.kind.word(), web.endpoint, web.path)
+        }
     }
 }
 

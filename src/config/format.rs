@@ -5,6 +5,7 @@ mod databases;
 mod encoding;
 mod presets;
 mod upstreams;
+mod webs;
 
 use super::devices::UNIT_ID;
 use super::endpoints::{ADDRESS, LISTEN};

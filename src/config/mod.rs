@@ -21,6 +21,7 @@ mod presets;
 mod serial;
 mod site;
 mod upstreams;
+mod webs;
 
 pub use crate::profile::{Problem, Problems};
 pub use build::host_name;

@@ -1,6 +1,6 @@
 //! One upstream as configured: one variant and one arm per kind.
 
-use super::{file, mqtt, postgres};
+use super::{file, mqtt, postgres, web};
 use crate::model::Name;
 use std::num::NonZeroU32;
 
@@ -19,7 +19,7 @@ impl Config {
     }
 }
 
-/// In which order records leave where there is a backlog. What is written line by line is always `Strict`.
+/// In which order records leave where there is a backlog. Lines of text and remote write are always `Strict`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
     /// What is sampled now goes at once, the backlog beside it.
@@ -30,12 +30,14 @@ pub enum Order {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there are a few of them, made once")]
 pub enum Kind {
     Mqtt(mqtt::Config),
     Postgres(postgres::Config),
     File(file::Config),
     Stdout,
+    Influx(web::Config),
+    Http(web::Config),
+    Prometheus(web::Config),
 }
 
 impl Kind {
@@ -51,6 +53,9 @@ impl Kind {
         "postgres",
         "file",
         "stdout",
+        "influx",
+        "http",
+        "prometheus",
     ];
     /// Those of them that are `mqtt` in somebody else's words.
     pub const PRESETS: &'static [&'static str] =
@@ -62,6 +67,9 @@ impl Kind {
             Kind::Postgres(_) => "postgres",
             Kind::File(_) => "file",
             Kind::Stdout => "stdout",
+            Kind::Influx(_) => "influx",
+            Kind::Http(_) => "http",
+            Kind::Prometheus(_) => "prometheus",
         }
     }
 }

@@ -34,7 +34,9 @@ pub mod postgres;
 mod proof;
 mod report;
 mod secret;
+mod standing;
 mod stdout;
+pub mod web;
 
 pub use config::{Config, Kind, Order};
 pub use secret::Secret;
@@ -131,6 +133,9 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
             }
             Kind::Stdout => {
                 bodies::run(TextSink::new(stdout::StdoutSink, Encoding::Json), ways, work).await;
+            }
+            Kind::Influx(config) | Kind::Http(config) | Kind::Prometheus(config) => {
+                bodies::run(web::WebSink::new(config), ways, work).await;
             }
         }
     });

@@ -47,3 +47,4 @@ mod strace;
 mod sudden_death;
 mod sunspec;
 mod tls;
+mod web;

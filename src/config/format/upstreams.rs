@@ -8,6 +8,7 @@ use super::broker::{
 use super::databases::POSTGRES;
 use super::encoding::FILE_ENCODINGS;
 use super::presets::{AWS_IOT, AZURE_EVENT_GRID, AZURE_IOT, HOME_ASSISTANT, THIN_EDGE, THINGSBOARD};
+use super::webs::{HTTP, INFLUX, PROMETHEUS};
 use crate::profile::yaml::scalar::{NAME, SIZE, TEXT};
 use crate::profile::yaml::table::{Key, Kind, Table, Word};
 
@@ -32,6 +33,9 @@ pub(super) static UPSTREAM: Table = Table {
         Key::new("postgres", Kind::Table(&POSTGRES), "PostgreSQL or TimescaleDB"),
         Key::new("file", Kind::Table(&FILE), "lines in a file, JSON or others"),
         Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
+        Key::new("influx", Kind::Table(&INFLUX), "InfluxDB or VictoriaMetrics, by line protocol"),
+        Key::new("http", Kind::Table(&HTTP), "any HTTP server, in any encoding"),
+        Key::new("prometheus", Kind::Table(&PROMETHEUS), "Prometheus and its like, by remote write"),
         Key::new("order", Kind::Word(ORDERS), "in which order readings leave; live-first unless given"),
         Key::new(
             "history_rate",
@@ -51,12 +55,15 @@ pub(super) static UPSTREAM: Table = Table {
         "postgres",
         "file",
         "stdout",
+        "influx",
+        "http",
+        "prometheus",
     ]],
 };
 
 static ORDERS: &[Word] = &[
     Word::new("live-first", "live readings at once, the backlog beside them"),
-    Word::new("strict", "oldest first; the way of files and standard output"),
+    Word::new("strict", "oldest first; the way of files, standard output and remote write"),
 ];
 
 static MQTT: Table = Table {

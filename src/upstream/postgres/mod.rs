@@ -45,7 +45,7 @@ pub use table::Table;
 
 use super::Secret;
 use super::bodies::{Refusal, Sink};
-use super::mqtt::warnings::ends;
+use super::standing::ends;
 use crate::encode::{Loss, Numbered, Payload, Refused};
 use crate::model::{Site, Timestamp};
 use crate::uplink::{Endpoint, Tls, Validity};
