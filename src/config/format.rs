@@ -2,6 +2,7 @@
 
 mod broker;
 mod encoding;
+mod less;
 mod presets;
 mod upstreams;
 

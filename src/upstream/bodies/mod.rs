@@ -17,6 +17,7 @@
 mod body;
 mod lanes;
 mod text;
+mod thinning;
 mod writer;
 
 pub(super) use lanes::Ways;
