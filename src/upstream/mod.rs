@@ -50,10 +50,23 @@ use crate::spool::{self, Closed, Outcome, Stored};
 use aside::Aside;
 use bodies::{TextSink, Ways};
 use report::Report;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+/// Why a record was not sent for which a format has no words: a text where only numbers are known.
+const SAYS_NOTHING: &str = "says-nothing";
+
+/// How a record ends that was not sent for this reason.
+fn unsent(reason: &str) -> spool::Outcome {
+    match reason {
+        // Nothing of it was wanted there.
+        SAYS_NOTHING => spool::Outcome::LeftOut,
+        reason => spool::Outcome::Dropped(reason.to_owned()),
+    }
+}
 
 /// A running upstream.
 #[derive(Debug)]
@@ -73,6 +86,8 @@ struct Work {
     clock: Arc<dyn Clock>,
     dating: watch::Receiver<Arc<Dating>>,
     events: watch::Receiver<Chronicle>,
+    /// The meters that the events told of are away.
+    lost: BTreeSet<Name>,
     /// The number of the last event that the far end has acknowledged.
     told: u64,
     /// Where what is refused for good is put.
@@ -140,6 +155,7 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         clock,
         dating,
         events,
+        lost: BTreeSet::new(),
         told: 0,
         aside,
         stop,

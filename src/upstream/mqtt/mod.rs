@@ -26,6 +26,7 @@ mod batches;
 mod broken;
 mod config;
 mod ending;
+mod giant;
 pub(super) mod greeting;
 mod hand;
 pub(super) mod lane;

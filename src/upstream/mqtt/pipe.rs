@@ -9,9 +9,10 @@
 
 use super::broken::{io_sentence, undialled};
 use super::config::Access;
+use super::giant::Giant;
 use super::wire::{Greeting, Heard, Hello, Letter};
 use crate::uplink::{self, Connection, Endpoint, Validity};
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
@@ -217,6 +218,8 @@ struct Talk<'a> {
     /// Something was written and not flushed: TLS may hold it back.
     unflushed: bool,
     closing: bool,
+    /// Octets of a message that are still to be passed over.
+    giant: usize,
     keep_alive: Duration,
     sent: Instant,
     heard: Instant,
@@ -240,6 +243,7 @@ impl<'a> Talk<'a> {
             output: BytesMut::new(),
             unflushed: false,
             closing: false,
+            giant: 0,
             keep_alive: access.keep_alive,
             sent: now,
             heard: now,
@@ -266,7 +270,30 @@ impl<'a> Talk<'a> {
 
     fn hear(&mut self) -> Result<Option<Heard>, String> {
         let to = self.to;
+        if self.passes_over()? {
+            return Ok(None);
+        }
         self.access.version.hear(&mut self.input).map_err(|what| format!("{to} {what}"))
+    }
+
+    /// A message that is larger than what is taken, somebody else's, is acknowledged and passed over: it is no reason to end
+    /// the session, and a retained one would come again in the next. `true` where more of it has to come.
+    fn passes_over(&mut self) -> Result<bool, String> {
+        loop {
+            if self.giant == 0 {
+                let Some(Giant { octets, packet }) = Giant::of(&self.input) else { return Ok(false) };
+                self.giant = octets;
+                if let Some(packet) = packet {
+                    self.access.version.acknowledge(packet, &mut self.output)?;
+                }
+            }
+            let gone = self.giant.min(self.input.len());
+            self.input.advance(gone);
+            self.giant -= gone;
+            if self.giant > 0 {
+                return Ok(true);
+            }
+        }
     }
 
     /// What the session is to know of it, if anything.
@@ -445,6 +472,21 @@ mod tests {
         let expected = Happened::Message { topic: "a/b".to_owned(), payload: b"x".to_vec(), retain: true };
         assert_eq!(pipe.next().await, expected);
         assert_eq!(heard(&mut broker, 4).await, b"\x40\x02\x01\x02");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_too_large_is_acknowledged_and_passed_over() {
+        let (mut pipe, mut broker) = greeted().await;
+        // 200 007 octets behind the head, which come in pieces, and a small one behind them.
+        let mut giant = b"\x32\xc7\x9a\x0c\x00\x01t\x00\x07".to_vec();
+        giant.resize(4 + 200_007, b'x');
+        giant.extend(b"\x30\x04\x00\x01ty");
+        for piece in giant.chunks(50_000) {
+            broker.write_all(piece).await.unwrap();
+        }
+        let message = Happened::Message { topic: "t".to_owned(), payload: b"y".to_vec(), retain: false };
+        assert_eq!(pipe.next().await, message);
+        assert_eq!(heard(&mut broker, 4).await, b"\x40\x02\x00\x07");
     }
 
     #[tokio::test]
