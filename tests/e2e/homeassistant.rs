@@ -68,8 +68,7 @@ fn faults(config: &Value) -> Vec<String> {
     faults.extend(keys(config).into_iter().filter(|key| !root.contains(&key.as_str())));
     let device = ["ids", "name", "mf", "mdl", "sn", "sw", "via_device"];
     faults.extend(keys(&config["dev"]).into_iter().filter(|key| !device.contains(&key.as_str())));
-    if !config["dev"]["ids"].as_array().is_some_and(|ids| !ids.is_empty()) || !config["o"]["name"].is_string()
-    {
+    if config["dev"]["ids"].as_array().is_none_or(|ids| ids.is_empty()) || !config["o"]["name"].is_string() {
         faults.push("a device has identifiers, and an origin a name".to_owned());
     }
     for (key, component) in config["cmps"].as_object().unwrap() {

@@ -104,11 +104,11 @@ pub(super) struct Batches {
 impl Batches {
     /// `None` where each reading is a message. Where there is no backlog lane, what waits has waited long enough.
     pub(super) fn of(config: &Config, site: &Site, strict: bool) -> Option<Batches> {
-        let options = match &config.encoding {
-            Encoding::Batch(options) => Some(options.clone()),
-            _ if config.layout.packs() => None,
-            _ => return None,
-        };
+        let options =
+            if let Encoding::Batch(options) = &config.encoding { Some(options.clone()) } else { None };
+        if options.is_none() && !config.layout.packs() {
+            return None;
+        }
         let (now, every) = (Instant::now(), config.batch_every);
         Some(Batches {
             every,

@@ -104,7 +104,7 @@ fn base64(octets: &[u8]) -> String {
 
 fn unbase64(text: &str) -> Option<Vec<u8>> {
     let signs = text.trim_end_matches('=');
-    if text.is_empty() || text.len() % 4 != 0 || text.len() - signs.len() > 2 {
+    if text.is_empty() || !text.len().is_multiple_of(4) || text.len() - signs.len() > 2 {
         return None;
     }
     let (mut out, mut bits, mut count) = (Vec::new(), 0_u32, 0_u32);

@@ -24,7 +24,7 @@ pub(in crate::upstream) use homeassistant::Heard;
 pub use thin_edge::ThinEdge;
 
 use crate::encode::json::Loss;
-use crate::encode::{Encoding, Numbered, Payload, Refused, json};
+use crate::encode::{Encoding, Numbered, Payload, Refused, json, thingsboard as thingsboard_payload};
 use crate::model::{Event, Name, Site, Timestamp};
 use crate::upstream::proof::Way;
 use std::num::NonZeroU32;
@@ -139,7 +139,12 @@ impl Layout {
     pub(in crate::upstream) fn subscriptions(&self) -> Vec<String> {
         match self {
             Layout::HomeAssistant(discovery) => discovery.subscriptions(),
-            _ => Vec::new(),
+            Layout::Own
+            | Layout::AwsIot
+            | Layout::EventGrid
+            | Layout::ThingsBoard
+            | Layout::AzureIot(_)
+            | Layout::ThinEdge(_) => Vec::new(),
         }
     }
 }
@@ -151,7 +156,9 @@ impl Speaker<'_> {
             Layout::ThingsBoard => None,
             Layout::AzureIot(hub) => Some(hub.says("status", None, json::offline(None))),
             Layout::ThinEdge(_) => Some(thin_edge::health(self, false, None)),
-            _ => Some(own::will(self)),
+            Layout::Own | Layout::HomeAssistant(_) | Layout::AwsIot | Layout::EventGrid => {
+                Some(own::will(self))
+            }
         }
     }
 
@@ -164,7 +171,9 @@ impl Speaker<'_> {
             }
             Layout::AzureIot(hub) => hub.says("status", None, online),
             Layout::ThinEdge(_) => thin_edge::health(self, true, Some(self.now)),
-            _ => Said::kept(format!("{}/status", self.topic), online),
+            Layout::Own | Layout::HomeAssistant(_) | Layout::AwsIot | Layout::EventGrid => {
+                Said::kept(format!("{}/status", self.topic), online)
+            }
         }]
     }
 
@@ -174,7 +183,9 @@ impl Speaker<'_> {
             Layout::ThingsBoard => Vec::new(),
             Layout::AzureIot(hub) => vec![hub.says("status", None, json::offline(Some(self.now)))],
             Layout::ThinEdge(_) => vec![thin_edge::health(self, false, Some(self.now))],
-            _ => vec![Said::kept(format!("{}/status", self.topic), json::offline(Some(self.now)))],
+            Layout::Own | Layout::HomeAssistant(_) | Layout::AwsIot | Layout::EventGrid => {
+                vec![Said::kept(format!("{}/status", self.topic), json::offline(Some(self.now)))]
+            }
         }
     }
 
@@ -207,7 +218,9 @@ impl Speaker<'_> {
                 vec![hub.says("event", event.device.as_ref(), json::event(event))]
             }
             Layout::ThinEdge(_) => thin_edge::event(event),
-            _ => vec![Said::once(format!("{}/event", self.topic), json::event(event))],
+            Layout::Own | Layout::HomeAssistant(_) | Layout::AwsIot | Layout::EventGrid => {
+                vec![Said::once(format!("{}/event", self.topic), json::event(event))]
+            }
         }
     }
 
@@ -216,7 +229,9 @@ impl Speaker<'_> {
             Layout::ThingsBoard => thingsboard::gap(self.now, loss),
             Layout::AzureIot(hub) => hub.says("event", None, json::gap(self.now, loss, None)),
             Layout::ThinEdge(_) => thin_edge::gap(self.now, loss),
-            _ => Said::once(format!("{}/event", self.topic), json::gap(self.now, loss, None)),
+            Layout::Own | Layout::HomeAssistant(_) | Layout::AwsIot | Layout::EventGrid => {
+                Said::once(format!("{}/event", self.topic), json::gap(self.now, loss, None))
+            }
         }
     }
 
@@ -224,7 +239,13 @@ impl Speaker<'_> {
     pub(in crate::upstream) fn reading_topic(&self, way: Way, device: &Name) -> String {
         match self.layout {
             Layout::ThinEdge(edge) => edge.measurement_topic(device),
-            _ => format!("{}/{}/{device}", self.topic, way.0),
+            // Those that pack have no topic of a reading.
+            Layout::Own
+            | Layout::HomeAssistant(_)
+            | Layout::AwsIot
+            | Layout::EventGrid
+            | Layout::ThingsBoard
+            | Layout::AzureIot(_) => format!("{}/{}/{device}", self.topic, way.0),
         }
     }
 
@@ -233,7 +254,11 @@ impl Speaker<'_> {
         match self.layout {
             Layout::ThingsBoard => "v1/gateway/telemetry".to_owned(),
             Layout::AzureIot(hub) => hub.topic(if live { "live" } else { "history" }, None),
-            _ => format!("{}/b", self.topic),
+            Layout::Own
+            | Layout::HomeAssistant(_)
+            | Layout::AwsIot
+            | Layout::EventGrid
+            | Layout::ThinEdge(_) => format!("{}/b", self.topic),
         }
     }
 
@@ -243,9 +268,9 @@ impl Speaker<'_> {
         readings: &[Numbered<'_>],
         room: usize,
     ) -> Result<Payload, Refused> {
-        match self.layout {
-            Layout::AzureIot(_) => Encoding::JsonArray.encode(readings, self.site, room),
-            _ => crate::encode::thingsboard::encode(readings, room),
+        if matches!(self.layout, Layout::ThingsBoard) {
+            return thingsboard_payload::encode(readings, room);
         }
+        Encoding::JsonArray.encode(readings, self.site, room)
     }
 }

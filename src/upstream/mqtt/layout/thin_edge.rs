@@ -71,14 +71,15 @@ fn units(device: &DeviceInfo) -> Value {
 
 pub(super) fn event(event: &Event) -> Vec<Said> {
     let of = event.device.as_ref().map_or_else(|| MAIN.to_owned(), entity);
-    match event.kind {
-        EventKind::DeviceLost => {
-            vec![Said::kept(format!("{of}/a/device-lost"), telling(&event.text, event.ts, Some("major")))]
-        }
+    let alarm = format!("{of}/a/device-lost");
+    vec![if event.kind == EventKind::DeviceLost {
+        Said::kept(alarm, telling(&event.text, event.ts, Some("major")))
+    } else if event.kind == EventKind::DeviceFound {
         // An alarm is over when there is nothing there.
-        EventKind::DeviceFound => vec![Said::kept(format!("{of}/a/device-lost"), Vec::new())],
-        kind => vec![Said::once(format!("{of}/e/{}", kind.word()), telling(&event.text, event.ts, None))],
-    }
+        Said::kept(alarm, Vec::new())
+    } else {
+        Said::once(format!("{of}/e/{}", event.kind.word()), telling(&event.text, event.ts, None))
+    }]
 }
 
 pub(super) fn gap(now: Timestamp, loss: &Loss<'_>) -> Said {

@@ -73,11 +73,8 @@ pub(super) fn event(event: &Event) -> Vec<Said> {
 }
 
 fn presence(kind: EventKind, device: &Name) -> Option<Said> {
-    let verb = match kind {
-        EventKind::DeviceLost => "disconnect",
-        EventKind::DeviceFound => "connect",
-        _ => return None,
-    };
+    let words = [(EventKind::DeviceLost, "disconnect"), (EventKind::DeviceFound, "connect")];
+    let (_, verb) = words.into_iter().find(|(of, _)| *of == kind)?;
     Some(Said::once(format!("v1/gateway/{verb}"), object!({ "device": device.as_str() }).to_string()))
 }
 
