@@ -134,12 +134,12 @@ impl Session<'_> {
 
     /// The broker has refused this record for good and said so. Of a batch that is refused nobody knows yet which
     /// record it is for: it goes again by halves, alone.
-    pub(super) async fn refuse(&mut self, position: u64, way: Way, why: &'static str) -> Result<(), Ended> {
+    pub(super) async fn refuse(&mut self, position: u64, way: Way, why: &'static str) -> Result<bool, Ended> {
         let span = self.span_of(position);
         if span.start() != span.end() {
             self.trials.halve(&span);
             return match self.alone {
-                Some(_) => Ok(()),
+                Some(_) => Ok(false),
                 None => {
                     Err(Ended::Trouble(format!("the broker refuses a batch, which goes by halves: {why}")))
                 }
@@ -147,18 +147,18 @@ impl Session<'_> {
         }
         let before = position.saturating_sub(1);
         let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
-        let Some(stored) = found.into_iter().next() else { return Ok(()) };
+        let Some(stored) = found.into_iter().next() else { return Ok(false) };
         let device = device_of(&stored);
         if !self.trials.proof.may_refuse((way, device.as_ref()), Instant::now()) {
             let device = device.map_or_else(String::new, |device| format!(" of {device}"));
             let why = format!(
                 "the broker refuses records{device}, {why}, and has taken none of another device that way: all wait"
             );
-            return self.doubt(way, why);
+            return self.doubt(way, why).map(|()| false);
         }
         self.unwanted.extend(device.map(|device| ((device, way), why)));
         self.set_aside(&stored, why).await;
-        Ok(())
+        Ok(true)
     }
 
     /// A refusal that is not believed. Where it is the backlog that is refused, only that waits: for a while in this session,

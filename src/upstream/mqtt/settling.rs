@@ -114,8 +114,9 @@ impl Session<'_> {
         for (position, why) in refused {
             let way = self.way_of(position);
             self.under_way.remove(&position);
-            self.refuse(position, way, why).await?;
-            self.ended(position, &Outcome::Dropped("refused".to_owned()));
+            if self.refuse(position, way, why).await? {
+                self.ended(position, &Outcome::Dropped("refused".to_owned()));
+            }
         }
         Ok(())
     }
