@@ -5,7 +5,7 @@ use super::{encodings, endpoints};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
 use crate::uplink::{Endpoint, Identity, Tls, TlsError};
-use crate::upstream::{Config, Kind, Order, Secret, file, mqtt};
+use crate::upstream::{Config, Kind, Order, Secret, file, mqtt, sparkplug};
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -29,6 +29,8 @@ pub(super) fn build(
         }
         let kind = if let Some(mqtt) = node.get("mqtt") {
             mqtt_config(mqtt, gateway, ground, report).map(Kind::Mqtt)
+        } else if let Some(spark) = node.get("sparkplug") {
+            sparkplug_config(spark, gateway, ground, report).map(Kind::Sparkplug)
         } else if let Some(file) = node.get("file") {
             file_config(file, &mut files, ground, report).map(Kind::File)
         } else {
@@ -43,7 +45,7 @@ pub(super) fn build(
 
 /// In which order and how fast; only a broker has two lanes.
 fn ways(node: &Node, mut config: Config, report: &mut Report<'_>) -> Config {
-    if matches!(config.kind, Kind::Mqtt(_)) {
+    if matches!(config.kind, Kind::Mqtt(_) | Kind::Sparkplug(_)) {
         if text(node, "order") == Some("strict") {
             config.order = Order::Strict;
         }
@@ -77,6 +79,23 @@ fn mqtt_config(
         topic: topic.replace("{gateway}", gateway.as_str()),
         batch_every: encodings::batch_every(node, report).unwrap_or(plain.batch_every),
         encoding: encodings::of(node, ground, report),
+    })
+}
+
+fn sparkplug_config(
+    node: &Node,
+    gateway: &Name,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<sparkplug::Config> {
+    let plain = sparkplug::Config::default();
+    let include_datatype = node.get("include_datatype").and_then(Node::scalar).and_then(scalar::flag);
+    Some(sparkplug::Config {
+        access: access(node, ground, report)?,
+        group: text(node, "group").unwrap_or(&plain.group).to_owned(),
+        node: text(node, "node").unwrap_or(gateway.as_str()).to_owned(),
+        primary_host: text(node, "primary_host").map(str::to_owned),
+        include_datatype: include_datatype.unwrap_or(plain.include_datatype),
     })
 }
 

@@ -1,6 +1,6 @@
 //! One upstream as configured: one variant and one arm per kind.
 
-use super::{file, mqtt};
+use super::{file, mqtt, sparkplug};
 use crate::model::Name;
 use std::num::NonZeroU32;
 
@@ -32,17 +32,19 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     Mqtt(mqtt::Config),
+    Sparkplug(sparkplug::Config),
     File(file::Config),
     Stdout,
 }
 
 impl Kind {
     /// Every kind by its word, in declaration order. Tests walk this list.
-    pub const ALL: &'static [&'static str] = &["mqtt", "file", "stdout"];
+    pub const ALL: &'static [&'static str] = &["mqtt", "sparkplug", "file", "stdout"];
 
     pub const fn word(&self) -> &'static str {
         match self {
             Kind::Mqtt(_) => "mqtt",
+            Kind::Sparkplug(_) => "sparkplug",
             Kind::File(_) => "file",
             Kind::Stdout => "stdout",
         }

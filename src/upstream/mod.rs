@@ -31,6 +31,7 @@ mod lines;
 pub mod mqtt;
 mod report;
 mod secret;
+pub mod sparkplug;
 mod stdout;
 
 pub use config::{Config, Kind, Order};
@@ -69,6 +70,8 @@ struct Work {
     told: u64,
     /// Where what is refused for good is put.
     aside: Aside,
+    /// Where a kind keeps what it has to know again after a restart.
+    folder: PathBuf,
     stop: CancellationToken,
     report: Report,
 }
@@ -80,6 +83,8 @@ pub struct Surroundings {
     pub version: &'static str,
     /// The folder for what an upstream refuses for good.
     pub refused: PathBuf,
+    /// The spool's folder, for what a kind of upstream has to know again after a restart.
+    pub folder: PathBuf,
     pub clock: Arc<dyn Clock>,
     /// Dates readings that were taken while the clock was unsure.
     pub dating: watch::Receiver<Arc<Dating>>,
@@ -96,7 +101,7 @@ impl std::fmt::Debug for Surroundings {
 /// says good-bye, and ends.
 pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Running {
     let Config { name, kind, order, history_rate } = config;
-    let Surroundings { site, events, version, refused, clock, dating, stop } = around;
+    let Surroundings { site, events, version, refused, folder, clock, dating, stop } = around;
     let aside = Aside::new(&refused, &name);
     let (report, status) = Report::new(&name, kind.word(), reader.account());
     let (ended_tx, ended) = oneshot::channel::<()>();
@@ -110,6 +115,7 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         events,
         told: 0,
         aside,
+        folder,
         stop,
         report,
     };
@@ -117,6 +123,9 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         let _ended = ended_tx;
         match kind {
             Kind::Mqtt(config) => mqtt::run(config, mqtt::Ways { order, history_rate }, work).await,
+            Kind::Sparkplug(config) => {
+                sparkplug::run(config, mqtt::Ways { order, history_rate }, work).await;
+            }
             Kind::File(config) => {
                 let encoding = config.encoding.clone();
                 lines::run(file::FileSink::new(config), encoding, work).await;

@@ -19,6 +19,7 @@ use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::{Order, Work};
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -82,7 +83,7 @@ impl<'a> Session<'a> {
             payload: json::offline(None).into(),
             retain: true,
         };
-        let (pipe, greeting, validity) = match connect(&config.access, broker, will, work).await {
+        let (pipe, greeting, validity) = match connect(&config.access, broker, ready(Ok(will)), work).await {
             Ok(greeted) => greeted,
             Err(ended) => return ended,
         };

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The positions that one publish stands for: a record's, or those of a batch.
-pub(super) type Span = RangeInclusive<u64>;
+pub(in crate::upstream) type Span = RangeInclusive<u64>;
 
 /// More records in a row are not the records' fault, if nobody proves that they are.
 const IN_A_ROW: u32 = 3;
@@ -30,7 +30,7 @@ const IN_A_ROW: u32 = 3;
 const PROOF: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
-pub(super) struct Trials {
+pub(in crate::upstream) struct Trials {
     /// In flight when the last session failed.
     last: Vec<Span>,
     /// In flight when the one before failed too, in the order in which they went.
@@ -47,19 +47,24 @@ pub(super) struct Trials {
 
 impl Trials {
     /// What is to be sent alone next, if anything is suspected.
-    pub(super) fn suspect(&self) -> Option<Span> {
+    pub(in crate::upstream) fn suspect(&self) -> Option<Span> {
         self.suspects.front().cloned()
     }
 
     /// A session failed with these in flight, oldest first. Batches may have been cut otherwise the time before.
-    pub(super) fn failed(&mut self, in_flight: Vec<Span>) {
+    pub(in crate::upstream) fn failed(&mut self, in_flight: Vec<Span>) {
         let again = in_flight.iter().flat_map(|span| self.last.iter().map(|last| common(span, last)));
         self.suspects = again.filter(|span| !span.is_empty()).collect();
         self.last = in_flight;
     }
 
     /// A session failed while nothing but these was in flight: whether that convicts a record. More than one are halved.
-    pub(super) fn failed_alone(&mut self, span: &Span, device: Option<&Name>, now: Instant) -> bool {
+    pub(in crate::upstream) fn failed_alone(
+        &mut self,
+        span: &Span,
+        device: Option<&Name>,
+        now: Instant,
+    ) -> bool {
         if span.start() != span.end() {
             self.halve(span);
             return false;
@@ -72,7 +77,7 @@ impl Trials {
     }
 
     /// These positions are suspected by halves from now on.
-    pub(super) fn halve(&mut self, span: &Span) {
+    pub(in crate::upstream) fn halve(&mut self, span: &Span) {
         if !self.suspects.front().is_some_and(|suspect| suspect.contains(span.start())) {
             self.suspects.push_front(span.clone());
         }
@@ -80,7 +85,7 @@ impl Trials {
     }
 
     /// The first suspect is two from now on, the second from this position on.
-    pub(super) fn part(&mut self, at: u64) {
+    pub(in crate::upstream) fn part(&mut self, at: u64) {
         let Some((first, last)) = self.suspects.pop_front().map(Span::into_inner) else { return };
         for span in [at.max(first)..=last, first..=last.min(at.saturating_sub(1))] {
             if !span.is_empty() {
@@ -90,7 +95,7 @@ impl Trials {
     }
 
     /// The broker refuses a record and says so: whether that is the record's fault. Who cannot be read is nobody's device.
-    pub(super) fn may_refuse(&mut self, device: Option<&Name>, now: Instant) -> bool {
+    pub(in crate::upstream) fn may_refuse(&mut self, device: Option<&Name>, now: Instant) -> bool {
         self.refused.extend(device.cloned());
         self.taken.retain(|_, at| now.duration_since(*at) < PROOF);
         let somebody_else = self.taken.keys().any(|device| !self.refused.contains(device));
@@ -101,7 +106,7 @@ impl Trials {
     }
 
     /// A record was delivered: this far end takes some.
-    pub(super) fn delivered(&mut self, position: u64, device: Option<&Name>, now: Instant) {
+    pub(in crate::upstream) fn delivered(&mut self, position: u64, device: Option<&Name>, now: Instant) {
         self.in_a_row = 0;
         self.wants_witness = false;
         if let Some(device) = device {
@@ -113,17 +118,17 @@ impl Trials {
     }
 
     /// Whether somebody has to be found who may be taken, and whom it is no use to ask.
-    pub(super) fn witness_wanted(&self) -> Option<&BTreeSet<Name>> {
+    pub(in crate::upstream) fn witness_wanted(&self) -> Option<&BTreeSet<Name>> {
         self.wants_witness.then_some(&self.refused)
     }
 
     /// Sends this one alone, before those that are suspected.
-    pub(super) fn call(&mut self, witness: u64) {
+    pub(in crate::upstream) fn call(&mut self, witness: u64) {
         self.suspects.push_front(witness..=witness);
     }
 
     /// The suspect is settled, or not in the spool any more.
-    pub(super) fn gone(&mut self) {
+    pub(in crate::upstream) fn gone(&mut self) {
         if let Some(gone) = self.suspects.pop_front() {
             self.last.retain(|span| common(span, &gone).is_empty());
         }

@@ -1,0 +1,40 @@
+//! Records that are suspected of breaking sessions go alone, one after the other, before anything else.
+
+use super::session::Session;
+use crate::upstream::mqtt::walk::Ended;
+
+impl Session<'_> {
+    /// Fetches the next record that is suspected, if any is.
+    pub(super) async fn summon(&mut self) -> Result<(), Ended> {
+        self.alone = None;
+        while let Some(position) = self.node.trials.suspect().map(|span| *span.start()) {
+            let before = position.saturating_sub(1);
+            let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
+            if let Some(stored) = found.into_iter().next() {
+                self.alone = Some((stored, false));
+                break;
+            }
+            self.node.trials.gone();
+        }
+        Ok(())
+    }
+
+    /// Goes on with the records that go alone; `true` when there are none left.
+    pub(super) async fn try_alone(&mut self) -> Result<bool, Ended> {
+        if !self.flight.is_empty() {
+            return Ok(false);
+        }
+        let Some((stored, sent)) = &mut self.alone else { return Ok(true) };
+        if !std::mem::replace(sent, true) {
+            let stored = stored.clone();
+            self.hand_history(vec![(stored.position.saturating_sub(1), stored)]).await?;
+            return Ok(false);
+        }
+        self.summon().await?;
+        if self.alone.is_none() {
+            // What was read ahead may have them again.
+            self.start_lanes();
+        }
+        Ok(self.alone.is_none())
+    }
+}
