@@ -210,7 +210,9 @@ impl Session<'_> {
 
     /// A metric of the node as its birth says it.
     pub(super) fn of_node(&mut self, name: &str, form: Form, at: Timestamp, sample: &Sample) -> Metric {
-        node_metric(self.node.kept.alias(None, name), name, form, at, sample)
+        let alias = self.node.kept.alias(None, name);
+        self.node_said.note(alias, sample);
+        node_metric(alias, name, form, at, sample)
     }
 }
 

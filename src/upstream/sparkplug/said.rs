@@ -4,6 +4,7 @@ use super::births::{SPARE, number, text};
 use super::flight::What;
 use super::session::Session;
 use super::topics::Verb;
+use super::values::datatype;
 use super::wire::Metric;
 use crate::encode::json;
 use crate::model::{Bad, Event, EventKind, Form, Sample, Timestamp};
@@ -45,16 +46,16 @@ impl Session<'_> {
         self.work.reader.account().borrow().dropped.values().sum()
     }
 
-    /// A metric of the node as data says it: by its alias.
+    /// What is new of the node, as data says it.
     fn node_data(&mut self, metrics: &[(&str, Form, &Sample)], at: Timestamp) -> Result<(), Ended> {
-        let with_datatype = self.config.include_datatype;
         let mut said = Vec::new();
         for (name, form, sample) in metrics {
-            let metric = self.of_node(name, *form, at, sample);
-            let datatype = metric.datatype.filter(|_| with_datatype);
-            said.push(Metric { name: None, datatype, ..metric });
+            let (alias, datatype) = (self.node.kept.alias(None, name), datatype(*form));
+            let Some(mut metric) = self.node_said.news(alias, at, datatype, sample) else { continue };
+            metric.datatype = self.config.include_datatype.then_some(datatype.number());
+            said.push(metric);
         }
-        self.say(Verb::NodeData, None, said)
+        if said.is_empty() { Ok(()) } else { self.say(Verb::NodeData, None, said) }
     }
 
     /// Events go before records: they are few, and somebody waits for them. A device that is lost dies by one of them.

@@ -53,6 +53,7 @@ pub(super) struct Session<'a> {
     /// Devices that are born in this session, and those of them that are lost and have a backlog.
     pub(super) born: BTreeSet<Name>,
     pub(super) lent: BTreeSet<Name>,
+    pub(super) node_said: Said,
     pub(super) live_said: Said,
     pub(super) history_said: Said,
     pub(super) flight: Flight,
@@ -131,6 +132,7 @@ impl<'a> Session<'a> {
             born_at: None,
             born: BTreeSet::new(),
             lent: BTreeSet::new(),
+            node_said: Said::default(),
             live_said: Said::default(),
             history_said: Said::default(),
             flight: Flight::default(),
