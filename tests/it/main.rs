@@ -58,3 +58,4 @@ mod unit_file;
 mod upstream_batches;
 mod upstream_delivery;
 mod upstream_refusals;
+mod upstream_sparkplug;

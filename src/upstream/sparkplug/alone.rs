@@ -1,12 +1,19 @@
 //! Records that are suspected of breaking sessions go alone, one after the other, before anything else.
 
 use super::session::Session;
+use crate::record;
+use crate::spool::Stored;
 use crate::upstream::mqtt::walk::Ended;
+
+/// How far a session looks for a device that may be taken.
+const WITNESS_READS: usize = 16;
+const WITNESS_RECORDS: usize = 256;
 
 impl Session<'_> {
     /// Fetches the next record that is suspected, if any is.
     pub(super) async fn summon(&mut self) -> Result<(), Ended> {
         self.alone = None;
+        self.find_witness().await?;
         while let Some(position) = self.node.trials.suspect().map(|span| *span.start()) {
             let before = position.saturating_sub(1);
             let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
@@ -15,6 +22,25 @@ impl Session<'_> {
                 break;
             }
             self.node.trials.gone();
+        }
+        Ok(())
+    }
+
+    /// Whom refusals may be measured by: the next record of a device that has not been refused itself.
+    async fn find_witness(&mut self) -> Result<(), Ended> {
+        let Some(refused) = self.node.trials.witness_wanted().cloned() else { return Ok(()) };
+        let (mut at, head) = (self.work.reader.cursor(), self.work.reader.head());
+        for _ in 0..WITNESS_READS {
+            let found = self.work.reader.read_until(at, head, WITNESS_RECORDS, usize::MAX).await?;
+            let Some(last) = found.last() else { break };
+            at = last.position;
+            let is_another = |stored: &&Stored| {
+                record::decode(&stored.octets).is_ok_and(|reading| !refused.contains(&reading.device))
+            };
+            if let Some(stored) = found.iter().find(is_another) {
+                self.node.trials.call(stored.position);
+                break;
+            }
         }
         Ok(())
     }

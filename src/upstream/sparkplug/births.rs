@@ -5,7 +5,7 @@ use super::session::Session;
 use super::topics::Verb;
 use super::values::millis;
 use super::wire::{Datatype, Is, Metric, Payload};
-use crate::model::{Form, Name, Sample, Timestamp, Value};
+use crate::model::{Form, Name, PointInfo, Sample, Site, Timestamp, Value};
 use crate::record;
 use crate::upstream::mqtt::walk::Ended;
 use prost::Message;
@@ -20,6 +20,8 @@ const REBIRTH: &str = "Node Control/Rebirth";
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The newest records, in which a birth looks for current values.
 const NEWEST: u64 = 512;
+/// After so many sessions in a row that broke before all were born, the next births say no values.
+const STILLBORN: u32 = 2;
 /// Messages that may wait for the socket before the next births do: the rest of its queue is for what has to go out.
 pub(super) const SPARE: usize = 16;
 
@@ -57,6 +59,12 @@ fn session_number(number: u8, at: Timestamp) -> Metric {
     }
 }
 
+/// Of a payload with these metrics, at most.
+pub(super) fn octets(metrics: &[Metric]) -> usize {
+    let metrics = metrics.to_vec();
+    Payload { timestamp: Some(u64::MAX), metrics, seq: Some(255) }.encoded_len()
+}
+
 /// Whether a command asks for births.
 fn asks_for_births(payload: &[u8]) -> Option<bool> {
     let payload = Payload::decode(payload).ok()?;
@@ -79,6 +87,17 @@ impl Session<'_> {
             None => {
                 tracing::debug!(upstream = %self.work.name, "a command that cannot be read is passed over")
             }
+        }
+    }
+
+    /// Other devices or points are born; that a meter has said its serial number changes none of them.
+    pub(super) fn look_at_the_site(&mut self) {
+        let site = Arc::clone(&self.work.site.borrow_and_update());
+        let what = |site: &Site| -> Vec<(Name, Arc<[PointInfo]>)> {
+            site.devices.iter().map(|device| (device.name.clone(), Arc::clone(&device.points))).collect()
+        };
+        if what(&site) != what(&self.site) {
+            self.bear_again(Instant::now());
         }
     }
 
@@ -122,9 +141,14 @@ impl Session<'_> {
         let site = Arc::clone(&self.work.site.borrow_and_update());
         self.every = site.devices.iter().map(|device| (device.name.clone(), device.every)).collect();
         self.node.known.describe(&site, &mut self.node.kept);
+        self.site = site;
         self.bury_who_is_no_more()?;
         if self.lanes.is_none() {
-            self.look_at_the_newest().await?;
+            if self.node.stillborn < STILLBORN {
+                self.look_at_the_newest().await?;
+            } else {
+                self.node.known.forget();
+            }
             self.summon().await?;
             self.start_lanes();
         }
@@ -169,6 +193,15 @@ impl Session<'_> {
     pub(super) fn bear_device(&mut self, device: &Name) -> Result<(), Ended> {
         let now = self.work.clock.utc();
         let metrics = self.node.known.birth(device, now, &mut self.live_said);
+        let room = self.greeting.room(&self.config.of_device(Verb::DeviceBirth, device.as_str()));
+        let octets = octets(&metrics);
+        if octets > room {
+            if self.unbearable.insert(device.clone()) {
+                tracing::warn!(upstream = %self.work.name, %device, octets, at_most = room, "the birth of this device is larger than what is sent at once; its readings are given up");
+            }
+            return Ok(());
+        }
+        self.unbearable.remove(device);
         self.born.insert(device.clone());
         self.say(Verb::DeviceBirth, Some(device), metrics)
     }

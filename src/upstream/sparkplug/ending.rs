@@ -129,6 +129,9 @@ impl Session<'_> {
         if self.stopping.is_some_and(|stopping| stopping.for_want_of_host) {
             return;
         }
+        if self.born_at.is_some() && !self.birth.is_done() {
+            self.node.stillborn = self.node.stillborn.saturating_add(1);
+        }
         let in_flight = self.flight.positions();
         match self.alone.take() {
             Some((stored, true)) if in_flight.contains(&stored.position) => {

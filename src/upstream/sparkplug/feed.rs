@@ -1,18 +1,18 @@
 //! Which records go next, and what is said of them.
 
+use super::births::octets;
 use super::flight::{Fate, What};
 use super::known::is_silent;
 use super::lanes::Lanes;
 use super::session::Session;
 use super::topics::Verb;
 use super::values::Said;
-use super::wire::{Metric, Payload};
+use super::wire::Metric;
 use crate::model::{Name, Reading};
 use crate::record;
 use crate::spool::Stored;
 use crate::upstream::mqtt::lane::Lane;
 use crate::upstream::mqtt::walk::Ended;
-use prost::Message;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,6 +24,9 @@ const METRICS: usize = 500;
 const RECORDS: usize = 16;
 /// Messages that may be handed over at once: what those make, and as many births.
 const ROOM: usize = 2 * RECORDS + super::births::SPARE;
+
+/// What becomes of a record whose device cannot be born.
+const TOO_LARGE: Fate = Fate::GivenUp("too-large");
 
 /// A device's metrics that go in one message, and the records they are of.
 type Told = Vec<(Name, Vec<Metric>)>;
@@ -141,7 +144,7 @@ impl Session<'_> {
         if met || !is_born {
             // With all that the reading says.
             self.bear_device(device)?;
-            return Ok(Fate::Delivered);
+            return Ok(if self.born.contains(device) { Fate::Delivered } else { TOO_LARGE });
         }
         let mut said = std::mem::take(&mut self.live_said);
         let metrics = self.news(reading, &mut said, false);
@@ -195,6 +198,9 @@ impl Session<'_> {
                 self.lent.insert(device.clone());
             }
             self.bear_device(device)?;
+            if !self.born.contains(device) {
+                return Ok(TOO_LARGE);
+            }
         }
         let mut said = std::mem::take(&mut self.history_said);
         let metrics = self.news(reading, &mut said, true);
@@ -240,11 +246,7 @@ impl Session<'_> {
         let mut left = metrics.as_slice();
         while !left.is_empty() {
             let mut count = left.len().min(METRICS);
-            let octets = |count: usize| {
-                let metrics = left.get(..count).unwrap_or_default().to_vec();
-                Payload { timestamp: Some(u64::MAX), metrics, seq: Some(255) }.encoded_len()
-            };
-            while count > 1 && octets(count) > room {
+            while count > 1 && octets(left.get(..count).unwrap_or_default()) > room {
                 count = count.div_ceil(2);
             }
             let (now, later) = left.split_at(count);

@@ -52,6 +52,13 @@ impl Known {
         }
     }
 
+    /// All values: one of them may be what a broker does not take.
+    pub(super) fn forget(&mut self) {
+        for point in self.devices.values_mut().flat_map(|device| device.points.values_mut()) {
+            point.current = None;
+        }
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
         self.devices.keys()
     }

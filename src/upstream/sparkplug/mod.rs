@@ -34,8 +34,11 @@
 //! online's, ends the session with NDEATH, and the next broker is tried. Where there is but one, the session waits.
 //!
 //! # What is refused for good
-//! QoS 0 has no refusals; a broker may only close the connection. What was in flight when two sessions in a row broke goes
-//! alone in the next; a record that breaks that one too is set aside (`trials.rs` of MQTT).
+//! QoS 0 has no refusals: a broker that has rights withheld from us drops what it has read and says nothing, or closes the
+//! connection. What was in flight when two sessions in a row broke goes
+//! alone in the next; a record that breaks that one too is set aside (`trials.rs` of MQTT). Should births break sessions,
+//! the third says no values. A birth is never parted: a device whose birth is larger than what the broker takes stays
+//! unborn, and its records are given up as `too-large`.
 
 mod alone;
 mod births;
@@ -76,6 +79,8 @@ struct Node {
     /// What was told last of events and losses, and how many records are lost.
     event: Option<(Timestamp, String)>,
     loss: Option<(Timestamp, String)>,
+    /// Sessions in a row that broke before all were born.
+    stillborn: u32,
 }
 
 /// Connects, delivers, backs off, until told to stop.
@@ -87,6 +92,7 @@ pub(super) async fn run(config: Config, ways: Ways, mut work: Work) {
         trials: Trials::default(),
         event: None,
         loss: None,
+        stillborn: 0,
         config,
         ways,
     };

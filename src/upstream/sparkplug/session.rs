@@ -9,7 +9,7 @@ use super::topics::Verb;
 use super::values::{Said, millis};
 use super::wire::{Metric, Payload};
 use super::{Config, Node};
-use crate::model::Name;
+use crate::model::{Name, Site};
 use crate::spool::{Outcome, Stored};
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
@@ -22,6 +22,7 @@ use crate::upstream::mqtt::wire::{Greeting, Will};
 use crate::upstream::{Order, Work};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -53,6 +54,8 @@ pub(super) struct Session<'a> {
     /// Devices that are born in this session, and those of them that are lost and have a backlog.
     pub(super) born: BTreeSet<Name>,
     pub(super) lent: BTreeSet<Name>,
+    /// Those whose birth is too large.
+    pub(super) unbearable: BTreeSet<Name>,
     pub(super) node_said: Said,
     pub(super) live_said: Said,
     pub(super) history_said: Said,
@@ -72,6 +75,8 @@ pub(super) struct Session<'a> {
     pub(super) pending_told: u64,
     pub(super) pending_due: Instant,
     pub(super) every: BTreeMap<Name, Duration>,
+    /// As the last births have described it.
+    pub(super) site: Arc<Site>,
     pub(super) stopping: Option<Stopping>,
 }
 
@@ -118,6 +123,7 @@ impl<'a> Session<'a> {
     ) -> Session<'a> {
         let now = Instant::now();
         let several = config.access.brokers.len() > 1;
+        let site = Arc::clone(&work.site.borrow());
         Session {
             broker,
             pipe,
@@ -132,6 +138,7 @@ impl<'a> Session<'a> {
             born_at: None,
             born: BTreeSet::new(),
             lent: BTreeSet::new(),
+            unbearable: BTreeSet::new(),
             node_said: Said::default(),
             live_said: Said::default(),
             history_said: Said::default(),
@@ -147,6 +154,7 @@ impl<'a> Session<'a> {
             pending_told: 0,
             pending_due: now,
             every: BTreeMap::new(),
+            site,
             stopping: None,
             config,
             work,
@@ -177,7 +185,7 @@ impl<'a> Session<'a> {
                 () = more(&mut self.lanes) => {}
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 changed = self.work.site.changed() => {
-                    if changed.is_ok() { self.bear_again(Instant::now()); }
+                    if changed.is_ok() { self.look_at_the_site(); }
                 }
                 // Only to wake: what is new is told with the records.
                 changed = self.work.events.changed(), if events => events = changed.is_ok(),
@@ -349,6 +357,9 @@ impl<'a> Session<'a> {
             }
         }
         let reader = &self.work.reader;
+        if !delivered.is_empty() || !left_out.is_empty() {
+            self.backoff.worked();
+        }
         if !delivered.is_empty() {
             reader.settle(delivered, Outcome::Delivered).await?;
             self.work.report.delivered(self.work.clock.utc());
@@ -365,7 +376,9 @@ impl<'a> Session<'a> {
         for id in gaps {
             self.work.reader.announced(id).await?;
         }
-        self.backoff.worked();
+        if self.birth.is_done() {
+            self.node.stillborn = 0;
+        }
         Ok(())
     }
 

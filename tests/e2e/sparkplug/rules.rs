@@ -528,7 +528,7 @@ fn devices_differ_beyond_case(trace: &Trace) -> Tally {
         let devices: BTreeSet<&str> =
             session.published().filter_map(|message| message.topic.split('/').nth(4)).collect();
         let lower: BTreeSet<String> = devices.iter().map(|device| device.to_lowercase()).collect();
-        (!devices.is_empty()).then(|| devices.len() == lower.len())
+        (!devices.is_empty()).then_some(devices.len() == lower.len())
     })
 }
 
