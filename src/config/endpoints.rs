@@ -49,6 +49,35 @@ pub static SPARKPLUG_ID: ScalarRule = ScalarRule {
     limits: None,
     example: r#""plant-7""#,
 };
+pub static HUB: ScalarRule = ScalarRule {
+    expected: "the hub's host name (plant.azure-devices.net)",
+    check: |s| hub(&s.text).map(|_| ()),
+    types: &["string"],
+    pattern: None,
+    words: None,
+    limits: None,
+    example: r#""plant.azure-devices.net""#,
+};
+/// Levels under which an application of somebody else listens.
+pub static LEVEL: ScalarRule = ScalarRule {
+    expected: "one topic level of A-Z a-z 0-9 _ -",
+    check: |s| level(&s.text),
+    types: &["string"],
+    pattern: Some("^[A-Za-z0-9_-]+$"),
+    words: None,
+    limits: None,
+    example: r#""homeassistant""#,
+};
+/// "IoT Hub device identity properties": 128 of these characters.
+pub static AZURE_DEVICE: ScalarRule = ScalarRule {
+    expected: "a device id of the hub: 1 to 128 of A-Z a-z 0-9 - : . _ and a few others",
+    check: |s| azure_device(&s.text),
+    types: &["string"],
+    pattern: None,
+    words: None,
+    limits: None,
+    example: r#""gateway-7""#,
+};
 pub static LISTEN: ScalarRule = ScalarRule {
     expected: "ADDRESS:PORT (\"127.0.0.1:8580\")",
     check: |s| listen(&s.text).map(|_| ()),
@@ -105,6 +134,15 @@ pub fn broker(text: &str) -> Result<Broker, String> {
     Ok(Broker { endpoint: Endpoint { host, port }, secure })
 }
 
+/// Host and port of an IoT hub, by TLS: `NAME.azure-devices.net`.
+pub fn hub(text: &str) -> Result<Endpoint, String> {
+    if text.contains("://") {
+        return Err("a host's name, without a scheme".to_owned());
+    }
+    let (host, port) = host_and_port(text, MQTTS_PORT)?;
+    Ok(Endpoint { host, port })
+}
+
 fn host_and_port(text: &str, default: u16) -> Result<(String, u16), String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -141,6 +179,18 @@ fn looks_like_ipv4(host: &str) -> bool {
 
 fn joined(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn level(text: &str) -> Result<(), String> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if text.is_empty() || !text.chars().all(is_fine) { Err(String::new()) } else { Ok(()) }
+}
+
+fn azure_device(text: &str) -> Result<(), String> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "-:._*?!(),=@$'".contains(c);
+    // `+`, `#` and `/` would change the topic, `%` its reading.
+    let is_id = !text.is_empty() && text.len() <= 128 && text.chars().all(is_fine);
+    if is_id { Ok(()) } else { Err(String::new()) }
 }
 
 fn topic(scalar: &Scalar) -> Result<(), String> {

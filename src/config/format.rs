@@ -1,6 +1,8 @@
 //! The table of the configuration's keys: what the reader checks and what the JSON Schema says.
 
+mod broker;
 mod encoding;
+mod presets;
 mod upstreams;
 
 use super::devices::UNIT_ID;

@@ -16,6 +16,7 @@ mod encodings;
 mod endpoints;
 mod format;
 mod overlay;
+mod presets;
 mod serial;
 mod site;
 mod upstreams;

@@ -1,7 +1,7 @@
 //! The upstreams: where each delivers to.
 
 use super::build::{Ground, Once, duration, name, text, whole};
-use super::{encodings, endpoints};
+use super::{encodings, endpoints, presets};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
 use crate::uplink::{Endpoint, Identity, Tls, TlsError};
@@ -27,10 +27,13 @@ pub(super) fn build(
         if let (Some(name), Some(at)) = (&name, node.get("name")) {
             names.enter("the upstream", name.as_str(), &at.place, report);
         }
+        let preset = Kind::PRESETS.iter().find_map(|word| Some((*word, node.get(word)?)));
         let kind = if let Some(mqtt) = node.get("mqtt") {
             mqtt_config(mqtt, gateway, ground, report).map(Kind::Mqtt)
         } else if let Some(spark) = node.get("sparkplug") {
             sparkplug_config(spark, gateway, ground, report).map(Kind::Sparkplug)
+        } else if let Some((word, preset)) = preset {
+            presets::build(word, preset, gateway, ground, report).map(Kind::Mqtt)
         } else if let Some(file) = node.get("file") {
             file_config(file, &mut files, ground, report).map(Kind::File)
         } else {
@@ -73,10 +76,10 @@ fn mqtt_config(
     report: &mut Report<'_>,
 ) -> Option<mqtt::Config> {
     let plain = mqtt::Config::default();
-    let topic = text(node, "topic").unwrap_or(&plain.topic);
     Some(mqtt::Config {
         access: access(node, ground, report)?,
-        topic: topic.replace("{gateway}", gateway.as_str()),
+        layout: plain.layout,
+        topic: presets::topic(node, gateway),
         batch_every: encodings::batch_every(node, report).unwrap_or(plain.batch_every),
         encoding: encodings::of(node, ground, report),
     })
@@ -100,51 +103,65 @@ fn sparkplug_config(
 }
 
 /// How a broker is reached and who we are there: the same keys wherever MQTT is spoken.
-fn access(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<mqtt::Access> {
-    let plain = mqtt::Access::default();
+pub(super) fn access(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<mqtt::Access> {
     let (brokers, secure) = brokers(node, report)?;
     let tls = tls(node, secure, ground, report);
+    Some(mqtt::Access { brokers, tls, ..brokers_here(node, ground, report) })
+}
+
+/// Who we are at the broker of this machine.
+pub(super) fn brokers_here(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> mqtt::Access {
+    let plain = mqtt::Access::default();
     let password = password(node, ground, report);
     if let (Some(keep_alive), Some(at)) = (duration(node, "keep_alive"), node.get("keep_alive"))
         && !KEEP_ALIVES.contains(&keep_alive)
     {
         report.at(&at.place, format!("`keep_alive`: expected 5s to 65535s, found {}", at.found()));
     }
-    Some(mqtt::Access {
-        brokers,
-        tls,
+    mqtt::Access {
         username: text(node, "username").map(str::to_owned),
         password,
         client_id: text(node, "client_id").map(str::to_owned),
         keep_alive: duration(node, "keep_alive").unwrap_or(plain.keep_alive),
         version: if text(node, "version") == Some("5") { mqtt::Version::V5 } else { plain.version },
-    })
+        ..plain
+    }
 }
 
 fn password(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Secret> {
-    let (file, credential) = (node.get("password_file"), node.get("password_credential"));
-    let at = file.or(credential)?;
-    if node.get("username").is_none() {
-        let key = if file.is_some() { "password_file" } else { "password_credential" };
+    const KEYS: (&str, &str) = ("password_file", "password_credential");
+    let given = [KEYS.0, KEYS.1].into_iter().find_map(|key| Some((key, node.get(key)?)));
+    if let (Some((key, at)), None) = (given, node.get("username")) {
         let message = format!("`{key}` without `username`: MQTT has no password without a user name");
         report.at(&at.place, message);
     }
+    secret(node, KEYS, ground, report)
+}
+
+/// A secret out of a file, or from systemd.
+pub(super) fn secret(
+    node: &Node,
+    (file_key, credential_key): (&str, &str),
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<Secret> {
+    let (file, credential) = (node.get(file_key), node.get(credential_key));
+    let at = file.or(credential)?;
     if let (Some(_), Some(credential)) = (file, credential) {
-        report
-            .at(&credential.place, "both `password_file` and `password_credential`: one password is enough");
+        let message = format!("both `{file_key}` and `{credential_key}`: one of them is enough");
+        report.at(&credential.place, message);
     }
-    if let Some(name) = text(node, "password_credential") {
+    if let Some(name) = text(node, credential_key) {
         if name.contains('/') || name.is_empty() {
-            report.at(
-                &at.place,
-                "`password_credential` is a name, as in LoadCredential=NAME:PATH, and no path",
-            );
+            let message =
+                format!("`{credential_key}` is a name, as in LoadCredential=NAME:PATH, and no path");
+            report.at(&at.place, message);
         }
         return Some(Secret::Credential(name.to_owned()));
     }
-    let path = ground.base.join(text(node, "password_file")?);
+    let path = ground.base.join(text(node, file_key)?);
     if !path.is_file() {
-        let message = format!("there is no password file {} yet", path.display());
+        let message = format!("there is no file {} yet", path.display());
         ground.warnings.push(report.problem(&at.place, message, None));
     }
     Some(Secret::File(path))
@@ -172,6 +189,11 @@ fn brokers(node: &Node, report: &mut Report<'_>) -> Option<(Vec<Endpoint>, bool)
         }
     }
     Some((brokers.into_iter().map(|broker| broker.endpoint).collect(), secure))
+}
+
+/// TLS by the keys for it, where there is nothing else.
+pub(super) fn identity_of(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Tls> {
+    tls(node, true, ground, report)
 }
 
 /// Files are read again at every connection; that they are right now is looked at here.

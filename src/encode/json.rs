@@ -73,24 +73,24 @@ pub fn offline(ts: Option<Timestamp>) -> String {
 /// Something that happened on a line: `{"type","ts","line","device",…}`. A finding has its own word, and whether
 /// it begins or ends.
 pub fn event(event: &Event) -> String {
-    let (kind, finding) = match event.kind {
-        EventKind::LineDown => ("line-down", None),
-        EventKind::LineUp => ("line-up", None),
-        EventKind::OtherMeter => ("other-meter", None),
-        EventKind::NamelessMeter => ("nameless-meter", None),
-        EventKind::MeterExchanged => ("meter-exchanged", None),
-        EventKind::CounterReset => ("counter-reset", None),
-        EventKind::CounterBack => ("counter-back", None),
-        EventKind::DeviceLost => ("device-lost", None),
-        EventKind::DeviceFound => ("device-found", None),
-        EventKind::Begins(finding) => ("finding", Some((finding, "begins"))),
-        EventKind::Ends(finding) => ("finding", Some((finding, "ends"))),
-    };
-    let mut out = format!("{{\"type\":\"{kind}\",\"ts\":{}", event.ts.0);
+    let mut out = format!("{{\"type\":\"{}\",\"ts\":{}", event.kind.word(), event.ts.0);
     put(&mut out, format_args!(",\"line\":{}", quoted(event.line.as_str())));
     if let Some(device) = &event.device {
         put(&mut out, format_args!(",\"device\":{}", quoted(device.as_str())));
     }
+    let finding = match event.kind {
+        EventKind::Begins(finding) => Some((finding, "begins")),
+        EventKind::Ends(finding) => Some((finding, "ends")),
+        EventKind::LineDown
+        | EventKind::LineUp
+        | EventKind::DeviceLost
+        | EventKind::DeviceFound
+        | EventKind::OtherMeter
+        | EventKind::NamelessMeter
+        | EventKind::MeterExchanged
+        | EventKind::CounterReset
+        | EventKind::CounterBack => None,
+    };
     if let Some((finding, state)) = finding {
         put(&mut out, format_args!(",\"finding\":\"{finding}\",\"state\":\"{state}\""));
     }
@@ -230,13 +230,13 @@ fn exact(number: Decimal) -> Option<Box<RawValue>> {
 }
 
 /// A key. A [`Name`](crate::model::Name) has no character that JSON would want escaped.
-fn put_name(out: &mut String, before: &str, name: &str) {
+pub(super) fn put_name(out: &mut String, before: &str, name: &str) {
     for part in [before, "\"", name, "\":"] {
         out.push_str(part);
     }
 }
 
-fn put_value(out: &mut String, value: &Value) {
+pub(super) fn put_value(out: &mut String, value: &Value) {
     match value {
         Value::Number(number) => put(out, format_args!("{number}")),
         Value::Bool(flag) => put(out, format_args!("{flag}")),
@@ -253,7 +253,7 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn comma(index: usize) -> &'static str {
+pub(super) fn comma(index: usize) -> &'static str {
     if index == 0 { "" } else { "," }
 }
 

@@ -36,6 +36,8 @@ pub mod json;
 mod line;
 mod senml;
 mod template;
+pub mod thin_edge;
+pub mod thingsboard;
 
 pub use json::{Loss, Number};
 pub use template::{Template, TemplateError};

@@ -94,6 +94,24 @@ pub enum EventKind {
     Ends(FindingKind),
 }
 
+impl EventKind {
+    /// The word of the contract; a finding's own word stands beside it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            EventKind::LineDown => "line-down",
+            EventKind::LineUp => "line-up",
+            EventKind::DeviceLost => "device-lost",
+            EventKind::DeviceFound => "device-found",
+            EventKind::OtherMeter => "other-meter",
+            EventKind::NamelessMeter => "nameless-meter",
+            EventKind::MeterExchanged => "meter-exchanged",
+            EventKind::CounterReset => "counter-reset",
+            EventKind::CounterBack => "counter-back",
+            EventKind::Begins(_) | EventKind::Ends(_) => "finding",
+        }
+    }
+}
+
 /// Something that changed on a line, told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

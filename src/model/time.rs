@@ -13,6 +13,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
+impl Timestamp {
+    /// `2025-11-21T23:00:00.123Z` (RFC 3339), in the proleptic Gregorian calendar.
+    pub fn rfc3339(self) -> String {
+        let (days, ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
+        // Years that begin in March put the leap day last, and eras of 400 years have 146 097 days.
+        let from_march = days + 719_468;
+        let (era, day) = (from_march.div_euclid(146_097), from_march.rem_euclid(146_097));
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+        let year = year + era * 400 + i64::from(month <= 2);
+        let (hour, minute, second, ms) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+    }
+}
+
 /// Nanoseconds on the boot clock (`CLOCK_BOOTTIME`): never steps, counts suspend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Mono(pub u64);
@@ -145,5 +162,21 @@ mod tests {
         let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
         let now = SystemClock.utc().0;
         assert!(u128::try_from(now).unwrap() >= before, "{now} {before}");
+    }
+
+    #[test]
+    fn a_moment_is_written_as_rfc_3339_says() {
+        // GNU date's answers.
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_001, "2000-02-29T00:00:00.001Z"),
+            (1_763_766_000_123, "2025-11-21T23:00:00.123Z"),
+            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (-2_203_891_200_000, "1900-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Timestamp(ms).rfc3339(), text);
+        }
     }
 }

@@ -39,11 +39,25 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind by its word, in declaration order. Tests walk this list.
-    pub const ALL: &'static [&'static str] = &["mqtt", "sparkplug", "file", "stdout"];
+    pub const ALL: &'static [&'static str] = &[
+        "mqtt",
+        "sparkplug",
+        "thingsboard",
+        "homeassistant",
+        "aws-iot",
+        "azure-iot",
+        "azure-event-grid",
+        "thin-edge",
+        "file",
+        "stdout",
+    ];
+    /// Those of them that are `mqtt` in somebody else's words.
+    pub const PRESETS: &'static [&'static str] =
+        &["thingsboard", "homeassistant", "aws-iot", "azure-iot", "azure-event-grid", "thin-edge"];
 
     pub const fn word(&self) -> &'static str {
         match self {
-            Kind::Mqtt(_) => "mqtt",
+            Kind::Mqtt(config) => config.layout.word(),
             Kind::Sparkplug(_) => "sparkplug",
             Kind::File(_) => "file",
             Kind::Stdout => "stdout",

@@ -3,7 +3,7 @@
 //! `PATH` is written to; `PATH.1` is the one before, up to `PATH.keep`. A line that a power cut left
 //! half written is cut off at the next start: it was never acknowledged and is written again whole.
 
-use super::lines::{Refusal, Sink};
+use super::bodies::{Refusal, WriteText};
 use crate::encode::Encoding;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -51,7 +51,7 @@ impl FileSink {
         FileSink { config, open: None }
     }
 
-    fn append(&mut self, lines: &str) -> io::Result<()> {
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let header = self.config.encoding.row().header;
         let incoming = lines.len() as u64;
         let full = self.open()?.size > 0 && self.open()?.size + incoming > self.config.max_size;
@@ -62,8 +62,7 @@ impl FileSink {
         let open = self.open()?;
         let before = open.size;
         let header = if before == 0 { header } else { "" };
-        let written =
-            open.file.write_all(header.as_bytes()).and_then(|()| open.file.write_all(lines.as_bytes()));
+        let written = open.file.write_all(header.as_bytes()).and_then(|()| open.file.write_all(lines));
         let written = written.and_then(|()| open.file.sync_data());
         match written {
             Ok(()) => open.size += incoming + header.len() as u64,
@@ -86,8 +85,8 @@ impl FileSink {
     }
 }
 
-impl Sink for FileSink {
-    fn write(&mut self, lines: &str) -> Result<(), Refusal> {
+impl WriteText for FileSink {
+    fn write(&mut self, lines: &[u8]) -> Result<(), Refusal> {
         self.append(lines).map_err(|error| {
             self.open = None;
             let why = format!("{}: {error}", self.config.path.display());
@@ -178,7 +177,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut sink = sink(dir.path(), 10);
         for line in ["aaaaaa\n", "bbbbbb\n", "cccccc\n", "dddddd\n"] {
-            sink.write(line).unwrap();
+            sink.write(line.as_bytes()).unwrap();
         }
         let names = ["r.jsonl", "r.jsonl.1", "r.jsonl.2", "r.jsonl.3"];
         assert_eq!(names.map(|name| text(dir.path(), name)), ["dddddd\n", "cccccc\n", "bbbbbb\n", ""]);
@@ -189,11 +188,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let plain = sink(dir.path(), 70).config;
         let mut sink = FileSink::new(Config { encoding: Encoding::Csv, ..plain.clone() });
-        sink.write("1\r\n").unwrap();
+        sink.write(b"1\r\n").unwrap();
         drop(sink);
         let mut sink = FileSink::new(Config { encoding: Encoding::Csv, ..plain });
         for line in ["2\r\n", "3333333333333333\r\n"] {
-            sink.write(line).unwrap();
+            sink.write(line.as_bytes()).unwrap();
         }
         let header = Encoding::Csv.row().header;
         assert_eq!(text(dir.path(), "r.jsonl.1"), format!("{header}1\r\n2\r\n"));
@@ -205,12 +204,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (before, after) in [("one\ntw", "one\nnew\n"), ("tw", "new\n"), ("one\n", "one\nnew\n")] {
             fs::write(dir.path().join("r.jsonl"), before).unwrap();
-            sink(dir.path(), 100).write("new\n").unwrap();
+            sink(dir.path(), 100).write(b"new\n").unwrap();
             assert_eq!(text(dir.path(), "r.jsonl"), after);
         }
         let long = format!("one\n{}", "x".repeat(10_000));
         fs::write(dir.path().join("r.jsonl"), long).unwrap();
-        sink(dir.path(), 100).write("new\n").unwrap();
+        sink(dir.path(), 100).write(b"new\n").unwrap();
         assert_eq!(text(dir.path(), "r.jsonl"), "one\nnew\n");
     }
 
@@ -218,9 +217,9 @@ mod tests {
     fn a_file_that_was_moved_away_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let mut sink = sink(dir.path(), 100);
-        sink.write("a\n").unwrap();
+        sink.write(b"a\n").unwrap();
         fs::rename(dir.path().join("r.jsonl"), dir.path().join("moved")).unwrap();
-        sink.write("b\n").unwrap();
+        sink.write(b"b\n").unwrap();
         assert_eq!((text(dir.path(), "moved"), text(dir.path(), "r.jsonl")), ("a\n".into(), "b\n".into()));
     }
 
@@ -228,8 +227,8 @@ mod tests {
     fn a_folder_that_is_not_there_is_said_and_tried_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut sink = FileSink::new(Config { path: dir.path().join("no/r.jsonl"), ..Config::default() });
-        assert!(matches!(sink.write("a\n"), Err(Refusal::Later(why)) if why.contains("no/r.jsonl")));
+        assert!(matches!(sink.write(b"a\n"), Err(Refusal::Later(why)) if why.contains("no/r.jsonl")));
         fs::create_dir(dir.path().join("no")).unwrap();
-        assert!(sink.write("a\n").is_ok());
+        assert!(sink.write(b"a\n").is_ok());
     }
 }

@@ -25,10 +25,12 @@
 
 mod aside;
 mod backoff;
+mod bodies;
 mod config;
 pub mod file;
-mod lines;
 pub mod mqtt;
+mod pace;
+mod proof;
 mod report;
 mod secret;
 pub mod sparkplug;
@@ -42,6 +44,7 @@ use crate::model::status::UpstreamStatus;
 use crate::model::{Chronicle, Clock, Dating, Name, Site};
 use crate::spool;
 use aside::Aside;
+use bodies::{TextSink, Ways};
 use report::Report;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -119,18 +122,19 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         stop,
         report,
     };
+    let ways = Ways { order, history_rate };
     tokio::spawn(async move {
         let _ended = ended_tx;
         match kind {
-            Kind::Mqtt(config) => mqtt::run(config, mqtt::Ways { order, history_rate }, work).await,
-            Kind::Sparkplug(config) => {
-                sparkplug::run(config, mqtt::Ways { order, history_rate }, work).await;
-            }
+            Kind::Mqtt(config) => mqtt::run(config, ways, work).await,
+            Kind::Sparkplug(config) => sparkplug::run(config, ways, work).await,
             Kind::File(config) => {
                 let encoding = config.encoding.clone();
-                lines::run(file::FileSink::new(config), encoding, work).await;
+                bodies::run(TextSink::new(file::FileSink::new(config), encoding), ways, work).await;
             }
-            Kind::Stdout => lines::run(stdout::StdoutSink, Encoding::Json, work).await,
+            Kind::Stdout => {
+                bodies::run(TextSink::new(stdout::StdoutSink, Encoding::Json), ways, work).await;
+            }
         }
     });
     Running { name, status, ended }

@@ -101,7 +101,7 @@ fn some_readings(random: &mut fastrand::Rng) -> Vec<(Reading, Number)> {
     (0..40).map(one).collect()
 }
 
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
     assert!(python.exists(), "{} is missing: run tests/run once", python.display());
     python

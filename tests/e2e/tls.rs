@@ -11,12 +11,12 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 /// Certificates made by openssl, in a folder.
-struct Authority {
+pub struct Authority {
     folder: PathBuf,
 }
 
 impl Authority {
-    fn new(folder: &Path, name: &str) -> Authority {
+    pub fn new(folder: &Path, name: &str) -> Authority {
         let authority = Authority { folder: folder.join(name) };
         std::fs::create_dir(&authority.folder).unwrap();
         authority.openssl(
@@ -29,7 +29,7 @@ impl Authority {
     }
 
     /// A certificate for `host`, valid for so many days from a date on, in whatever form faketime takes it.
-    fn sign(&self, name: &str, host: &str, from: &str, days: u32) {
+    pub fn sign(&self, name: &str, host: &str, from: &str, days: u32) {
         let request =
             format!("req -new -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}");
         self.openssl("now", &request);
@@ -49,7 +49,7 @@ impl Authority {
         assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn file(&self, name: &str) -> String {
+    pub fn file(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 }

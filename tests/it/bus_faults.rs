@@ -72,14 +72,21 @@ fn begins(kind: FindingKind) -> EventKind {
     EventKind::Begins(kind)
 }
 
-/// What the simulator's meter with this unit id shows at some second around this moment.
+/// What the simulator's meter with this unit id shows at some second of the time that this scan took.
 fn assert_is_true(scan: &Scan, unit: u8) {
     let meter = Meter::new(running::profile(), unit, 1);
-    // The stamp is of the first answer's end: it was shown before, and another answer's values a moment later.
-    let shown = [-1000, 0, 1000].map(|around| meter.truth(Timestamp(scan.ts.0 + around)));
+    // The stamp is of the first answer's end: it was shown before, and another answer's values later, after what was asked
+    // again. A second more, for the meter looks at its clock before it speaks.
+    let took = i64::try_from(scan.took.as_millis()).unwrap();
+    let shown: Vec<_> =
+        (-1..=took / 1000 + 2).map(|second| meter.truth(Timestamp(scan.ts.0 + second * 1000))).collect();
     for (name, sample) in normalize::reading(scan, false).samples {
         let is = |value: &Value| shown.iter().flatten().any(|(of, shown)| *of == name && shown == value);
-        assert!(sample.as_ref().map_or(true, is), "unit {unit}: {name} {sample:?} where {shown:?} is shown");
+        let is_true = sample.as_ref().map_or(true, is);
+        assert!(
+            is_true,
+            "unit {unit}: {name} {sample:?} where {shown:?} is shown, and the scan took {took} ms"
+        );
     }
 }
 
@@ -89,7 +96,10 @@ fn no_value_is_wrong_where_everything_goes_wrong_by_chance() {
     let path = folder.path().join("rs485");
     let faults =
         ["crc=0.1", "drop=0.05", "noise=0.3", "garble=0.05", "short=0.05", "foreign=0.3", "jitter=20"];
-    let units: Vec<u8> = (1..=16).collect();
+    // What the simulator puts before an answer comes from the unit after the one that was asked, with values of nobody. Those
+    // units are not asked here: on a machine that is so busy that the line gives up and goes on to them meanwhile, no
+    // master could tell that from an answer.
+    let units: Vec<u8> = (1..=16).map(|n| 2 * n).collect();
     let wire = with_faults(&path, &units, &faults);
     let devices = units.iter().map(|unit| device(&format!("d{unit}"), *unit, ms(200))).collect();
     let mut line = line(&path, devices);

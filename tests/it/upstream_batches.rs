@@ -39,6 +39,7 @@ async fn started_as(
 fn mqtt(broker: &StubBroker, encoding: Encoding) -> Kind {
     let batch_every = Duration::from_secs(3600);
     Kind::Mqtt(mqtt::Config {
+        layout: mqtt::Layout::Own,
         access: mqtt::Access::here(broker.port()),
         topic: "P".into(),
         encoding,
@@ -354,6 +355,7 @@ async fn a_batch_that_breaks_every_session_is_halved_until_its_record_is_set_asi
 async fn a_batch_that_mqtt_5_refuses_is_halved_within_one_more_session() {
     let broker = StubBroker::start().await;
     let config = mqtt::Config {
+        layout: mqtt::Layout::Own,
         access: mqtt::Access { version: mqtt::Version::V5, ..mqtt::Access::here(broker.port()) },
         topic: "P".into(),
         encoding: Encoding::Batch(batch::Options::default()),

@@ -13,6 +13,10 @@ const NOT_AUTHORISED: u8 = 0x87;
 
 /// Oldest first, so that a device that is refused stands in front of the others.
 fn gateway(broker: &StubBroker) -> Gateway {
+    gateway_by(broker, upstream::Order::Strict)
+}
+
+fn gateway_by(broker: &StubBroker, order: upstream::Order) -> Gateway {
     let site = Site { gateway: "g".parse().unwrap(), config_hash: String::new(), devices: Vec::new() };
     let mqtt = mqtt::Config {
         access: mqtt::Access { version: mqtt::Version::V5, ..mqtt::Access::here(broker.port()) },
@@ -20,7 +24,7 @@ fn gateway(broker: &StubBroker) -> Gateway {
         ..mqtt::Config::default()
     };
     let mut config = common::upstream::config(Kind::Mqtt(mqtt));
-    config.order = upstream::Order::Strict;
+    config.order = order;
     Ground::new().deliver(site, config)
 }
 
@@ -121,6 +125,44 @@ async fn rights_that_were_taken_away_from_everybody_keep_the_backlog_where_it_is
     // Once the rights are right again everything else arrives.
     let broker = tokio::spawn(sessions(broker, &[]));
     gateway.until(297, 3).await;
+    broker.abort();
+}
+
+/// The gateway of before, with live beside the backlog.
+#[tokio::test]
+async fn a_list_that_forgets_the_backlog_costs_three_readings_and_live_proves_nothing() {
+    let broker = StubBroker::start().await;
+    let mut gateway = gateway_by(&broker, upstream::Order::LiveFirst);
+    let devices: Vec<&str> = ["a", "b"].into_iter().cycle().take(100).collect();
+    gateway.sample_of(&devices).await;
+    let mut live = 0;
+    for _ in 0..3 {
+        let (mut client, _) = broker.welcome().await;
+        // Only once live has been taken of both devices is the backlog refused.
+        let (mut refused, mut held) = (0, Vec::new());
+        gateway.sample_of(&["a", "b"]).await;
+        loop {
+            match client.next().await {
+                Packet::Publish { topic, packet, .. } if topic.contains("/h/") => held.push(packet),
+                Packet::Publish { topic, packet, .. } => {
+                    live += u32::from(topic.contains("/d/"));
+                    client.acknowledge(packet).await;
+                }
+                Packet::Closed => break,
+                Packet::Connect(_) | Packet::Disconnect | Packet::Other(_) => {}
+            }
+            while let Some(packet) = (live >= 2).then(|| held.pop()).flatten() {
+                refused += 1;
+                client.refuse(packet, NOT_AUTHORISED).await;
+            }
+        }
+        assert!(refused > 0);
+    }
+    gateway.detail("has taken none of another device").await;
+    let account = gateway.account();
+    assert_eq!(account.dropped.get("refused"), Some(&3), "{account:?}");
+    let broker = tokio::spawn(sessions(broker, &[]));
+    gateway.until(account.sampled - 3, 3).await;
     broker.abort();
 }
 

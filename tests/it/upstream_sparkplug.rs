@@ -3,22 +3,17 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "of what is heard, what matters here is named")]
 
 use crate::common;
+use common::sparkplug::payload::{Metric, Payload};
+use common::sparkplug::{Broker, Client, Heard, kind};
 use common::upstream::{Gateway, Ground};
 use linesman::model::status::UpstreamState;
 use linesman::model::{
     Bad, Clock as _, DeviceInfo, Form, Name, PointInfo, Reading, Sample, Site, SystemClock, Timestamp, Value,
 };
 use linesman::record;
-use linesman::upstream::{self, Kind, mqtt, sparkplug};
-use payload::{Metric, Payload};
+use linesman::upstream;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-
-#[path = "../e2e/sparkplug/payload.rs"]
-#[allow(dead_code, clippy::unwrap_used, reason = "shared with the end-to-end tests")]
-mod payload;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -70,107 +65,8 @@ fn number(n: u64) -> Sample {
     Ok(Value::Number(n.into()))
 }
 
-/// The broker: one socket.
-struct Broker(TcpListener);
-
-#[derive(Debug)]
-enum Heard {
-    Connect,
-    Subscribe,
-    Publish(String, Payload),
-    Ping,
-    Disconnect,
-    Closed,
-}
-
-struct Client(TcpStream);
-
-impl Broker {
-    async fn start() -> Broker {
-        Broker(TcpListener::bind("127.0.0.1:0").await.unwrap())
-    }
-
-    fn config(&self) -> upstream::Config {
-        let access = mqtt::Access::here(self.0.local_addr().unwrap().port());
-        let config =
-            sparkplug::Config { access, group: "G".into(), node: "E".into(), ..sparkplug::Config::default() };
-        common::upstream::config(Kind::Sparkplug(config))
-    }
-
-    /// The next client, greeted.
-    async fn welcome(&self) -> Client {
-        let accepted = timeout(PATIENCE, self.0.accept()).await.expect("no client came").unwrap();
-        let mut client = Client(accepted.0);
-        assert!(matches!(client.next().await, Heard::Connect));
-        client.send(b"\x20\x02\x00\x00").await;
-        client
-    }
-
-    /// The same, with what it subscribes to granted.
-    async fn admit(&self) -> Client {
-        let mut client = self.welcome().await;
-        assert!(matches!(client.next().await, Heard::Subscribe));
-        client.send(b"\x90\x03\x00\x01\x01").await;
-        client
-    }
-}
-
-impl Client {
-    async fn send(&mut self, octets: &[u8]) {
-        // Who has gone already does not hear it.
-        let _ = self.0.write_all(octets).await;
-    }
-
-    async fn next(&mut self) -> Heard {
-        timeout(PATIENCE, self.read()).await.expect("the node says nothing")
-    }
-
-    async fn read(&mut self) -> Heard {
-        let Ok(head) = self.0.read_u8().await else { return Heard::Closed };
-        let (mut length, mut shift) = (0usize, 0);
-        loop {
-            let Ok(octet) = self.0.read_u8().await else { return Heard::Closed };
-            length |= usize::from(octet & 0x7F) << shift;
-            shift += 7;
-            if octet & 0x80 == 0 {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        if self.0.read_exact(&mut body).await.is_err() {
-            return Heard::Closed;
-        }
-        match head >> 4 {
-            1 => Heard::Connect,
-            8 => Heard::Subscribe,
-            12 => Heard::Ping,
-            14 => Heard::Disconnect,
-            _ => {
-                let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
-                let qos = (head >> 1) & 3;
-                let payload = payload::read(&body[topic + 2 * usize::from(qos > 0)..]).unwrap();
-                Heard::Publish(String::from_utf8(body[2..topic].to_vec()).unwrap(), payload)
-            }
-        }
-    }
-
-    /// The next publish of these kinds; pings before it are answered.
-    async fn publish(&mut self, verbs: &[&str]) -> (String, Payload) {
-        loop {
-            match self.next().await {
-                Heard::Publish(topic, payload) if verbs.iter().any(|verb| topic.contains(verb)) => {
-                    return (topic, payload);
-                }
-                Heard::Publish(..) => {}
-                Heard::Ping => self.send(b"\xd0\x00").await,
-                other => panic!("{other:?} while waiting for {verbs:?}"),
-            }
-        }
-    }
-
-    async fn data(&mut self) -> (String, Payload) {
-        self.publish(&["/DDATA/"]).await
-    }
+fn config(broker: &Broker) -> upstream::Config {
+    common::upstream::config(kind(broker.port()))
 }
 
 async fn backlog(ground: &Ground, records: Vec<Vec<u8>>) {
@@ -196,7 +92,7 @@ fn metric(payload: &Payload, n: usize) -> &Metric {
 #[tokio::test]
 async fn nothing_is_settled_before_the_broker_has_read_so_far_and_what_it_has_not_goes_again() {
     let broker = Broker::start().await;
-    let gateway = Ground::new().deliver(site(1, 1), broker.config());
+    let gateway = Ground::new().deliver(site(1, 1), config(&broker));
     let mut client = broker.admit().await;
     client.publish(&["/DBIRTH/"]).await;
     let now = SystemClock.utc().0;
@@ -225,7 +121,7 @@ async fn a_record_that_breaks_every_session_is_set_aside_and_the_rest_goes_on() 
     let now = SystemClock.utc().0;
     let numbers = (1..=5).map(|n| reading("m0", now - 60_000 + n, vec![("p0", number(n.cast_unsigned()))]));
     backlog(&ground, numbers.collect()).await;
-    let gateway = ground.deliver(site(1, 1), broker.config());
+    let gateway = ground.deliver(site(1, 1), config(&broker));
     let mut seen = Vec::new();
     let mut sessions = 0;
     'sessions: loop {
@@ -272,7 +168,7 @@ async fn until_settled(gateway: &Gateway, client: &mut Client) {
 #[tokio::test]
 async fn many_devices_are_all_born_before_anything_else_is_said() {
     let broker = Broker::start().await;
-    let _gateway = Ground::new().deliver(site(500, 2), broker.config());
+    let _gateway = Ground::new().deliver(site(500, 2), config(&broker));
     let mut client = broker.admit().await;
     let (mut born, mut seq) = (Vec::new(), 0);
     while born.len() < 500 {
@@ -290,7 +186,7 @@ async fn many_devices_are_all_born_before_anything_else_is_said() {
 #[tokio::test]
 async fn a_reading_of_many_metrics_goes_in_messages_of_five_hundred() {
     let broker = Broker::start().await;
-    let gateway = Ground::new().deliver(site(1, 1200), broker.config());
+    let gateway = Ground::new().deliver(site(1, 1200), config(&broker));
     let mut client = broker.admit().await;
     client.publish(&["/DBIRTH/"]).await;
     let names: Vec<String> = (0..1200).map(|n| format!("p{n}")).collect();
@@ -312,7 +208,7 @@ async fn a_device_whose_birth_is_too_large_costs_only_itself() {
     let broker = Broker::start().await;
     let mut all = site(2, 1);
     all.devices[0].points = (0..5000).map(|n| point(&format!("a-long-name-of-a-point-{n}"))).collect();
-    let gateway = Ground::new().deliver(all, broker.config());
+    let gateway = Ground::new().deliver(all, config(&broker));
     let mut client = broker.admit().await;
     assert_eq!(client.publish(&["/DBIRTH/"]).await.0, "spBv1.0/G/DBIRTH/E/m1");
     let now = SystemClock.utc().0;
@@ -328,7 +224,7 @@ async fn a_device_whose_birth_is_too_large_costs_only_itself() {
 #[tokio::test]
 async fn a_subscription_that_is_refused_is_said_in_words_that_help() {
     let broker = Broker::start().await;
-    let mut gateway = Ground::new().deliver(site(1, 1), broker.config());
+    let mut gateway = Ground::new().deliver(site(1, 1), config(&broker));
     let mut client = broker.welcome().await;
     assert!(matches!(client.next().await, Heard::Subscribe));
     client.send(b"\x90\x03\x00\x01\x80").await;
@@ -345,7 +241,7 @@ async fn the_backlog_of_a_lost_meter_goes_between_its_birth_and_its_death() {
     let now = SystemClock.utc().0;
     let lost = || reading("m0", now - 58_000, vec![("p0", Err(Bad::DeviceLost))]);
     backlog(&ground, vec![reading("m0", now - 60_000, vec![("p0", number(1))]), lost()]).await;
-    let gateway = ground.deliver(site(2, 1), broker.config());
+    let gateway = ground.deliver(site(2, 1), config(&broker));
     let mut client = broker.admit().await;
     let mut said = Vec::new();
     while said.last().is_none_or(|topic: &String| !topic.contains("DDEATH")) {
@@ -365,7 +261,7 @@ async fn the_backlog_of_a_lost_meter_goes_between_its_birth_and_its_death() {
 #[tokio::test]
 async fn what_has_not_changed_is_not_said_and_counts_as_left_out() {
     let broker = Broker::start().await;
-    let gateway = Ground::new().deliver(site(1, 2), broker.config());
+    let gateway = Ground::new().deliver(site(1, 2), config(&broker));
     let mut client = broker.admit().await;
     client.publish(&["/DBIRTH/"]).await;
     let at = |a: u64, b: u64| reading("m0", SystemClock.utc().0, vec![("p0", number(a)), ("p1", number(b))]);
@@ -385,7 +281,7 @@ async fn in_strict_order_the_backlog_is_history_and_what_follows_is_live() {
     let (broker, ground) = (Broker::start().await, Ground::new());
     let now = SystemClock.utc().0;
     backlog(&ground, vec![reading("m0", now - 90_000, vec![("p0", number(1))])]).await;
-    let mut config = broker.config();
+    let mut config = config(&broker);
     config.order = upstream::Order::Strict;
     let gateway = ground.deliver(site(1, 1), config);
     let mut client = broker.admit().await;

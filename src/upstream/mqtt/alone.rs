@@ -28,7 +28,7 @@ impl Session<'_> {
 
     /// Whom refusals may be measured by: the next record of a device that has not been refused itself.
     pub(super) async fn find_witness(&mut self) -> Result<(), Ended> {
-        let Some(refused) = self.trials.witness_wanted().cloned() else { return Ok(()) };
+        let Some(refused) = self.trials.proof.witness_wanted() else { return Ok(()) };
         let (mut at, head) = (self.work.reader.cursor(), self.work.reader.head());
         for _ in 0..WITNESS_READS {
             let found = self.work.reader.read_until(at, head, WITNESS_RECORDS, usize::MAX).await?;

@@ -18,6 +18,7 @@ use crate::model::{Reading, Site};
 use crate::record;
 use crate::spool::Stored;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -87,9 +88,10 @@ impl Pile {
 
 /// What a session knows of its batches.
 pub(super) struct Batches {
-    options: Options,
+    /// None where a layout packs readings in its own way.
+    options: Option<Options>,
     every: Duration,
-    schema: Schema,
+    schema: Option<Schema>,
     live: Pile,
     history: Pile,
     /// Fresh records are put into batches up to this position.
@@ -102,12 +104,16 @@ pub(super) struct Batches {
 impl Batches {
     /// `None` where each reading is a message. Where there is no backlog lane, what waits has waited long enough.
     pub(super) fn of(config: &Config, site: &Site, strict: bool) -> Option<Batches> {
-        let Encoding::Batch(options) = &config.encoding else { return None };
+        let options =
+            if let Encoding::Batch(options) = &config.encoding { Some(options.clone()) } else { None };
+        if options.is_none() && !config.layout.packs() {
+            return None;
+        }
         let (now, every) = (Instant::now(), config.batch_every);
         Some(Batches {
-            options: options.clone(),
             every,
-            schema: Schema::unpublished(site, options),
+            schema: options.as_ref().map(|options| Schema::unpublished(site, options)),
+            options,
             live: Pile::default(),
             history: Pile::default(),
             upto: None,
@@ -119,7 +125,7 @@ impl Batches {
     /// Meta has been said of this site, or was too large to be.
     pub(super) fn describe(&mut self, site: &Site, said: bool) {
         let make = if said { Schema::of } else { Schema::unpublished };
-        self.schema = make(site, &self.options);
+        self.schema = self.options.as_ref().map(|options| make(site, options));
     }
 
     /// The lanes begin anew, and nothing is in flight.
@@ -186,7 +192,7 @@ impl Session<'_> {
 
     /// `true` when nothing is left up to there.
     fn drain_live(&mut self, batches: &mut Batches, upto: u64) -> Result<bool, Ended> {
-        while self.window.has_room() && !self.recut {
+        while self.has_room() && !self.recut {
             if !self.live.as_mut().is_some_and(|live| batches.live.gather(live, upto)) {
                 return Ok(false);
             }
@@ -264,15 +270,21 @@ impl Session<'_> {
             .take_while(|(piece, reading, _)| self.is_live(piece.position, reading) == live)
             .map(|(_, reading, number)| Numbered { reading, number })
             .collect();
-        let room = self.greeting.room(&self.batch_topic());
-        match batch::encode(&readings, &batches.schema, !live, room) {
+        let site = Arc::clone(&self.work.site.borrow());
+        let topic = self.speaker(&site).batch_topic(live);
+        let room = self.room(&topic);
+        let encoded = match &batches.schema {
+            Some(schema) => batch::encode(&readings, schema, !live, room),
+            None => self.speaker(&site).pack(&readings, room),
+        };
+        match encoded {
             Ok(payload) => {
                 let now = Instant::now();
                 (0..payload.taken).filter(|_| paced).for_each(|_| self.pace.take(now));
                 let last = payload.taken.checked_sub(1).and_then(|last| pile.pieces.get(last));
                 let upto = last.map_or(position, |piece| piece.position);
                 pile.drop_first(payload.taken);
-                self.publish_batch(batches, position..=upto, payload.octets)
+                self.publish_batch(batches, position..=upto, &topic, payload.octets)
             }
             Err(why) => {
                 tracing::warn!(upstream = %self.work.name, position, %why, "record given up");
@@ -283,15 +295,17 @@ impl Session<'_> {
         }
     }
 
-    fn publish_batch(&mut self, batches: &mut Batches, span: Span, octets: Vec<u8>) -> Result<(), Ended> {
+    fn publish_batch(
+        &mut self,
+        batches: &mut Batches,
+        span: Span,
+        topic: &str,
+        octets: Vec<u8>,
+    ) -> Result<(), Ended> {
         let open = self.window.records();
         batches.spans.retain(|upto, _| open.contains(upto));
         batches.spans.insert(*span.end(), *span.start());
-        self.publish(What::Record(*span.end()), &self.batch_topic(), false, octets)
-    }
-
-    fn batch_topic(&self) -> String {
-        format!("{}/b", self.config.topic)
+        self.publish(What::Record(*span.end()), topic, false, octets)
     }
 
     /// Sends records that are suspected, and nothing else, in one batch; those that do not fit into it stay suspected.

@@ -4,12 +4,12 @@ use super::batches::Batches;
 use super::hand::number_of;
 use super::session::{Ended, Session};
 use super::trials::Span;
-use super::window::What;
-use crate::encode::{Numbered, json};
+use crate::encode::Numbered;
 use crate::model::Name;
 use crate::record;
 use crate::spool::{Outcome, Stored};
 use crate::upstream::aside::Refused;
+use crate::upstream::proof::Way;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -43,7 +43,7 @@ impl Session<'_> {
         }
         let caught_up = self.had_backlog && self.work.reader.account().borrow().pending == 0;
         if self.stopping.is_none() && (caught_up || Instant::now() >= self.status_due) {
-            self.say_status()?;
+            self.say_status();
         }
         Ok(())
     }
@@ -61,12 +61,14 @@ impl Session<'_> {
         }
         let late = Instant::now() >= stopping.by;
         let all_handed = self.alone.is_none() && self.has_handed(stopping.upto);
-        if !stopping.said_goodbye && (late || (all_handed && self.window.is_empty())) {
+        if !stopping.said_goodbye && (late || (all_handed && self.words.is_empty() && self.window.is_empty()))
+        {
             stopping.said_goodbye = true;
-            let payload = json::offline(Some(self.work.clock.utc()));
-            self.publish(What::Word, &format!("{}/status", self.config.topic), true, payload)?;
+            self.say_offline();
+            self.say_words()?;
         }
-        if stopping.said_goodbye && !stopping.closing && (late || self.window.is_empty()) {
+        let all_said = self.words.is_empty() && self.window.is_empty();
+        if stopping.said_goodbye && !stopping.closing && (late || all_said) {
             stopping.closing = true;
             self.pipe.close();
         }
@@ -89,9 +91,10 @@ impl Session<'_> {
         match self.alone.take() {
             Some((stored, true)) => {
                 let Some(span) = in_flight.into_iter().next() else { return };
+                let way = self.way_of(*span.end());
                 let refused = stored.iter().find(|stored| *span.end() == stored.position);
                 let device = refused.and_then(device_of);
-                if self.trials.failed_alone(&span, device.as_ref(), Instant::now()) {
+                if self.trials.failed_alone(&span, (way, device.as_ref()), Instant::now()) {
                     if let Some(stored) = refused {
                         self.set_aside(stored, why).await;
                     }
@@ -110,7 +113,7 @@ impl Session<'_> {
 
     /// The broker has refused this record for good and said so. Of a batch that is refused nobody knows yet which
     /// record it is for: it goes again by halves, alone.
-    pub(super) async fn refuse(&mut self, position: u64, why: &'static str) -> Result<(), Ended> {
+    pub(super) async fn refuse(&mut self, position: u64, way: Way, why: &'static str) -> Result<(), Ended> {
         let span = self.span_of(position);
         if span.start() != span.end() {
             self.trials.halve(&span);
@@ -125,13 +128,13 @@ impl Session<'_> {
         let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
         let Some(stored) = found.into_iter().next() else { return Ok(()) };
         let device = device_of(&stored);
-        if !self.trials.may_refuse(device.as_ref(), Instant::now()) {
+        if !self.trials.proof.may_refuse((way, device.as_ref()), Instant::now()) {
             let device = device.map_or_else(String::new, |device| format!(" of {device}"));
             return Err(Ended::Trouble(format!(
-                "the broker refuses records{device}, {why}, and has taken none of another device: all wait"
+                "the broker refuses records{device}, {why}, and has taken none of another device that way: all wait"
             )));
         }
-        self.unwanted.extend(device.map(|device| (device, why)));
+        self.unwanted.extend(device.map(|device| ((device, way), why)));
         self.set_aside(&stored, why).await;
         Ok(())
     }

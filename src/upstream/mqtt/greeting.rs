@@ -4,19 +4,34 @@ use super::config::Access;
 use super::pipe::{Happened, Pipe};
 use super::walk::Ended;
 use super::wire::{Greeting, Hello, Will};
+use crate::model::Timestamp;
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::{Secret, Work};
+
+/// User name and password, or what stands in their place.
+fn login(access: &Access, now: Timestamp) -> Result<Option<(String, String)>, String> {
+    if let Some(token) = &access.token {
+        return Ok(Some((token.read()?, String::new())));
+    }
+    let Some(user) = &access.username else { return Ok(None) };
+    let secret = access.password.as_ref().map(Secret::read).transpose()?;
+    let password = match (&access.signing, secret) {
+        (Some(hub), Some(key)) => hub.token(&key, now)?,
+        (_, secret) => secret.unwrap_or_default(),
+    };
+    Ok(Some((user.clone(), password)))
+}
 
 /// Connects and is greeted. The will is made when the broker has been reached.
 pub(in crate::upstream) async fn connect(
     access: &Access,
     broker: &Endpoint,
-    will: impl Future<Output = Result<Will, String>> + Send + 'static,
+    will: impl Future<Output = Result<Option<Will>, String>> + Send + 'static,
     work: &Work,
 ) -> Result<(Pipe, Greeting, Validity), Ended> {
     let gateway = work.site.borrow().gateway.clone();
     let client_id = access.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
-    let login = login(access).map_err(Ended::Trouble)?;
+    let login = login(access, work.clock.utc()).map_err(Ended::Trouble)?;
     // A certificate's dates may only seem wrong.
     let clock_unsure = work.dating.borrow().is_waiting();
     let keep_alive = access.keep_alive;
@@ -36,11 +51,4 @@ pub(in crate::upstream) async fn connect(
         | Happened::ReadSoFar(_)
         | Happened::Closed => Err(Ended::Trouble("the broker speaks before it has greeted".to_owned())),
     }
-}
-
-/// User name and password.
-fn login(access: &Access) -> Result<Option<(String, String)>, String> {
-    let Some(user) = &access.username else { return Ok(None) };
-    let password = access.password.as_ref().map(Secret::read).transpose()?;
-    Ok(Some((user.clone(), password.unwrap_or_default())))
 }

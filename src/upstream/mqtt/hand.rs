@@ -2,13 +2,15 @@
 
 use super::batches::Batches;
 use super::lane::Lane;
+use super::layout::Layout;
 use super::session::{Ended, Session};
 use super::window::What;
 use super::wire::LARGEST_PAYLOAD;
-use crate::encode::{Encoding, Number, Numbered, Refused, json};
+use crate::encode::{Encoding, Number, Numbered, Refused, json, thin_edge};
 use crate::model::{Dating, Reading};
 use crate::record;
 use crate::spool::Stored;
+use crate::upstream::proof::Way;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -63,10 +65,15 @@ impl Session<'_> {
             }
         };
         self.work.dating.borrow().date(&mut reading);
-        let lane = if self.is_live(stored.position, &reading) { "d" } else { "h" };
-        let topic = format!("{}/{lane}/{}", self.config.topic, reading.device);
-        let room = self.greeting.room(&topic);
+        let way = if self.is_live(stored.position, &reading) { Way::LIVE } else { Way::HISTORY };
+        let site = Arc::clone(&self.work.site.borrow());
+        let topic = self.speaker(&site).reading_topic(way, &reading.device);
+        let room = self.room(&topic);
         let payload = match self.payload(Numbered { reading: &reading, number: number_of(stored) }, room) {
+            Ok(payload) if payload.is_empty() => {
+                self.window.given_up(stored.position, "says-nothing", Instant::now());
+                return Ok(());
+            }
             Ok(payload) => payload,
             Err(why) => {
                 tracing::warn!(upstream = %self.work.name, device = %reading.device, %why, "record given up");
@@ -74,14 +81,18 @@ impl Session<'_> {
                 return Ok(());
             }
         };
-        self.under_way.insert(stored.position, reading.device);
+        self.under_way.insert(stored.position, (way, reading.device));
         self.publish(What::Record(stored.position), &topic, false, payload)
     }
 
     /// One reading, one message; the topic says whose it is. Its line end stays behind.
     fn payload(&self, one: Numbered<'_>, room: usize) -> Result<Vec<u8>, Refused> {
-        if matches!(self.config.encoding, Encoding::Json) {
-            let octets = json::reading(one.reading, one.number, None).into_bytes();
+        let whole = match (&self.config.layout, &self.config.encoding) {
+            (Layout::ThinEdge(_), _) => Some(thin_edge::measurement(one.reading).unwrap_or_default()),
+            (_, Encoding::Json) => Some(json::reading(one.reading, one.number, None)),
+            _ => None,
+        };
+        if let Some(octets) = whole.map(String::into_bytes) {
             let too_large = Refused::TooLarge { octets: octets.len(), at_most: room };
             return if octets.len() > room { Err(too_large) } else { Ok(octets) };
         }

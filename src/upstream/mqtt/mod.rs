@@ -29,7 +29,7 @@ mod ending;
 pub(super) mod greeting;
 mod hand;
 pub(super) mod lane;
-pub(super) mod pace;
+pub(super) mod layout;
 pub(super) mod pipe;
 mod said;
 mod session;
@@ -41,23 +41,16 @@ mod window;
 pub(super) mod wire;
 
 pub use config::{Access, Config, Version};
+pub use layout::{Discovery, Hub, Layout, ThinEdge};
 pub use window::WINDOW;
 
 use super::Work;
 use super::backoff::Backoff;
-use super::config::Order;
+use super::bodies::Ways;
 use crate::uplink::Endpoint;
 use session::Session;
-use std::num::NonZeroU32;
 use trials::Trials;
 use walk::{Ended, Sessions};
-
-/// In which order and how fast.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ways {
-    pub order: Order,
-    pub history_rate: Option<NonZeroU32>,
-}
 
 /// Connects, delivers, backs off, until told to stop.
 pub(super) async fn run(config: Config, ways: Ways, mut work: Work) {

@@ -399,7 +399,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let access = Access::here(listener.local_addr().unwrap().port());
         let will = Will { topic: "w".to_owned(), payload: vec![0xff, 0], retain: false };
-        let hello = Hello { client_id: "id".to_owned(), keep_alive: access.keep_alive, will, login: None };
+        let hello = Hello {
+            client_id: "id".to_owned(),
+            keep_alive: access.keep_alive,
+            will: Some(will),
+            login: None,
+        };
         let hello = std::future::ready(Ok(hello));
         let mut pipe = Pipe::connect(&access, &access.brokers[0], false, hello);
         let (mut broker, _) = listener.accept().await.unwrap();

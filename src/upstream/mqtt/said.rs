@@ -1,5 +1,6 @@
 //! What a session says beside records: status, meta, events, gaps.
 
+use super::layout::{Heard, Layout, Said, Standing};
 use super::session::{Ended, Session};
 use super::window::What;
 use crate::encode::json;
@@ -11,41 +12,83 @@ use tokio::time::Instant;
 const STATUS_EVERY: Duration = Duration::from_secs(60);
 
 impl Session<'_> {
-    pub(super) fn say_status(&mut self) -> Result<(), Ended> {
+    pub(super) fn say_status(&mut self) {
         let backlog = self.work.reader.account().borrow().pending;
-        let config = self.work.site.borrow().config_hash.clone();
-        let payload = json::online(self.work.clock.utc(), self.work.version, &config, backlog);
+        let site = Arc::clone(&self.work.site.borrow());
+        let said = self.speaker(&site).status(Standing { version: self.work.version, backlog });
+        self.words.extend(said);
         self.had_backlog = backlog > 0;
         self.status_due = Instant::now() + STATUS_EVERY;
-        self.publish(What::Word, &format!("{}/status", self.config.topic), true, payload)
+    }
+
+    /// The good-bye.
+    pub(super) fn say_offline(&mut self) {
+        let site = Arc::clone(&self.work.site.borrow());
+        let said = self.speaker(&site).offline();
+        self.words.extend(said);
+    }
+
+    /// Hands over what is to be said of ourselves, as far as there is room.
+    pub(super) fn say_words(&mut self) -> Result<(), Ended> {
+        while self.has_room()
+            && let Some(Said { topic, retain, payload }) = self.words.pop_front()
+        {
+            self.publish(What::Word, &topic, retain, payload)?;
+        }
+        Ok(())
+    }
+
+    /// Subscribes to what the layout wants to hear.
+    pub(super) fn listen(&mut self) -> Result<(), Ended> {
+        let filters = self.config.layout.subscriptions();
+        if filters.is_empty() {
+            return Ok(());
+        }
+        self.pipe.subscribe(filters).map(drop).map_err(Ended::Trouble)
+    }
+
+    pub(super) fn heard(&mut self, topic: &str, payload: &[u8]) -> Result<(), Ended> {
+        let Layout::HomeAssistant(discovery) = &self.config.layout else { return Ok(()) };
+        let site = Arc::clone(&self.work.site.borrow());
+        match discovery.hear(topic, payload, &site) {
+            Heard::Started => self.say_meta()?,
+            Heard::Gone(topic) => {
+                tracing::info!(upstream = %self.work.name, topic, "a meter that is not configured any more is taken back");
+                self.words.push_back(Said { topic, retain: true, payload: Vec::new() });
+            }
+            Heard::Nothing => {}
+        }
+        Ok(())
     }
 
     pub(super) fn say_meta(&mut self) -> Result<(), Ended> {
         let site = Arc::clone(&self.work.site.borrow_and_update());
         self.every = site.devices.iter().map(|device| (device.name.clone(), device.every)).collect();
-        let topic = format!("{}/meta", self.config.topic);
-        let most = self.greeting.room(&topic);
-        let meta = json::meta(&site, most);
+        let meta = self.speaker(&site).meta(self.work.version, |topic| self.room(topic));
         let meta = meta.map_err(|error| Ended::Trouble(format!("meta cannot be written: {error}")))?;
         if let Some(batches) = &mut self.batches {
-            batches.describe(&site, meta.is_some());
+            batches.describe(&site, meta.describes);
         }
-        let Some(payload) = meta else {
-            tracing::warn!(upstream = %self.work.name, octets = most, "meta is larger than what is sent at once and is left out; batches bring their names, which costs");
-            return Ok(());
-        };
-        self.publish(What::Word, &topic, true, payload)
+        for what in meta.left_out {
+            tracing::warn!(upstream = %self.work.name, "left out: {what}");
+        }
+        self.words.extend(meta.said);
+        Ok(())
     }
 
     /// Events go before records: they are few, and somebody waits for them.
     pub(super) fn tell_events(&mut self) -> Result<(), Ended> {
-        while self.window.has_room() {
+        while self.has_room() {
             let Some((number, event)) = self.work.events.borrow().after(self.told) else { break };
-            let topic = format!("{}/event", self.config.topic);
-            self.publish(What::Event(number), &topic, false, json::event(&event))?;
+            let site = Arc::clone(&self.work.site.borrow());
+            let mut said = self.speaker(&site).event(&event).into_iter();
+            if let Some(Said { topic, retain, payload }) = said.next() {
+                self.publish(What::Event(number), &topic, retain, payload)?;
+            }
+            self.words.extend(said);
             self.told = number;
         }
-        Ok(())
+        self.say_words()
     }
 
     /// Every loss is announced until it is acknowledged.
@@ -56,12 +99,13 @@ impl Session<'_> {
             return Ok(());
         }
         for gap in self.work.reader.gaps().await? {
-            if !is_new(self.gap_told, gap.id) || !self.window.has_room() {
+            if !is_new(self.gap_told, gap.id) || !self.has_room() {
                 continue;
             }
             let loss = json::Loss { from: gap.from, to: gap.to, count: gap.count, reason: &gap.reason };
-            let payload = json::gap(self.work.clock.utc(), &loss, None);
-            self.publish(What::Gap(gap.id), &format!("{}/event", self.config.topic), false, payload)?;
+            let site = Arc::clone(&self.work.site.borrow());
+            let Said { topic, retain, payload } = self.speaker(&site).gap(&loss);
+            self.publish(What::Gap(gap.id), &topic, retain, payload)?;
             self.gap_told = Some(gap.id);
         }
         Ok(())

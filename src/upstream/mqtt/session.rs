@@ -1,25 +1,27 @@
 //! One connection: status, meta, then records in their lanes, until trouble or the stop.
 
+use super::Config;
 use super::batches::Batches;
 use super::ending::Stopping;
 use super::greeting::connect;
 use super::lane::Lane;
-use super::pace::Pace;
+use super::layout::{Said, Speaker};
 use super::pipe::{Happened, Pipe};
 use super::trials::Trials;
 pub(super) use super::walk::Ended;
 use super::warnings;
 use super::window::{Fate, What, Window};
 use super::wire::{Greeting, Will};
-use super::{Config, Ways};
-use crate::encode::json;
-use crate::model::{Name, Timestamp};
+use crate::model::{Name, Site, Timestamp};
 use crate::spool::Stored;
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
+use crate::upstream::bodies::Ways;
+use crate::upstream::pace::Pace;
+use crate::upstream::proof::Way;
 use crate::upstream::{Order, Work};
-use std::collections::BTreeMap;
-use std::future::ready;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -38,6 +40,10 @@ pub(super) struct Session<'a> {
     pub(super) validity: Validity,
     pub(super) window: Window,
     pub(super) pace: Pace,
+    /// How fast the far end takes publishes.
+    rate: Pace,
+    /// Status, meta and what else is said of ourselves, and has not been handed over yet.
+    pub(super) words: VecDeque<Said>,
     /// From the cursor on: all of it in strict order, else up to where live begins.
     pub(super) history: Lane,
     pub(super) live: Option<Lane>,
@@ -58,10 +64,10 @@ pub(super) struct Session<'a> {
     pub(super) gap_told: Option<u64>,
     /// The broker has refused an event in this session: none behind it counts as told.
     pub(super) event_refused: bool,
-    /// Whose the records are that were handed over.
-    pub(super) under_way: BTreeMap<u64, Name>,
+    /// Whose the records are that were handed over, and by which way they went.
+    pub(super) under_way: BTreeMap<u64, (Way, Name)>,
     /// Whose records the broker refuses, and why, since it took one of theirs.
-    pub(super) unwanted: BTreeMap<Name, &'static str>,
+    pub(super) unwanted: BTreeMap<(Name, Way), &'static str>,
     /// How often each device is read, of the site that meta was last said of.
     pub(super) every: BTreeMap<Name, Duration>,
     pub(super) status_due: Instant,
@@ -78,12 +84,8 @@ impl<'a> Session<'a> {
         work: &'a mut Work,
         lasting: (&'a mut Backoff, &'a mut Trials),
     ) -> Ended {
-        let will = Will {
-            topic: format!("{}/status", config.topic),
-            payload: json::offline(None).into(),
-            retain: true,
-        };
-        let (pipe, greeting, validity) = match connect(&config.access, broker, ready(Ok(will)), work).await {
+        let will = std::future::ready(Ok(will(config, work)));
+        let (pipe, greeting, validity) = match connect(&config.access, broker, will, work).await {
             Ok(greeted) => greeted,
             Err(ended) => return ended,
         };
@@ -122,6 +124,8 @@ impl<'a> Session<'a> {
             validity: Validity::default(),
             window: Window::default(),
             pace: Pace::new(ways.history_rate),
+            rate: Pace::new(config.layout.limits().rate),
+            words: VecDeque::new(),
             history: Lane::start(work.reader.another(), cursor, bound),
             live: bound.map(|head| Lane::start(work.reader.another(), head, None)),
             live_from,
@@ -148,7 +152,8 @@ impl<'a> Session<'a> {
     }
 
     async fn deliver(&mut self) -> Result<(), Ended> {
-        self.say_status()?;
+        self.listen()?;
+        self.say_status();
         self.say_meta()?;
         self.find_witness().await?;
         self.summon().await?;
@@ -197,8 +202,10 @@ impl<'a> Session<'a> {
 
     /// Hands records over while the window has room. When history has to wait: until when.
     async fn fill(&mut self) -> Result<Option<Instant>, Ended> {
-        if self.alone.is_some() && !self.try_alone().await? {
-            return Ok(None);
+        // Before what they explain.
+        self.say_words()?;
+        if !self.words.is_empty() || self.alone.is_some() && !self.try_alone().await? {
+            return Ok(self.rate.not_before(Instant::now()));
         }
         self.tell_events()?;
         self.tell_gaps().await?;
@@ -221,13 +228,27 @@ impl<'a> Session<'a> {
 
     /// Each reading a message.
     fn fill_singly(&mut self) -> Result<Option<Instant>, Ended> {
-        while self.window.has_room() && !self.recut {
+        while self.has_room() && !self.recut {
             match self.next_record() {
                 Ok(stored) => self.hand_over(&stored)?,
                 Err(until) => return Ok(until),
             }
         }
-        Ok(None)
+        Ok(self.rate.not_before(Instant::now()))
+    }
+
+    /// Whether the far end takes another publish now.
+    pub(super) fn has_room(&self) -> bool {
+        self.window.has_room() && self.rate.not_before(Instant::now()).is_none()
+    }
+
+    /// Octets of payload that go at once under this topic.
+    pub(super) fn room(&self, topic: &str) -> usize {
+        self.greeting.room(topic).min(self.config.layout.limits().payload)
+    }
+
+    pub(super) fn speaker<'s>(&'s self, site: &'s Site) -> Speaker<'s> {
+        Speaker { layout: &self.config.layout, topic: &self.config.topic, site, now: self.work.clock.utc() }
     }
 
     pub(super) fn publish(
@@ -237,9 +258,11 @@ impl<'a> Session<'a> {
         retain: bool,
         payload: impl Into<Vec<u8>>,
     ) -> Result<(), Ended> {
-        let retain = retain && self.greeting.retains;
+        let retain = retain && self.greeting.retains && self.config.layout.limits().retains;
         let packet = self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
-        self.window.handed(what, packet, Instant::now());
+        let now = Instant::now();
+        self.window.handed(what, packet, now);
+        self.rate.take(now);
         Ok(())
     }
 
@@ -247,8 +270,12 @@ impl<'a> Session<'a> {
     pub(super) fn warn(&self) {
         let plain = self.config.access.tls.is_none().then_some(self.broker);
         let mut warnings = warnings::standing(plain, self.validity, self.work.clock.utc());
-        let refused = self.unwanted.iter();
-        warnings.extend(refused.map(|(device, why)| format!("the broker refuses what {device} says: {why}")));
+        let site = Arc::clone(&self.work.site.borrow());
+        let speaker = self.speaker(&site);
+        warnings.extend(warnings::refusals(&self.unwanted, |way, device| match way {
+            Way::BATCHES => speaker.batch_topic(true),
+            way => speaker.reading_topic(way, device),
+        }));
         self.work.report.warn(warnings);
     }
 
@@ -284,11 +311,23 @@ impl<'a> Session<'a> {
             }
             Happened::Trouble(why) => return Err(Ended::Trouble(why)),
             Happened::Connected(..) => return Err(confused("greets twice")),
-            // Nothing is subscribed to.
-            Happened::Subscribed(..) | Happened::Message { .. } | Happened::ReadSoFar(_) => {}
+            Happened::Message { topic, payload, .. } => self.heard(&topic, &payload)?,
+            Happened::Subscribed(_, false) => {
+                tracing::warn!(upstream = %self.work.name, "the broker does not let us listen to what we have asked for");
+            }
+            Happened::Subscribed(_, true) | Happened::ReadSoFar(_) => {}
         }
         Ok(false)
     }
+}
+
+/// What the broker says for us when we are gone.
+fn will(config: &Config, work: &Work) -> Option<Will> {
+    let site = Arc::clone(&work.site.borrow());
+    let now = work.clock.utc();
+    let speaker = Speaker { layout: &config.layout, topic: &config.topic, site: &site, now };
+    let Said { topic, retain, payload } = speaker.will()?;
+    Some(Will { topic, payload, retain: retain && config.layout.limits().retains })
 }
 
 /// A lane that is not there never has more.

@@ -4,6 +4,7 @@ use super::batches::Batches;
 use super::session::{Ended, Session};
 use super::window::{Fate, What};
 use crate::spool::Outcome;
+use crate::upstream::proof::Way;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use tokio::time::Instant;
@@ -17,11 +18,7 @@ impl Session<'_> {
         for (what, fate) in self.window.take_run(&lane_of) {
             match (what, fate) {
                 (What::Record(position), Fate::Delivered) => {
-                    let device = self.under_way.remove(&position);
-                    if let Some(device) = &device {
-                        self.unwanted.remove(device);
-                    }
-                    self.trials.delivered(position, device.as_ref(), Instant::now());
+                    self.taken(position);
                     runs.delivered(lane_of(position), position);
                 }
                 (What::Record(position), Fate::Refused(why)) => {
@@ -41,6 +38,26 @@ impl Session<'_> {
             }
         }
         self.settle_runs(runs).await
+    }
+
+    /// The broker has acknowledged this record.
+    fn taken(&mut self, position: u64) {
+        let way = self.way_of(position);
+        let whose = self.under_way.remove(&position);
+        if let Some((way, device)) = &whose {
+            self.unwanted.remove(&(device.clone(), *way));
+        }
+        let device = whose.as_ref().map(|(_, device)| device);
+        self.trials.delivered(position, (way, device), Instant::now());
+    }
+
+    /// By which way this record went that was handed over.
+    pub(super) fn way_of(&self, position: u64) -> Way {
+        match self.under_way.get(&position) {
+            Some((way, _)) => *way,
+            None if self.batches.is_some() => Way::BATCHES,
+            None => Way::HISTORY,
+        }
     }
 
     /// Of a position, the first one of the lane that its record travels in; what goes alone is a lane of its own.
@@ -67,8 +84,9 @@ impl Session<'_> {
             self.work.reader.settle([position..=position], Outcome::Dropped(reason.to_owned())).await?;
         }
         for (position, why) in refused {
+            let way = self.way_of(position);
             self.under_way.remove(&position);
-            self.refuse(position, why).await?;
+            self.refuse(position, way, why).await?;
         }
         Ok(())
     }
@@ -76,8 +94,7 @@ impl Session<'_> {
     /// An event or a gap that is refused is told again in the next session, and until somebody takes it.
     fn note_unheard(&mut self, why: &str) {
         if !std::mem::replace(&mut self.event_refused, true) {
-            let topic = format!("{}/event", self.config.topic);
-            tracing::warn!(upstream = %self.work.name, topic, why, "the broker refuses events; they are told again on the next connection");
+            tracing::warn!(upstream = %self.work.name, why, "the broker refuses events; they are told again on the next connection");
         }
     }
 }

@@ -6,28 +6,15 @@
 //! alone too, its third time, is refused. What goes in batches is suspected by batches: one that fails alone is halved, and
 //! each half goes alone, until a single record is refused. A line that comes and goes suspects nobody as long as records get
 //! through.
-//!
-//! # One device, or everything
-//! A broker may refuse one device's topic for good while it takes the others': those records are set aside one by one, and
-//! nobody else notices. It may also refuse everything, because somebody has made a mistake with its rights: that is an outage
-//! with another name, and the backlog waits. What tells them apart is that somebody else is taken: a refusal is believed
-//! while there is a device of which a record was taken within the last [`PROOF`] and none was refused since. Without
-//! such a device [`IN_A_ROW`] refusals are believed and no more. Then the session ends, and the next one sends a *witness*
-//! first, alone: the next record of a device that has not been refused.
+//! Whether a refusal is believed: see [`Proof`].
 
-use crate::model::Name;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::upstream::proof::{Proof, Whose};
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// The positions that one publish stands for: a record's, or those of a batch.
 pub(in crate::upstream) type Span = RangeInclusive<u64>;
-
-/// More records in a row are not the records' fault, if nobody proves that they are.
-const IN_A_ROW: u32 = 3;
-/// How long it proves something that a device's record was taken.
-const PROOF: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
 pub(in crate::upstream) struct Trials {
@@ -35,14 +22,8 @@ pub(in crate::upstream) struct Trials {
     last: Vec<Span>,
     /// In flight when the one before failed too, in the order in which they went.
     suspects: VecDeque<Span>,
-    /// Believed since the last record that was taken.
-    in_a_row: u32,
-    /// Of which a record was taken, and when last.
-    taken: BTreeMap<Name, Instant>,
-    /// Of which a record was refused since one was taken.
-    refused: BTreeSet<Name>,
-    /// A refusal was not believed: somebody has to be asked.
-    wants_witness: bool,
+    /// Whose refusals are believed.
+    pub(in crate::upstream) proof: Proof,
 }
 
 impl Trials {
@@ -59,17 +40,12 @@ impl Trials {
     }
 
     /// A session failed while nothing but these was in flight: whether that convicts a record. More than one are halved.
-    pub(in crate::upstream) fn failed_alone(
-        &mut self,
-        span: &Span,
-        device: Option<&Name>,
-        now: Instant,
-    ) -> bool {
+    pub(in crate::upstream) fn failed_alone(&mut self, span: &Span, whose: Whose<'_>, now: Instant) -> bool {
         if span.start() != span.end() {
             self.halve(span);
             return false;
         }
-        let convicted = self.may_refuse(device, now);
+        let convicted = self.proof.may_refuse(whose, now);
         if convicted {
             self.gone();
         }
@@ -94,32 +70,11 @@ impl Trials {
         }
     }
 
-    /// The broker refuses a record and says so: whether that is the record's fault. Who cannot be read is nobody's device.
-    pub(in crate::upstream) fn may_refuse(&mut self, device: Option<&Name>, now: Instant) -> bool {
-        self.refused.extend(device.cloned());
-        self.taken.retain(|_, at| now.duration_since(*at) < PROOF);
-        let somebody_else = self.taken.keys().any(|device| !self.refused.contains(device));
-        let may = somebody_else || self.in_a_row < IN_A_ROW;
-        self.in_a_row += u32::from(may);
-        self.wants_witness |= !may;
-        may
-    }
-
     /// A record was delivered: this far end takes some.
-    pub(in crate::upstream) fn delivered(&mut self, position: u64, device: Option<&Name>, now: Instant) {
-        self.in_a_row = 0;
-        self.wants_witness = false;
-        if let Some(device) = device {
-            self.refused.remove(device);
-            self.taken.insert(device.clone(), now);
-        }
+    pub(in crate::upstream) fn delivered(&mut self, position: u64, whose: Whose<'_>, now: Instant) {
+        self.proof.taken(whose, now);
         self.last.retain(|span| !span.contains(&position));
         self.suspects.retain(|suspect| !suspect.contains(&position));
-    }
-
-    /// Whether somebody has to be found who may be taken, and whom it is no use to ask.
-    pub(in crate::upstream) fn witness_wanted(&self) -> Option<&BTreeSet<Name>> {
-        self.wants_witness.then_some(&self.refused)
     }
 
     /// Sends this one alone, before those that are suspected.
@@ -142,38 +97,13 @@ fn common(a: &Span, b: &Span) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::proof::Way;
 
     fn each(positions: &[u64]) -> Vec<Span> {
         positions.iter().map(|position| *position..=*position).collect()
     }
 
-    fn device(name: &str) -> Option<Name> {
-        Some(name.parse().unwrap())
-    }
-
-    #[test]
-    fn one_device_that_is_refused_is_believed_while_another_is_taken() {
-        let (mut trials, start) = (Trials::default(), Instant::now());
-        trials.delivered(1, device("b").as_ref(), start);
-        for n in 0..100 {
-            assert!(trials.may_refuse(device("a").as_ref(), start + Duration::from_secs(n)));
-        }
-        assert!(!trials.may_refuse(device("a").as_ref(), start + PROOF), "too long ago");
-        assert_eq!(trials.witness_wanted().unwrap().len(), 1);
-        trials.delivered(2, device("b").as_ref(), start + PROOF);
-        assert!(trials.may_refuse(device("a").as_ref(), start + PROOF) && trials.witness_wanted().is_none());
-    }
-
-    #[test]
-    fn rights_that_were_taken_away_from_all_cost_a_record_a_device_and_no_more() {
-        let (mut trials, now) = (Trials::default(), Instant::now());
-        let devices: Vec<_> = ["a", "b", "c", "d", "e"].into_iter().map(device).collect();
-        for device in &devices {
-            trials.delivered(1, device.as_ref(), now);
-        }
-        let believed = (0..100).filter(|n| trials.may_refuse(devices[n % 5].as_ref(), now)).count();
-        assert_eq!(believed, 4, "the fifth has nobody left to prove it");
-    }
+    const NOBODY: Whose<'static> = (Way::HISTORY, None);
 
     fn one(position: u64) -> Span {
         position..=position
@@ -190,11 +120,11 @@ mod tests {
             while let Some(span) = trials.suspect() {
                 if !span.contains(&poison) {
                     delivered += span.clone().count();
-                    trials.delivered(*span.end(), None, Instant::now());
+                    trials.delivered(*span.end(), NOBODY, Instant::now());
                     continue;
                 }
                 failures += 1;
-                if trials.failed_alone(&span, None, Instant::now()) {
+                if trials.failed_alone(&span, NOBODY, Instant::now()) {
                     refused.push(span);
                 }
             }
@@ -210,7 +140,7 @@ mod tests {
         assert_eq!(trials.suspect(), Some(1..=4));
         trials.part(3);
         assert_eq!(trials.suspect(), Some(1..=2));
-        trials.delivered(2, None, Instant::now());
+        trials.delivered(2, NOBODY, Instant::now());
         assert_eq!(trials.suspect(), Some(3..=4));
         trials.gone();
         assert_eq!(trials.suspect(), Some(5..=8));
@@ -223,9 +153,9 @@ mod tests {
         assert_eq!(trials.suspect(), None, "any line breaks once");
         trials.failed(each(&[7, 8, 9]));
         assert_eq!(trials.suspect(), Some(one(7)));
-        assert!(trials.failed_alone(&one(7), None, Instant::now()));
+        assert!(trials.failed_alone(&one(7), NOBODY, Instant::now()));
         assert_eq!(trials.suspect(), Some(one(8)), "the next is tried alone before it is believed");
-        trials.delivered(8, None, Instant::now());
+        trials.delivered(8, NOBODY, Instant::now());
         assert_eq!(trials.suspect(), None);
     }
 
@@ -234,25 +164,25 @@ mod tests {
         let mut trials = Trials::default();
         for first in 1..100 {
             let in_flight: Vec<u64> = (first * 32..first * 32 + 32).collect();
-            in_flight.iter().take(5).for_each(|position| trials.delivered(*position, None, Instant::now()));
+            in_flight.iter().take(5).for_each(|position| trials.delivered(*position, NOBODY, Instant::now()));
             trials.failed(each(&in_flight));
             assert_eq!(trials.suspect(), None);
         }
     }
 
     #[test]
-    fn a_far_end_that_refuses_everything_is_not_fed_the_whole_backlog() {
+    fn a_far_end_that_breaks_at_everything_is_not_fed_the_whole_backlog() {
         let mut trials = Trials::default();
         let mut set_aside = 0;
         for position in 1..50 {
             trials.failed(each(&[position]));
             trials.failed(each(&[position]));
-            set_aside += u32::from(trials.failed_alone(&one(position), None, Instant::now()));
+            set_aside += u32::from(trials.failed_alone(&one(position), NOBODY, Instant::now()));
         }
-        assert_eq!(set_aside, IN_A_ROW);
-        trials.delivered(49, None, Instant::now());
+        assert_eq!(set_aside, 3);
+        trials.delivered(49, NOBODY, Instant::now());
         trials.failed(each(&[50]));
         trials.failed(each(&[50]));
-        assert!(trials.failed_alone(&one(50), None, Instant::now()));
+        assert!(trials.failed_alone(&one(50), NOBODY, Instant::now()));
     }
 }

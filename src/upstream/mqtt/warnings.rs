@@ -1,7 +1,9 @@
 //! What does not stop a session and should not stay so.
 
-use crate::model::Timestamp;
+use crate::model::{Name, Timestamp};
 use crate::uplink::{Endpoint, Validity};
+use crate::upstream::proof::Way;
+use std::collections::BTreeMap;
 
 const DAY_MS: i64 = 86_400_000;
 /// A certificate is warned of when so many days are left, and again, and again: the words change with each.
@@ -19,6 +21,23 @@ pub(in crate::upstream) fn standing(
     let theirs = validity.theirs.and_then(|until| ends("the broker's certificate", until, now));
     let ours = validity.ours.and_then(|until| ends("our certificate (`cert_file`)", until, now));
     [open, theirs, ours].into_iter().flatten().collect()
+}
+
+/// A line a device, with all of its topics that are refused.
+pub(super) fn refusals(
+    unwanted: &BTreeMap<(Name, Way), &'static str>,
+    topic_of: impl Fn(Way, &Name) -> String,
+) -> Vec<String> {
+    let mut devices: BTreeMap<&Name, (Vec<String>, &str)> = BTreeMap::new();
+    for ((device, way), why) in unwanted {
+        let (topics, reason) = devices.entry(device).or_default();
+        topics.push(topic_of(*way, device));
+        *reason = why;
+    }
+    let said = devices.into_iter().map(|(device, (topics, why))| {
+        format!("the broker refuses what {device} says on {}: {why}", topics.join(" and "))
+    });
+    said.collect()
 }
 
 fn ends(whose: &str, until: Timestamp, now: Timestamp) -> Option<String> {

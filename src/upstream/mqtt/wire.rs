@@ -30,7 +30,7 @@ pub(in crate::upstream) struct Will {
 pub(in crate::upstream) struct Hello {
     pub client_id: String,
     pub keep_alive: Duration,
-    pub will: Will,
+    pub will: Option<Will>,
     /// User name and password.
     pub login: Option<(String, String)>,
 }
@@ -95,9 +95,9 @@ impl Version {
             Version::V311 => {
                 let mut connect = mqttbytes::v4::Connect::new(&hello.client_id);
                 connect.keep_alive = keep_alive;
-                let Will { topic, payload, retain } = &hello.will;
-                let will = mqttbytes::v4::LastWill::new(topic, payload.as_slice(), QoS::AtLeastOnce, *retain);
-                connect.last_will = Some(will);
+                connect.last_will = hello.will.as_ref().map(|Will { topic, payload, retain }| {
+                    mqttbytes::v4::LastWill::new(topic, payload.as_slice(), QoS::AtLeastOnce, *retain)
+                });
                 if let Some((user, password)) = &hello.login {
                     connect.set_login(user, password);
                 }
@@ -218,11 +218,12 @@ fn connect_five(hello: &Hello, keep_alive: u16, out: &mut BytesMut) -> Result<us
         clean_start: true,
         properties: Some(properties),
     };
-    let Will { topic, payload, retain } = &hello.will;
     let qos = five_bytes::QoS::AtLeastOnce;
-    let will = five::LastWill::new(topic, payload.as_slice(), qos, *retain, None);
+    let will = hello.will.as_ref().map(|Will { topic, payload, retain }| {
+        five::LastWill::new(topic, payload.as_slice(), qos, *retain, None)
+    });
     let login = hello.login.as_ref().map(|(user, password)| five::Login::new(user, password));
-    connect.write(&Some(will), &login, out)
+    connect.write(&will, &login, out)
 }
 
 fn no_mqtt(error: &str) -> String {
@@ -369,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_session_is_asked_for_as_the_specification_writes_it() {
-        let will = Will { topic: "t".to_owned(), payload: b"w".to_vec(), retain: true };
+        let will = Some(Will { topic: "t".to_owned(), payload: b"w".to_vec(), retain: true });
         let login = Some(("u".to_owned(), "p".to_owned()));
         let hello = Hello { client_id: "id".to_owned(), keep_alive: Duration::from_secs(30), will, login };
         let mut out = BytesMut::new();

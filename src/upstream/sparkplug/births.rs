@@ -190,7 +190,8 @@ impl Session<'_> {
     }
 
     /// Bears a device, for the first time or again.
-    pub(super) fn bear_device(&mut self, device: &Name) -> Result<(), Ended> {
+    /// `false` where its birth is too large.
+    pub(super) fn bear_device(&mut self, device: &Name) -> Result<bool, Ended> {
         let now = self.work.clock.utc();
         let metrics = self.node.known.birth(device, now, &mut self.live_said);
         let room = self.greeting.room(&self.config.of_device(Verb::DeviceBirth, device.as_str()));
@@ -199,11 +200,12 @@ impl Session<'_> {
             if self.unbearable.insert(device.clone()) {
                 tracing::warn!(upstream = %self.work.name, %device, octets, at_most = room, "the birth of this device is larger than what is sent at once; its readings are given up");
             }
-            return Ok(());
+            return Ok(false);
         }
         self.unbearable.remove(device);
         self.born.insert(device.clone());
-        self.say(Verb::DeviceBirth, Some(device), metrics)
+        self.say(Verb::DeviceBirth, Some(device), metrics)?;
+        Ok(true)
     }
 
     /// Says of whom is lost that he is; whose backlog is not delivered yet lives as long as that takes.

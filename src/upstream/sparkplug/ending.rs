@@ -9,6 +9,7 @@ use crate::record;
 use crate::spool::{Outcome, Stored};
 use crate::upstream::aside::Refused;
 use crate::upstream::mqtt::walk::Ended;
+use crate::upstream::proof::Way;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -137,7 +138,7 @@ impl Session<'_> {
             Some((stored, true)) if in_flight.contains(&stored.position) => {
                 let device = record::decode(&stored.octets).ok().map(|reading| reading.device);
                 let span = stored.position..=stored.position;
-                if self.node.trials.failed_alone(&span, device.as_ref(), Instant::now()) {
+                if self.node.trials.failed_alone(&span, (Way::BODIES, device.as_ref()), Instant::now()) {
                     self.set_aside(&stored, why).await;
                 }
             }

@@ -126,12 +126,12 @@ impl Session<'_> {
         let met = self.meet(&reading).await;
         self.node.known.take(&reading);
         self.node.known.listen(&reading);
-        let fate = self.say_live(&reading, met)?;
+        let fate = self.say_live(&reading, &met)?;
         self.ended(after, stored, Some(&reading.device), fate);
         Ok(())
     }
 
-    fn say_live(&mut self, reading: &Reading, met: bool) -> Result<Fate, Ended> {
+    fn say_live(&mut self, reading: &Reading, met: &[Name]) -> Result<Fate, Ended> {
         let device = &reading.device;
         let is_born = self.born.contains(device);
         if self.node.known.is_lost(device) {
@@ -141,10 +141,9 @@ impl Session<'_> {
             return Ok(if died { Fate::Delivered } else { Fate::LeftOut });
         }
         self.lent.remove(device);
-        if met || !is_born {
+        if !met.is_empty() || !is_born {
             // With all that the reading says.
-            self.bear_device(device)?;
-            return Ok(if self.born.contains(device) { Fate::Delivered } else { TOO_LARGE });
+            return Ok(if self.bear_with(device, met)? { Fate::Delivered } else { TOO_LARGE });
         }
         let mut said = std::mem::take(&mut self.live_said);
         let metrics = self.news(reading, &mut said, false);
@@ -173,7 +172,7 @@ impl Session<'_> {
                 let met = self.meet(&reading).await;
                 self.node.known.take(&reading);
                 self.node.known.listen(&reading);
-                let fate = self.say_live(&reading, met)?;
+                let fate = self.say_live(&reading, &met)?;
                 self.ended(after, &stored, Some(&reading.device), fate);
                 continue;
             }
@@ -193,12 +192,11 @@ impl Session<'_> {
         if !self.born.contains(device) && is_silent(reading) {
             return Ok(Fate::LeftOut);
         }
-        if met || !self.born.contains(device) {
+        if !met.is_empty() || !self.born.contains(device) {
             if self.node.known.is_lost(device) {
                 self.lent.insert(device.clone());
             }
-            self.bear_device(device)?;
-            if !self.born.contains(device) {
+            if !self.bear_with(device, &met)? {
                 return Ok(TOO_LARGE);
             }
         }
@@ -216,12 +214,21 @@ impl Session<'_> {
     }
 
     /// Points that nobody has mentioned: their aliases are written down before they are said.
-    async fn meet(&mut self, reading: &Reading) -> bool {
+    async fn meet(&mut self, reading: &Reading) -> Vec<Name> {
         let met = self.node.known.meet(reading, &mut self.node.kept);
-        if met {
+        if !met.is_empty() {
             self.node.kept.save().await;
         }
         met
+    }
+
+    /// A birth with what was met. Where that makes it too large, the record that has brought it goes, and not the device.
+    fn bear_with(&mut self, device: &Name, met: &[Name]) -> Result<bool, Ended> {
+        let is_born = self.bear_device(device)?;
+        if !is_born {
+            self.node.known.unmeet(device, met);
+        }
+        Ok(is_born)
     }
 
     /// What is new in a reading, by aliases.

@@ -77,10 +77,10 @@ impl Known {
         self.devices.get(device)?.points.get(point)
     }
 
-    /// Adds what the site does not mention; `true` where there was something.
-    pub(super) fn meet(&mut self, reading: &Reading, kept: &mut Kept) -> bool {
+    /// Adds what the site does not mention, and gives its names.
+    pub(super) fn meet(&mut self, reading: &Reading, kept: &mut Kept) -> Vec<Name> {
         let device = self.devices.entry(reading.device.clone()).or_default();
-        let mut met = false;
+        let mut met = Vec::new();
         for (name, sample) in &reading.samples {
             if let Ok(value) = sample
                 && !device.points.contains_key(name)
@@ -90,10 +90,17 @@ impl Known {
                 device
                     .points
                     .insert(name.clone(), Point { alias, datatype, unit: String::new(), current: None });
-                met = true;
+                met.push(name.clone());
             }
         }
         met
+    }
+
+    /// As if these had never been met.
+    pub(super) fn unmeet(&mut self, device: &Name, points: &[Name]) {
+        if let Some(device) = self.devices.get_mut(device) {
+            device.points.retain(|name, _| !points.contains(name));
+        }
     }
 
     /// Takes a reading for what is now, unless something newer is known.
@@ -272,8 +279,8 @@ mod tests {
     fn what_the_site_does_not_mention_is_met_and_keeps_its_alias() {
         let (mut known, mut kept, _dir) = known(&site(&[("a", Form::Number)]));
         let strange = reading(1, &[("a", number(1)), ("x", Ok(Value::Bool(true))), ("y", Err(Bad::NoReply))]);
-        assert!(known.meet(&strange, &mut kept));
-        assert!(!known.meet(&strange, &mut kept));
+        assert_eq!(known.meet(&strange, &mut kept), [name("x")]);
+        assert_eq!(known.meet(&strange, &mut kept), []);
         assert_eq!(known.point(&name("m"), &name("x")).unwrap().datatype, Datatype::Boolean);
         assert!(known.point(&name("m"), &name("y")).is_none());
         let alias = known.point(&name("m"), &name("a")).unwrap().alias;

@@ -60,7 +60,7 @@ pub use config::Config;
 
 use super::Work;
 use super::backoff::Backoff;
-use super::mqtt::Ways;
+use super::bodies::Ways;
 use super::mqtt::trials::Trials;
 use super::mqtt::walk::{self, Ended, Sessions};
 use crate::model::Timestamp;

@@ -14,11 +14,12 @@ use crate::spool::{Outcome, Stored};
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::mqtt::greeting::connect;
-use crate::upstream::mqtt::pace::Pace;
 use crate::upstream::mqtt::pipe::{Happened, Pipe};
 use crate::upstream::mqtt::walk::Ended;
 use crate::upstream::mqtt::warnings;
 use crate::upstream::mqtt::wire::{Greeting, Will};
+use crate::upstream::pace::Pace;
+use crate::upstream::proof::Way;
 use crate::upstream::{Order, Work};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +94,7 @@ impl<'a> Session<'a> {
         let payload = super::births::death(number, work.clock.utc());
         let will = async move {
             note.await;
-            Ok(Will { topic, payload, retain: false })
+            Ok(Some(Will { topic, payload, retain: false }))
         };
         let (pipe, greeting, validity) = match connect(&config.access, broker, will, work).await {
             Ok(greeted) => greeted,
@@ -353,7 +354,7 @@ impl<'a> Session<'a> {
             for position in self.whose.range(range.clone()).map(|(position, _)| *position).collect::<Vec<_>>()
             {
                 let device = self.whose.remove(&position);
-                self.node.trials.delivered(position, device.as_ref(), now);
+                self.node.trials.delivered(position, (Way::BODIES, device.as_ref()), now);
             }
         }
         let reader = &self.work.reader;

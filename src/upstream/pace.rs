@@ -9,25 +9,25 @@ const BURST: Duration = Duration::from_millis(100);
 
 /// So many records a second on average, or as many as go.
 #[derive(Debug)]
-pub(in crate::upstream) struct Pace {
+pub(super) struct Pace {
     every: Duration,
     /// When the next one is due if all come evenly.
     next: Option<Instant>,
 }
 
 impl Pace {
-    pub(in crate::upstream) fn new(rate: Option<NonZeroU32>) -> Pace {
+    pub(super) fn new(rate: Option<NonZeroU32>) -> Pace {
         let every = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get());
         Pace { every, next: None }
     }
 
     /// When the next one may go; `None` for now.
-    pub(in crate::upstream) fn not_before(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn not_before(&self, now: Instant) -> Option<Instant> {
         let earliest = self.next?.checked_sub(BURST)?;
         (earliest > now).then_some(earliest)
     }
 
-    pub(in crate::upstream) fn take(&mut self, now: Instant) {
+    pub(super) fn take(&mut self, now: Instant) {
         self.next = Some(self.next.map_or(now, |next| next.max(now)) + self.every);
     }
 }

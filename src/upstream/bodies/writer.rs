@@ -1,0 +1,503 @@
+//! Reads, makes bodies, writes, settles; and what is done where that does not work.
+
+use super::body::Body;
+use super::lanes::{Lane, Lanes, Ways};
+use super::{Refusal, Sink};
+use crate::encode::Number;
+use crate::model::Name;
+use crate::record;
+use crate::spool::{Closed, Gap, Outcome, Stored};
+use crate::upstream::Work;
+use crate::upstream::aside::Refused;
+use crate::upstream::backoff::Backoff;
+use crate::upstream::proof::{Proof, Way};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// Octets that are read from the spool at a time.
+const OCTETS: usize = 256 << 10;
+/// How long what was there at the stop may take to be written.
+const DRAIN: Duration = Duration::from_secs(2);
+/// A lane of live records that has grown older than this is history.
+const LIVE_MS: i64 = 30_000;
+/// How far is looked for a device that may be taken.
+const WITNESS_READS: usize = 16;
+const WITNESS_RECORDS: usize = 256;
+
+pub(in crate::upstream) async fn run<S: Sink>(sink: S, ways: Ways, work: Work) {
+    let lanes = Lanes::new(ways, work.reader.cursor(), work.reader.head());
+    let most = sink.most();
+    let (backoff, proof) = (Backoff::default(), Proof::default());
+    let mut writer = Writer { sink, lanes, most, gap_told: None, gaps_alone: false, backoff, proof, work };
+    // Either nothing is left to do, or the spool is gone.
+    if writer.run().await.is_ok() {
+        writer.work.stop.cancelled().await;
+    }
+}
+
+struct Writer<S> {
+    sink: S,
+    lanes: Lanes,
+    /// Records in the next body: halved by each refusal, doubled by each success.
+    most: usize,
+    gap_told: Option<u64>,
+    /// A body with losses and records was refused: the losses go alone.
+    gaps_alone: bool,
+    backoff: Backoff,
+    proof: Proof,
+    work: Work,
+}
+
+/// The end of the task, as far as it has come.
+#[derive(Debug, Clone, Copy)]
+struct Stopping {
+    upto: u64,
+    by: Instant,
+}
+
+/// What is to be written next.
+struct Next {
+    lane: Lane,
+    records: Vec<Stored>,
+    gaps: Vec<Gap>,
+}
+
+impl<S: Sink> Writer<S> {
+    async fn run(&mut self) -> Result<(), Closed> {
+        let mut stopping: Option<Stopping> = None;
+        loop {
+            if stopping.is_none() && self.work.stop.is_cancelled() {
+                let (upto, by) = (self.work.reader.head(), Instant::now() + DRAIN);
+                stopping = Some(Stopping { upto, by });
+            }
+            if stopping.is_some_and(|stopping| self.is_done(stopping)) {
+                self.work.report.stopped(None);
+                return Ok(());
+            }
+            self.work.report.warn(self.sink.warnings(self.work.clock.utc()));
+            // Before looking: what changes from here on wakes us.
+            let mut account = self.work.reader.account();
+            account.mark_unchanged();
+            let (next, until) = self.next().await?;
+            if let Some(next) = next {
+                if !self.deliver(next).await? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let (newest, stop) = (self.lanes.newest(), self.work.stop.clone());
+            tokio::select! {
+                more = self.work.reader.beyond(newest) => more?,
+                // There may be a loss to announce.
+                changed = account.changed() => changed.map_err(|_| Closed)?,
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+                () = stop.cancelled() => if stopping.is_some() { return Ok(()) },
+            }
+        }
+    }
+
+    fn is_done(&self, stopping: Stopping) -> bool {
+        let all = !self.lanes.has_backlog() && self.lanes.newest() >= stopping.upto;
+        all || Instant::now() >= stopping.by
+    }
+
+    /// What goes next; or until when nothing does, if that is known.
+    async fn next(&mut self) -> Result<(Option<Next>, Option<Instant>), Closed> {
+        let gaps = self.gaps().await?;
+        if self.gaps_alone && !gaps.is_empty() {
+            return Ok((Some(Next { lane: Lane::History, records: Vec::new(), gaps }), None));
+        }
+        loop {
+            let (may, until) = self.lanes.turn(Instant::now());
+            for lane in may {
+                let records = self.read(lane).await?;
+                if records.is_empty() {
+                    continue;
+                }
+                if lane == Lane::Live && self.has_aged(&records) {
+                    self.lanes.cut(self.work.reader.cursor(), self.work.reader.head());
+                    continue;
+                }
+                return Ok((Some(Next { lane, records, gaps }), None));
+            }
+            if self.is_history_over().await? {
+                self.lanes.join();
+                continue;
+            }
+            let next = Next { lane: Lane::History, records: Vec::new(), gaps };
+            return Ok(((!next.gaps.is_empty()).then_some(next), until));
+        }
+    }
+
+    async fn read(&self, lane: Lane) -> Result<Vec<Stored>, Closed> {
+        let ((after, upto), most) = (self.lanes.span(lane), self.lanes.at_most(lane, self.most));
+        self.work.reader.read_until(after, upto, most, OCTETS).await
+    }
+
+    /// Whether there is a backlog lane in which nothing is left.
+    async fn is_history_over(&self) -> Result<bool, Closed> {
+        if !self.lanes.has_backlog() {
+            return Ok(false);
+        }
+        let (after, upto) = self.lanes.span(Lane::History);
+        Ok(self.work.reader.read_until(after, upto, 1, OCTETS).await?.is_empty())
+    }
+
+    fn has_aged(&self, live: &[Stored]) -> bool {
+        let now = self.work.clock.utc().0;
+        live.first().is_some_and(|oldest| now.saturating_sub(oldest.ts_ms) > LIVE_MS)
+    }
+
+    /// Losses that are still to be announced.
+    async fn gaps(&self) -> Result<Vec<Gap>, Closed> {
+        let is_new = |gap: &Gap| self.gap_told.is_none_or(|told| gap.id > told);
+        if !self.work.reader.account().borrow().gaps.iter().any(is_new) {
+            return Ok(Vec::new());
+        }
+        let gaps = self.work.reader.gaps().await?;
+        Ok(gaps.into_iter().filter(is_new).collect())
+    }
+
+    /// Writes what there is and settles it, or waits a while; `false` when the sink is gone.
+    async fn deliver(&mut self, next: Next) -> Result<bool, Closed> {
+        let Next { lane, records, gaps } = next;
+        let body = Body::of(&self.sink, &self.work, &records, &gaps);
+        let Some(written) = self.write(body.octets.clone()).await else { return Ok(true) };
+        match written {
+            Ok(()) => {
+                self.worked();
+                self.most = (self.most * 2).min(self.sink.most());
+                self.settled(lane, &body).await?;
+            }
+            Err(Refusal::Gone(why)) => {
+                self.work.report.stopped(Some(&why));
+                return Ok(false);
+            }
+            Err(Refusal::ForGood(why)) if !body.gaps.is_empty() => {
+                self.gaps_refused(lane, body, &why).await?
+            }
+            // Half of it, and half of that, until the one that is refused stands alone.
+            Err(Refusal::ForGood(_)) if body.covers > 1 => self.most = body.covers / 2,
+            Err(Refusal::ForGood(why)) if body.covers == 1 => match records.into_iter().next() {
+                Some(stored) => self.refused(lane, stored, body, why).await?,
+                None => self.away(&why).await,
+            },
+            Err(Refusal::Later(why) | Refusal::ForGood(why)) => self.away(&why).await,
+        }
+        Ok(true)
+    }
+
+    /// `None` where it was given up because of the stop. What says nothing is not sent.
+    async fn write(&mut self, body: Vec<u8>) -> Option<Result<(), Refusal>> {
+        if body.is_empty() {
+            return Some(Ok(()));
+        }
+        let stop = self.work.stop.clone();
+        tokio::select! {
+            written = self.sink.write(body) => Some(written),
+            () = async { stop.cancelled().await; sleep(DRAIN).await } => None,
+        }
+    }
+
+    fn worked(&mut self) {
+        self.backoff.worked();
+        self.work.report.connected();
+    }
+
+    /// Waits for the far end to come back. What has come by then is live again.
+    async fn away(&mut self, why: &str) {
+        self.work.report.trouble(why);
+        let wait = self.backoff.after_failure(fastrand::f64());
+        let _ = timeout(wait, self.work.stop.cancelled()).await;
+        self.lanes.cut(self.work.reader.cursor(), self.work.reader.head());
+    }
+
+    /// Whether it is for the losses in it or for the records is found out by sending the losses alone. A far end that takes
+    /// none is told no more of these: they stay counted, and the records go on.
+    async fn gaps_refused(&mut self, lane: Lane, body: Body, why: &str) -> Result<(), Closed> {
+        self.gaps_alone = body.covers > 0;
+        if self.gaps_alone {
+            return Ok(());
+        }
+        tracing::warn!(upstream = %self.work.name, why, "the far end does not take the announcement of a loss");
+        self.settled(lane, &body).await
+    }
+
+    async fn settled(&mut self, lane: Lane, body: &Body) -> Result<(), Closed> {
+        let now = Instant::now();
+        for device in &body.devices {
+            self.proof.taken((Way::BODIES, Some(device)), now);
+        }
+        let mut from = self.lanes.first(lane);
+        for (upto, lost) in &body.settle {
+            let outcome = lost.map_or(Outcome::Delivered, |reason| Outcome::Dropped(reason.to_owned()));
+            self.work.reader.settle([from..=*upto], outcome).await?;
+            from = upto.saturating_add(1);
+        }
+        if let Some((upto, _)) = body.settle.last() {
+            self.lanes.settled(lane, *upto, body.covers, now);
+        }
+        for gap in &body.gaps {
+            self.work.reader.announced(*gap).await?;
+            self.gap_told = Some(*gap);
+        }
+        self.gaps_alone &= body.gaps.is_empty();
+        self.work.report.delivered(self.work.clock.utc());
+        Ok(())
+    }
+
+    /// This record alone is refused for good: set aside, if that is believed; else somebody else is asked.
+    async fn refused(&mut self, lane: Lane, stored: Stored, body: Body, why: String) -> Result<(), Closed> {
+        let device = device_of(&stored);
+        if !self.proof.may_refuse((Way::BODIES, device.as_ref()), Instant::now()) {
+            let of = device.map_or_else(String::new, |device| format!(" of {device}"));
+            let why =
+                format!("records{of} are refused, and none of another device was taken: all wait: {why}");
+            self.away(&why).await;
+            return self.ask_somebody_else().await;
+        }
+        let number = Number { epoch: stored.epoch, seq: stored.seq };
+        let payload = String::from_utf8_lossy(&body.octets).into_owned();
+        let at = self.work.clock.utc();
+        self.work.aside.put(Refused { at, reason: why, device, number, payload }).await;
+        let outcome = Outcome::Dropped("refused".to_owned());
+        self.work.reader.settle([stored.position..=stored.position], outcome).await?;
+        self.lanes.settled(lane, stored.position, 1, Instant::now());
+        Ok(())
+    }
+
+    /// The next record of a device that has not been refused, alone: whether anybody's are taken.
+    async fn ask_somebody_else(&mut self) -> Result<(), Closed> {
+        let Some(refused) = self.proof.witness_wanted() else { return Ok(()) };
+        let (mut at, head) = (self.work.reader.cursor(), self.work.reader.head());
+        for _ in 0..WITNESS_READS {
+            let found = self.work.reader.read_until(at, head, WITNESS_RECORDS, OCTETS).await?;
+            let Some(last) = found.last() else { break };
+            at = last.position;
+            let is_another =
+                |stored: &Stored| device_of(stored).is_some_and(|device| !refused.contains(&device));
+            if let Some(stored) = found.into_iter().find(is_another) {
+                return self.ask(stored).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self, witness: Stored) -> Result<(), Closed> {
+        let (position, device) = (witness.position, device_of(&witness));
+        let body = Body::of(&self.sink, &self.work, &[witness], &[]);
+        let now = Instant::now();
+        match self.write(body.octets).await {
+            Some(Ok(())) => {
+                self.worked();
+                self.proof.taken((Way::BODIES, device.as_ref()), now);
+                self.work.reader.settle([position..=position], Outcome::Delivered).await?;
+            }
+            // It is asked again after the next pause, and this device is not the one to ask.
+            Some(Err(Refusal::ForGood(_))) => {
+                self.proof.may_refuse((Way::BODIES, device.as_ref()), now);
+            }
+            Some(Err(Refusal::Later(_) | Refusal::Gone(_))) | None => {}
+        }
+        Ok(())
+    }
+}
+
+fn device_of(stored: &Stored) -> Option<Name> {
+    record::decode(&stored.octets).ok().map(|reading| reading.device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::Encoding;
+    use crate::model::{Chronicle, Clock as _, Dating, Reading, Site, SystemClock, Timestamp, Value};
+    use crate::upstream::Order;
+    use crate::upstream::aside::Aside;
+    use crate::upstream::bodies::{TextSink, WriteText};
+    use crate::upstream::report::Report;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::sync::{Arc, Mutex};
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
+    type Dislike = fn(&str) -> bool;
+
+    /// Takes whole bodies, unless it does not like one of its lines.
+    #[derive(Clone)]
+    struct Squeamish {
+        taken: Arc<Mutex<String>>,
+        asked: Arc<Mutex<usize>>,
+        dislikes: Arc<Mutex<Dislike>>,
+        /// Takes nothing and says nothing until this ends.
+        busy: Arc<AtomicBool>,
+    }
+
+    impl Squeamish {
+        fn new(dislikes: Dislike) -> Squeamish {
+            let dislikes = Arc::new(Mutex::new(dislikes));
+            Squeamish { taken: Arc::default(), asked: Arc::default(), dislikes, busy: Arc::default() }
+        }
+
+        /// The numbers of what was taken, in that order.
+        fn numbers(&self) -> Vec<u64> {
+            let taken = self.taken.lock().unwrap();
+            let lines = taken.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            lines.filter_map(|line| line["values"]["n"].as_u64()).collect()
+        }
+    }
+
+    impl WriteText for Squeamish {
+        fn write(&mut self, lines: &[u8]) -> Result<(), Refusal> {
+            let lines = std::str::from_utf8(lines).unwrap();
+            *self.asked.lock().unwrap() += 1;
+            while self.busy.load(Relaxed) {
+                std::thread::yield_now();
+            }
+            let dislikes = *self.dislikes.lock().unwrap();
+            if lines.lines().any(dislikes) {
+                return Err(Refusal::ForGood("thirteen".to_owned()));
+            }
+            self.taken.lock().unwrap().push_str(lines);
+            Ok(())
+        }
+    }
+
+    fn reading(device: &str, n: u64) -> Vec<u8> {
+        record::encode(&Reading {
+            device: device.parse().unwrap(),
+            ts: Timestamp(5),
+            took: Duration::ZERO,
+            clock_unsure: false,
+            boot: None,
+            samples: vec![("n".parse().unwrap(), Ok(Value::Number(n.into())))],
+        })
+    }
+
+    fn work(spool: &crate::spool::Spool, dir: &Path, stop: CancellationToken) -> Work {
+        let (name, reader) = ("u".parse().unwrap(), spool.reader("u").unwrap());
+        let site = Site { gateway: "g".parse().unwrap(), config_hash: String::new(), devices: Vec::new() };
+        let (report, _) = Report::new(&name, "file", reader.account());
+        Work {
+            aside: Aside::new(&dir.join("refused"), &name),
+            folder: dir.to_owned(),
+            site: watch::channel(Arc::new(site)).1,
+            version: "0",
+            clock: Arc::new(SystemClock),
+            dating: watch::channel(Arc::new(Dating::default())).1,
+            events: watch::channel(Chronicle::default()).1,
+            told: 0,
+            name,
+            reader,
+            stop,
+            report,
+        }
+    }
+
+    struct Running {
+        spool: crate::spool::Spool,
+        dir: tempfile::TempDir,
+        stop: CancellationToken,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    /// A backlog of these devices' readings, and a sink that begins to take it.
+    async fn deliver(devices: &[&str], sink: &Squeamish, order: Order) -> Running {
+        let dir = tempfile::tempdir().unwrap();
+        let config =
+            crate::spool::Config { dir: dir.path().join("spool"), ..crate::spool::Config::default() };
+        let spool = crate::spool::start(config, &["u".to_owned()]).unwrap();
+        let records = devices.iter().zip(1..).map(|(device, n)| (5, reading(device, n))).collect();
+        spool.writer().append_all(records).await.unwrap();
+        spool.commit().await.unwrap();
+        let stop = CancellationToken::new();
+        let text = TextSink::new(sink.clone(), Encoding::Json);
+        let ways = Ways { order, history_rate: None };
+        let task = tokio::spawn(run(text, ways, work(&spool, dir.path(), stop.clone())));
+        Running { spool, dir, stop, task }
+    }
+
+    impl Running {
+        async fn until(&self, so: impl FnMut(&crate::spool::Account) -> bool) -> crate::spool::Account {
+            let mut account = self.spool.reader("u").unwrap().account();
+            account.wait_for(so).await.unwrap().clone()
+        }
+
+        async fn end(self) -> tempfile::TempDir {
+            self.stop.cancel();
+            self.task.await.unwrap();
+            self.dir
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_refused_for_good_is_halved_until_the_one_record_is_found_and_set_aside() {
+        let sink = Squeamish::new(|line| line.contains("\"n\":13}"));
+        let running = deliver(&["m"; 40], &sink, Order::Strict).await;
+        let account = running.until(|account| account.cursor == 40 && account.gaps.is_empty()).await;
+        let dir = running.end().await;
+        assert_eq!(sink.numbers(), (1..=40).filter(|n| *n != 13).collect::<Vec<_>>());
+        let taken = sink.taken.lock().unwrap().clone();
+        assert!(taken.contains(r#""type":"gap""#) && taken.contains(r#""reason":"refused""#), "{taken}");
+        assert!(*sink.asked.lock().unwrap() < 25, "halving is quick");
+        assert_eq!((account.delivered, account.dropped.get("refused")), (39, Some(&1)));
+        let aside = std::fs::read_to_string(dir.path().join("refused/u.jsonl")).unwrap();
+        assert!(aside.contains("thirteen") && aside.contains(r#"\"n\":13"#), "{aside}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_far_end_that_refuses_everything_is_away_and_the_backlog_waits() {
+        let sink = Squeamish::new(|_| true);
+        let devices: Vec<&str> = ["a", "b"].into_iter().cycle().take(60).collect();
+        let running = deliver(&devices, &sink, Order::Strict).await;
+        while *sink.asked.lock().unwrap() < 60 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let account = running.until(|_| true).await;
+        assert_eq!((account.delivered, account.dropped.get("refused"), account.pending), (0, Some(&3), 57));
+        *sink.dislikes.lock().unwrap() = |_| false;
+        running.until(|account| account.delivered == 57).await;
+        assert_eq!(sink.numbers(), (4..=60).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_is_refused_for_ever_costs_the_others_nothing_however_many_of_its_records_come_first()
+     {
+        let sink = Squeamish::new(|line| line.contains("\"device\":\"a\""));
+        let devices: Vec<&str> = std::iter::repeat_n("a", 20).chain(["b"; 20]).collect();
+        let running = deliver(&devices, &sink, Order::Strict).await;
+        let account = running.until(|account| account.pending == 0).await;
+        assert_eq!((account.delivered, account.dropped.get("refused")), (20, Some(&20)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_far_end_that_takes_no_announcement_of_a_loss_still_gets_the_records() {
+        let sink = Squeamish::new(|line| line.contains("\"gap\"") || line.contains("\"n\":3}"));
+        let running = deliver(&["m"; 10], &sink, Order::Strict).await;
+        let account = running.until(|account| account.pending == 0 && account.gaps.is_empty()).await;
+        assert_eq!((account.delivered, account.dropped.get("refused")), (9, Some(&1)));
+    }
+
+    #[tokio::test]
+    async fn what_comes_during_the_backlog_does_not_wait_for_its_end() {
+        let sink = Squeamish::new(|_| false);
+        sink.busy.store(true, Relaxed);
+        let running = deliver(&["m"; 5000], &sink, Order::LiveFirst).await;
+        while *sink.asked.lock().unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let now = SystemClock.utc().0;
+        for n in 5001..=5010 {
+            running.spool.writer().append(now, reading("m", n)).await.unwrap();
+        }
+        sink.busy.store(false, Relaxed);
+        running.until(|account| account.delivered == 5010).await;
+        let numbers = sink.numbers();
+        let live = numbers.iter().position(|n| *n == 5010).unwrap();
+        assert!(live < 4000, "{live}");
+        let (live, history): (Vec<u64>, Vec<u64>) = numbers.iter().partition(|n| **n > 5000);
+        assert!(live.is_sorted() && history.is_sorted());
+        assert_eq!(numbers.len(), 5010);
+    }
+}
