@@ -99,12 +99,8 @@ impl Pipe {
         retain: bool,
         payload: impl Into<Vec<u8>>,
     ) -> Result<u16, String> {
-        let packet = self.next_packet();
-        let letter =
-            Letter { packet: Some(packet), topic: topic.to_owned(), retain, payload: payload.into() };
-        self.request(Request::Publish(letter))?;
-        self.last = packet;
-        Ok(packet)
+        let (topic, payload) = (topic.to_owned(), payload.into());
+        self.numbered(|packet| Request::Publish(Letter { packet: Some(packet), topic, retain, payload }))
     }
 
     /// Hands over a publish with QoS 0, not retained.
@@ -119,10 +115,7 @@ impl Pipe {
 
     /// Subscribes to these filters with QoS 1; `Subscribed` follows under this identifier.
     pub(in crate::upstream) fn subscribe(&mut self, filters: Vec<String>) -> Result<u16, String> {
-        let packet = self.next_packet();
-        self.request(Request::Subscribe(packet, filters))?;
-        self.last = packet;
-        Ok(packet)
+        self.numbered(|packet| Request::Subscribe(packet, filters))
     }
 
     /// Asks the broker to say when it has read all that was handed over so far; `ReadSoFar` follows with this number.
@@ -137,8 +130,12 @@ impl Pipe {
         self.requests.capacity()
     }
 
-    fn next_packet(&self) -> u16 {
-        self.last.checked_add(1).unwrap_or(1)
+    /// Hands over what has an identifier, under the next one.
+    fn numbered(&mut self, request: impl FnOnce(u16) -> Request) -> Result<u16, String> {
+        let packet = self.last.checked_add(1).unwrap_or(1);
+        self.request(request(packet))?;
+        self.last = packet;
+        Ok(packet)
     }
 
     fn request(&self, request: Request) -> Result<(), String> {

@@ -150,8 +150,10 @@ mod tests {
         kept.note(0).await;
         assert_eq!(kept.next_session(), 1);
         kept.note(255).await;
+        assert_eq!(kept.next_session(), 0);
+        kept.note(41).await;
         let mut again = Kept::load(dir.path(), &name("u"));
-        assert_eq!(again.next_session(), 0);
+        assert_eq!(again.next_session(), 42);
         let given = [again.alias(None, "new"), again.alias(Some(&b), "v"), again.alias(Some(&a), "w")];
         assert_eq!(given, [4, 2, 5]);
         // Another upstream has its own.

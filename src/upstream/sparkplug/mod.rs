@@ -103,4 +103,8 @@ impl Sessions for Node {
     async fn session(&mut self, broker: &Endpoint, work: &mut Work, backoff: &mut Backoff) -> Ended {
         Session::run(broker, work, self, backoff).await
     }
+
+    fn suspects(&self) -> bool {
+        self.trials.suspect().is_some() || self.stillborn > 0
+    }
 }
