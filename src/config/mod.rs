@@ -11,6 +11,7 @@
 
 mod adapt;
 mod build;
+mod databases;
 mod devices;
 mod encodings;
 mod endpoints;
@@ -20,6 +21,7 @@ mod presets;
 mod serial;
 mod site;
 mod upstreams;
+mod webs;
 
 pub use crate::profile::{Problem, Problems};
 pub use build::host_name;

@@ -84,6 +84,17 @@ impl Connection {
     pub fn validity(&self) -> Validity {
         self.validity
     }
+
+    /// Secures an open connection, for protocols that ask for TLS themselves; one that is secure stays as it is.
+    ///
+    /// # Errors
+    /// As those of [`dial`].
+    pub async fn secure(self, to: &Endpoint, tls: &Tls) -> Result<Connection, DialError> {
+        match timeout(PATIENCE, secured(self, to, tls)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(DialError::Silent(to.clone())),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -108,9 +119,15 @@ async fn open(to: &Endpoint, tls: Option<&Tls>) -> Result<Connection, DialError>
     let addresses = found.map_err(|error| DialError::Name(to.clone(), error))?;
     let stream = race(addresses.take(ADDRESSES).collect()).await.map_err(|error| no_tcp(to, error))?;
     set_up(&stream).map_err(|error| DialError::Tcp(to.clone(), error))?;
-    let Some(tls) = tls else {
-        return Ok(Connection { stream: Stream::Plain(stream), validity: Validity::default() });
-    };
+    let plain = Connection { stream: Stream::Plain(stream), validity: Validity::default() };
+    match tls {
+        Some(tls) => secured(plain, to, tls).await,
+        None => Ok(plain),
+    }
+}
+
+async fn secured(connection: Connection, to: &Endpoint, tls: &Tls) -> Result<Connection, DialError> {
+    let Stream::Plain(stream) = connection.stream else { return Ok(connection) };
     let secured = tls.secure(stream, &to.host).await.map_err(|error| DialError::Tls(to.clone(), error))?;
     let Secured { stream, validity } = secured;
     Ok(Connection { stream: Stream::Secure(Box::new(stream)), validity })

@@ -1,6 +1,6 @@
 //! One upstream as configured: one variant and one arm per kind.
 
-use super::{file, mqtt, sparkplug};
+use super::{file, mqtt, postgres, sparkplug, web};
 use crate::model::Name;
 use std::num::NonZeroU32;
 
@@ -19,7 +19,7 @@ impl Config {
     }
 }
 
-/// In which order records leave where there is a backlog. What is written line by line is always `Strict`.
+/// In which order records leave where there is a backlog. Lines of text and remote write are always `Strict`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
     /// What is sampled now goes at once, the backlog beside it.
@@ -33,8 +33,12 @@ pub enum Order {
 pub enum Kind {
     Mqtt(mqtt::Config),
     Sparkplug(sparkplug::Config),
+    Postgres(postgres::Config),
     File(file::Config),
     Stdout,
+    Influx(web::Config),
+    Http(web::Config),
+    Prometheus(web::Config),
 }
 
 impl Kind {
@@ -48,8 +52,12 @@ impl Kind {
         "azure-iot",
         "azure-event-grid",
         "thin-edge",
+        "postgres",
         "file",
         "stdout",
+        "influx",
+        "http",
+        "prometheus",
     ];
     /// Those of them that are `mqtt` in somebody else's words.
     pub const PRESETS: &'static [&'static str] =
@@ -59,8 +67,12 @@ impl Kind {
         match self {
             Kind::Mqtt(config) => config.layout.word(),
             Kind::Sparkplug(_) => "sparkplug",
+            Kind::Postgres(_) => "postgres",
             Kind::File(_) => "file",
             Kind::Stdout => "stdout",
+            Kind::Influx(_) => "influx",
+            Kind::Http(_) => "http",
+            Kind::Prometheus(_) => "prometheus",
         }
     }
 }

@@ -30,11 +30,14 @@ mod config;
 pub mod file;
 pub mod mqtt;
 mod pace;
+pub mod postgres;
 mod proof;
 mod report;
 mod secret;
 pub mod sparkplug;
+mod standing;
 mod stdout;
+pub mod web;
 
 pub use config::{Config, Kind, Order};
 pub use secret::Secret;
@@ -132,8 +135,14 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
                 let encoding = config.encoding.clone();
                 bodies::run(TextSink::new(file::FileSink::new(config), encoding), ways, work).await;
             }
+            Kind::Postgres(config) => {
+                bodies::run(postgres::PostgresSink::new(config), ways, work).await;
+            }
             Kind::Stdout => {
                 bodies::run(TextSink::new(stdout::StdoutSink, Encoding::Json), ways, work).await;
+            }
+            Kind::Influx(config) | Kind::Http(config) | Kind::Prometheus(config) => {
+                bodies::run(web::WebSink::new(config), ways, work).await;
             }
         }
     });

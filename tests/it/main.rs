@@ -61,3 +61,4 @@ mod upstream_delivery;
 mod upstream_refusals;
 mod upstream_sparkplug;
 mod upstream_thingsboard;
+mod upstream_web;

@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::lanes::{Lane, Lanes, Ways};
-use super::{Refusal, Sink};
+use super::{LONGEST_BUSY, Refusal, Sink};
 use crate::encode::Number;
 use crate::model::Name;
 use crate::record;
@@ -173,16 +173,25 @@ impl<S: Sink> Writer<S> {
                 self.work.report.stopped(Some(&why));
                 return Ok(false);
             }
-            Err(Refusal::ForGood(why)) if !body.gaps.is_empty() => {
+            Err(Refusal::ForGood(why) | Refusal::TooLate(why)) if !body.gaps.is_empty() => {
                 self.gaps_refused(lane, body, &why).await?
             }
             // Half of it, and half of that, until the one that is refused stands alone.
-            Err(Refusal::ForGood(_)) if body.covers > 1 => self.most = body.covers / 2,
-            Err(Refusal::ForGood(why)) if body.covers == 1 => match records.into_iter().next() {
-                Some(stored) => self.refused(lane, stored, body, why).await?,
-                None => self.away(&why).await,
+            Err(Refusal::ForGood(_) | Refusal::TooLate(_)) if body.covers > 1 => self.most = body.covers / 2,
+            Err(refusal) => match (refusal, records.into_iter().next()) {
+                (Refusal::ForGood(why), Some(stored)) => self.refused(lane, stored, body, why).await?,
+                (Refusal::TooLate(why), Some(stored)) => {
+                    self.worked();
+                    self.give_up(lane, stored, body, (why, "too-late")).await?;
+                }
+                (Refusal::Busy(why, wait), _) => self.away(&why, wait.min(LONGEST_BUSY)).await,
+                (
+                    Refusal::Later(why) | Refusal::ForGood(why) | Refusal::TooLate(why) | Refusal::Gone(why),
+                    _,
+                ) => {
+                    self.away(&why, Duration::ZERO).await;
+                }
             },
-            Err(Refusal::Later(why) | Refusal::ForGood(why)) => self.away(&why).await,
         }
         Ok(true)
     }
@@ -204,10 +213,10 @@ impl<S: Sink> Writer<S> {
         self.work.report.connected();
     }
 
-    /// Waits for the far end to come back. What has come by then is live again.
-    async fn away(&mut self, why: &str) {
+    /// Waits for the far end to come back, so long at least. What has come by then is live again.
+    async fn away(&mut self, why: &str, least: Duration) {
         self.work.report.trouble(why);
-        let wait = self.backoff.after_failure(fastrand::f64());
+        let wait = self.backoff.after_failure(fastrand::f64()).max(least);
         let _ = timeout(wait, self.work.stop.cancelled()).await;
         self.lanes.cut(self.work.reader.cursor(), self.work.reader.head());
     }
@@ -253,14 +262,25 @@ impl<S: Sink> Writer<S> {
             let of = device.map_or_else(String::new, |device| format!(" of {device}"));
             let why =
                 format!("records{of} are refused, and none of another device was taken: all wait: {why}");
-            self.away(&why).await;
+            self.away(&why, Duration::ZERO).await;
             return self.ask_somebody_else().await;
         }
-        let number = Number { epoch: stored.epoch, seq: stored.seq };
-        let payload = String::from_utf8_lossy(&body.octets).into_owned();
+        self.give_up(lane, stored, body, (why, "refused")).await
+    }
+
+    /// Set aside with what the far end said of it, and counted under a word.
+    async fn give_up(
+        &mut self,
+        lane: Lane,
+        stored: Stored,
+        body: Body,
+        (reason, word): (String, &str),
+    ) -> Result<(), Closed> {
+        let (device, number) = (device_of(&stored), Number { epoch: stored.epoch, seq: stored.seq });
+        let payload = self.sink.legible(&body.octets);
         let at = self.work.clock.utc();
-        self.work.aside.put(Refused { at, reason: why, device, number, payload }).await;
-        let outcome = Outcome::Dropped("refused".to_owned());
+        self.work.aside.put(Refused { at, reason, device, number, payload }).await;
+        let outcome = Outcome::Dropped(word.to_owned());
         self.work.reader.settle([stored.position..=stored.position], outcome).await?;
         self.lanes.settled(lane, stored.position, 1, Instant::now());
         Ok(())
@@ -294,10 +314,10 @@ impl<S: Sink> Writer<S> {
                 self.work.reader.settle([position..=position], Outcome::Delivered).await?;
             }
             // It is asked again after the next pause, and this device is not the one to ask.
-            Some(Err(Refusal::ForGood(_))) => {
+            Some(Err(Refusal::ForGood(_) | Refusal::TooLate(_))) => {
                 self.proof.may_refuse((Way::BODIES, device.as_ref()), now);
             }
-            Some(Err(Refusal::Later(_) | Refusal::Gone(_))) | None => {}
+            Some(Err(Refusal::Later(_) | Refusal::Busy(..) | Refusal::Gone(_))) | None => {}
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::upstream::backoff::Backoff;
 use crate::upstream::bodies::Ways;
 use crate::upstream::pace::Pace;
 use crate::upstream::proof::Way;
+use crate::upstream::standing::standing;
 use crate::upstream::{Order, Work};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -269,7 +270,8 @@ impl<'a> Session<'a> {
     /// Says what does not stop anything and should not stay so.
     pub(super) fn warn(&self) {
         let plain = self.config.access.tls.is_none().then_some(self.broker);
-        let mut warnings = warnings::standing(plain, self.validity, self.work.clock.utc());
+        let now = self.work.clock.utc();
+        let mut warnings = standing(("broker", "mqtts://"), plain, self.validity, now);
         let site = Arc::clone(&self.work.site.borrow());
         let speaker = self.speaker(&site);
         warnings.extend(warnings::refusals(&self.unwanted, |way, device| match way {

@@ -16,10 +16,10 @@ use crate::upstream::backoff::Backoff;
 use crate::upstream::mqtt::greeting::connect;
 use crate::upstream::mqtt::pipe::{Happened, Pipe};
 use crate::upstream::mqtt::walk::Ended;
-use crate::upstream::mqtt::warnings;
 use crate::upstream::mqtt::wire::{Greeting, Will};
 use crate::upstream::pace::Pace;
 use crate::upstream::proof::Way;
+use crate::upstream::standing::standing;
 use crate::upstream::{Order, Work};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -255,7 +255,8 @@ impl<'a> Session<'a> {
     /// Says what does not stop anything and should not stay so.
     pub(super) fn warn(&self) {
         let plain = self.config.access.tls.is_none().then_some(self.broker);
-        let mut warnings = warnings::standing(plain, self.validity, self.work.clock.utc());
+        let now = self.work.clock.utc();
+        let mut warnings = standing(("broker", "mqtts://"), plain, self.validity, now);
         if let (Some(id), Some(host)) = (&self.config.primary_host, &self.host)
             && !host.is_online()
         {

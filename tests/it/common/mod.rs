@@ -10,6 +10,7 @@ pub mod sparkplug;
 pub mod specimen;
 pub mod station;
 pub mod upstream;
+pub mod web;
 pub mod wire;
 
 use std::time::Duration;

@@ -52,6 +52,7 @@ fn start(layout: Layout, version: Version, reads: Reads) -> Far {
     })
 }
 
+/// Ends its runtime without waiting for anybody.
 pub struct Ending(pub Option<tokio::runtime::Runtime>);
 
 impl Drop for Ending {
