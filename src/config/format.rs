@@ -3,6 +3,7 @@
 mod broker;
 mod databases;
 mod encoding;
+mod less;
 mod presets;
 mod upstreams;
 mod webs;

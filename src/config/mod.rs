@@ -16,6 +16,7 @@ mod devices;
 mod encodings;
 mod endpoints;
 mod format;
+mod less;
 mod overlay;
 mod presets;
 mod serial;

@@ -1,7 +1,7 @@
 //! The upstreams: where each delivers to.
 
 use super::build::{Ground, Once, duration, name, text, whole};
-use super::{databases, encodings, endpoints, presets, webs};
+use super::{databases, encodings, endpoints, less, presets, webs};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
 use crate::uplink::{Endpoint, Identity, Tls, TlsError};
@@ -44,7 +44,9 @@ pub(super) fn build(
             node.get("stdout").map(|_| Kind::Stdout)
         };
         if let (Some(name), Some(kind)) = (name, kind) {
-            upstreams.push(ways(node, Config::new(name, kind), report));
+            let mut config = ways(node, Config::new(name, kind), report);
+            config.thin = less::rules(node, ground, report);
+            upstreams.push(config);
         }
     }
     upstreams

@@ -1,6 +1,6 @@
 //! One upstream as configured: one variant and one arm per kind.
 
-use super::{file, mqtt, postgres, sparkplug, web};
+use super::{file, mqtt, postgres, sparkplug, thin, web};
 use crate::model::Name;
 use std::num::NonZeroU32;
 
@@ -11,11 +11,13 @@ pub struct Config {
     pub order: Order,
     /// Records of the backlog a second, at most; as many as go when not given.
     pub history_rate: Option<NonZeroU32>,
+    /// What is not sent of all that.
+    pub thin: thin::Rules,
 }
 
 impl Config {
     pub fn new(name: Name, kind: Kind) -> Config {
-        Config { name, kind, order: Order::default(), history_rate: None }
+        Config { name, kind, order: Order::default(), history_rate: None, thin: thin::Rules::default() }
     }
 }
 

@@ -37,6 +37,7 @@ mod secret;
 pub mod sparkplug;
 mod standing;
 mod stdout;
+pub mod thin;
 pub mod web;
 
 pub use config::{Config, Kind, Order};
@@ -45,7 +46,8 @@ pub use secret::Secret;
 use crate::encode::Encoding;
 use crate::model::status::UpstreamStatus;
 use crate::model::{Chronicle, Clock, Dating, Name, Site};
-use crate::spool;
+use crate::record;
+use crate::spool::{self, Closed, Outcome, Stored};
 use aside::Aside;
 use bodies::{TextSink, Ways};
 use report::Report;
@@ -80,6 +82,30 @@ struct Work {
     folder: PathBuf,
     stop: CancellationToken,
     report: Report,
+    /// What is left out; `None` where everything goes.
+    thin: Option<Arc<thin::Rules>>,
+}
+
+impl Work {
+    /// Of records that go past all filters, because they are tried alone: the points that are wanted. Those that have none
+    /// are left out.
+    async fn choose(&self, found: Vec<Stored>) -> Result<Vec<Stored>, Closed> {
+        let Some(rules) = &self.thin else { return Ok(found) };
+        let mut chosen = Vec::with_capacity(found.len());
+        for stored in found {
+            let Ok(mut reading) = record::decode(&stored.octets) else {
+                chosen.push(stored);
+                continue;
+            };
+            rules.choose(&mut reading, &self.site.borrow());
+            if reading.samples.is_empty() {
+                self.reader.settle([stored.position..=stored.position], Outcome::LeftOut).await?;
+            } else {
+                chosen.push(Stored { octets: record::encode(&reading).into(), ..stored });
+            }
+        }
+        Ok(chosen)
+    }
 }
 
 /// What every upstream needs from outside.
@@ -106,7 +132,7 @@ impl std::fmt::Debug for Surroundings {
 /// Starts the task of an upstream. When told to stop it delivers what was there by then, for a moment,
 /// says good-bye, and ends.
 pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Running {
-    let Config { name, kind, order, history_rate } = config;
+    let Config { name, kind, order, history_rate, thin } = config;
     let Surroundings { site, events, version, refused, folder, clock, dating, stop } = around;
     let aside = Aside::new(&refused, &name);
     let (report, status) = Report::new(&name, kind.word(), reader.account());
@@ -124,6 +150,7 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         folder,
         stop,
         report,
+        thin: (!thin.is_plain()).then(|| Arc::new(thin)),
     };
     let ways = Ways { order, history_rate };
     tokio::spawn(async move {

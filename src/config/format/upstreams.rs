@@ -7,6 +7,7 @@ use super::broker::{
 };
 use super::databases::POSTGRES;
 use super::encoding::FILE_ENCODINGS;
+use super::less::{AGGREGATE_KEY, DEADBAND_KEY, MAX_SILENCE_KEY, ONLY_KEY, WINDOW_KEY};
 use super::presets::{AWS_IOT, AZURE_EVENT_GRID, AZURE_IOT, HOME_ASSISTANT, THIN_EDGE, THINGSBOARD};
 use super::webs::{HTTP, INFLUX, PROMETHEUS};
 use crate::config::endpoints::SPARKPLUG_ID;
@@ -45,6 +46,11 @@ pub(super) static UPSTREAM: Table = Table {
             "most readings a second of the backlog, beside the live ones; as many as go unless given",
         )
         .example(r#"200"#),
+        ONLY_KEY,
+        DEADBAND_KEY,
+        MAX_SILENCE_KEY,
+        AGGREGATE_KEY,
+        WINDOW_KEY,
     ],
     exactly_one: &[&[
         "mqtt",

@@ -19,6 +19,7 @@
 mod body;
 mod lanes;
 mod text;
+mod thinning;
 mod writer;
 
 pub(super) use lanes::Ways;

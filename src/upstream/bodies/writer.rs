@@ -1,7 +1,8 @@
 //! Reads, makes bodies, writes, settles; and what is done where that does not work.
 
-use super::body::Body;
+use super::body::{Body, Settle};
 use super::lanes::{Lane, Lanes, Ways};
+use super::thinning::Thinning;
 use super::{LONGEST_BUSY, Refusal, Sink};
 use crate::encode::Number;
 use crate::model::Name;
@@ -16,6 +17,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Octets that are read from the spool at a time.
 const OCTETS: usize = 256 << 10;
+/// Whether a window's time is over is looked at so often.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long what was there at the stop may take to be written.
 const DRAIN: Duration = Duration::from_secs(2);
 /// A lane of live records that has grown older than this is history.
@@ -28,7 +31,9 @@ pub(in crate::upstream) async fn run<S: Sink>(sink: S, ways: Ways, work: Work) {
     let lanes = Lanes::new(ways, work.reader.cursor(), work.reader.head());
     let most = sink.most();
     let (backoff, proof) = (Backoff::default(), Proof::default());
-    let mut writer = Writer { sink, lanes, most, gap_told: None, gaps_alone: false, backoff, proof, work };
+    let thinning = work.thin.as_ref().map(Thinning::new);
+    let mut writer =
+        Writer { thinning, sink, lanes, most, gap_told: None, gaps_alone: false, backoff, proof, work };
     // Either nothing is left to do, or the spool is gone.
     if writer.run().await.is_ok() {
         writer.work.stop.cancelled().await;
@@ -45,6 +50,8 @@ struct Writer<S> {
     gaps_alone: bool,
     backoff: Backoff,
     proof: Proof,
+    /// Where not everything goes.
+    thinning: Option<Thinning>,
     work: Work,
 }
 
@@ -98,6 +105,7 @@ impl<S: Sink> Writer<S> {
 
     fn is_done(&self, stopping: Stopping) -> bool {
         let all = !self.lanes.has_backlog() && self.lanes.newest() >= stopping.upto;
+        let all = all && self.thinning.as_ref().is_none_or(Thinning::has_nothing_ready);
         all || Instant::now() >= stopping.by
     }
 
@@ -115,28 +123,48 @@ impl<S: Sink> Writer<S> {
                     continue;
                 }
                 if lane == Lane::Live && self.has_aged(&records) {
-                    self.lanes.cut(self.work.reader.cursor(), self.work.reader.head());
+                    self.cut();
                     continue;
                 }
                 return Ok((Some(Next { lane, records, gaps }), None));
             }
             if self.is_history_over().await? {
                 self.lanes.join();
+                self.thinning.as_mut().map(Thinning::join);
                 continue;
             }
             let next = Next { lane: Lane::History, records: Vec::new(), gaps };
+            let until = self.thinning.as_ref().filter(|t| t.is_gathering()).map_or(until, |_| {
+                let soon = Instant::now() + LOOK;
+                Some(until.map_or(soon, |until| until.min(soon)))
+            });
             return Ok(((!next.gaps.is_empty()).then_some(next), until));
         }
     }
 
-    async fn read(&self, lane: Lane) -> Result<Vec<Stored>, Closed> {
-        let ((after, upto), most) = (self.lanes.span(lane), self.lanes.at_most(lane, self.most));
-        self.work.reader.read_until(after, upto, most, OCTETS).await
+    async fn read(&mut self, lane: Lane) -> Result<Vec<Stored>, Closed> {
+        let most = self.lanes.at_most(lane, self.most);
+        match &mut self.thinning {
+            Some(thinning) => thinning.read(lane, &mut self.lanes, most, &self.work).await,
+            None => {
+                let (after, upto) = self.lanes.span(lane);
+                self.work.reader.read_until(after, upto, most, OCTETS).await
+            }
+        }
+    }
+
+    /// What waits is read again, with nothing remembered.
+    fn cut(&mut self) {
+        self.lanes.cut(self.work.reader.cursor(), self.work.reader.head());
+        self.thinning = self.work.thin.as_ref().map(Thinning::new);
     }
 
     /// Whether there is a backlog lane in which nothing is left.
     async fn is_history_over(&self) -> Result<bool, Closed> {
         if !self.lanes.has_backlog() {
+            return Ok(false);
+        }
+        if self.thinning.as_ref().is_some_and(|thinning| thinning.has_some(Lane::History)) {
             return Ok(false);
         }
         let (after, upto) = self.lanes.span(Lane::History);
@@ -167,7 +195,7 @@ impl<S: Sink> Writer<S> {
             Ok(()) => {
                 self.worked();
                 self.most = (self.most * 2).min(self.sink.most());
-                self.settled(lane, &body).await?;
+                self.settled(lane, &body, &records).await?;
             }
             Err(Refusal::Gone(why)) => {
                 self.work.report.stopped(Some(&why));
@@ -218,7 +246,7 @@ impl<S: Sink> Writer<S> {
         self.work.report.trouble(why);
         let wait = self.backoff.after_failure(fastrand::f64()).max(least);
         let _ = timeout(wait, self.work.stop.cancelled()).await;
-        self.lanes.cut(self.work.reader.cursor(), self.work.reader.head());
+        self.cut();
     }
 
     /// Whether it is for the losses in it or for the records is found out by sending the losses alone. A far end that takes
@@ -229,22 +257,33 @@ impl<S: Sink> Writer<S> {
             return Ok(());
         }
         tracing::warn!(upstream = %self.work.name, why, "the far end does not take the announcement of a loss");
-        self.settled(lane, &body).await
+        self.settled(lane, &body, &[]).await
     }
 
-    async fn settled(&mut self, lane: Lane, body: &Body) -> Result<(), Closed> {
+    async fn settled(&mut self, lane: Lane, body: &Body, records: &[Stored]) -> Result<(), Closed> {
         let now = Instant::now();
         for device in &body.devices {
             self.proof.taken((Way::BODIES, Some(device)), now);
         }
-        let mut from = self.lanes.first(lane);
-        for (upto, lost) in &body.settle {
-            let outcome = lost.map_or(Outcome::Delivered, |reason| Outcome::Dropped(reason.to_owned()));
-            self.work.reader.settle([from..=*upto], outcome).await?;
-            from = upto.saturating_add(1);
-        }
-        if let Some((upto, _)) = body.settle.last() {
-            self.lanes.settled(lane, *upto, body.covers, now);
+        match &mut self.thinning {
+            Some(thinning) => {
+                let mut rest = records.iter();
+                for Settle { records, lost, .. } in &body.settle {
+                    thinning.ended(lane, rest.by_ref().take(*records), &outcome(*lost));
+                }
+                self.lanes.settled(lane, self.lanes.span(lane).0, body.covers, now);
+                thinning.settle(lane, &self.work).await?;
+            }
+            None => {
+                let mut from = self.lanes.first(lane);
+                for Settle { upto, lost, .. } in &body.settle {
+                    self.work.reader.settle([from..=*upto], outcome(*lost)).await?;
+                    from = upto.saturating_add(1);
+                }
+                if let Some(last) = body.settle.last() {
+                    self.lanes.settled(lane, last.upto, body.covers, now);
+                }
+            }
         }
         for gap in &body.gaps {
             self.work.reader.announced(*gap).await?;
@@ -281,8 +320,16 @@ impl<S: Sink> Writer<S> {
         let at = self.work.clock.utc();
         self.work.aside.put(Refused { at, reason, device, number, payload }).await;
         let outcome = Outcome::Dropped(word.to_owned());
-        self.work.reader.settle([stored.position..=stored.position], outcome).await?;
-        self.lanes.settled(lane, stored.position, 1, Instant::now());
+        let mut upto = stored.position;
+        match &mut self.thinning {
+            Some(thinning) => {
+                thinning.ended(lane, [&stored].into_iter(), &outcome);
+                upto = self.lanes.span(lane).0;
+                thinning.settle(lane, &self.work).await?;
+            }
+            None => self.work.reader.settle([upto..=upto], outcome).await?,
+        }
+        self.lanes.settled(lane, upto, 1, Instant::now());
         Ok(())
     }
 
@@ -297,7 +344,10 @@ impl<S: Sink> Writer<S> {
             let is_another =
                 |stored: &Stored| device_of(stored).is_some_and(|device| !refused.contains(&device));
             if let Some(stored) = found.into_iter().find(is_another) {
-                return self.ask(stored).await;
+                return match self.work.choose(vec![stored]).await?.pop() {
+                    Some(chosen) => self.ask(chosen).await,
+                    None => Ok(()),
+                };
             }
         }
         Ok(())
@@ -321,6 +371,10 @@ impl<S: Sink> Writer<S> {
         }
         Ok(())
     }
+}
+
+fn outcome(lost: Option<&'static str>) -> Outcome {
+    lost.map_or(Outcome::Delivered, |reason| Outcome::Dropped(reason.to_owned()))
 }
 
 fn device_of(stored: &Stored) -> Option<Name> {
@@ -412,6 +466,7 @@ mod tests {
             reader,
             stop,
             report,
+            thin: None,
         }
     }
 

@@ -127,8 +127,8 @@ impl<'a> Session<'a> {
             pace: Pace::new(ways.history_rate),
             rate: Pace::new(config.layout.limits().rate),
             words: VecDeque::new(),
-            history: Lane::start(work.reader.another(), cursor, bound),
-            live: bound.map(|head| Lane::start(work.reader.another(), head, None)),
+            history: Lane::start(work, cursor, bound),
+            live: bound.map(|head| Lane::start(work, head, None)),
             live_from,
             backlog_upto: head,
             recut: false,
@@ -192,9 +192,9 @@ impl<'a> Session<'a> {
 
     /// From the cursor on, in one lane, or in two of which one ends here and the other begins.
     pub(super) fn start_lanes(&mut self, bound: Option<u64>) {
-        let reader = &self.work.reader;
-        self.history = Lane::start(reader.another(), reader.cursor(), bound);
-        self.live = bound.map(|bound| Lane::start(reader.another(), bound, None));
+        let work = &*self.work;
+        self.history = Lane::start(work, work.reader.cursor(), bound);
+        self.live = bound.map(|bound| Lane::start(work, bound, None));
         self.live_from = bound.map_or(u64::MAX, |bound| bound + 1);
         if let Some(batches) = &mut self.batches {
             batches.start_over();

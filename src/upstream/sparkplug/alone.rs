@@ -17,6 +17,7 @@ impl Session<'_> {
         while let Some(position) = self.node.trials.suspect().map(|span| *span.start()) {
             let before = position.saturating_sub(1);
             let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
+            let found = self.work.choose(found).await?;
             if let Some(stored) = found.into_iter().next() {
                 self.alone = Some((stored, false));
                 break;

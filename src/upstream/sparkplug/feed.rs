@@ -33,7 +33,7 @@ type Told = Vec<(Name, Vec<Metric>)>;
 
 impl Session<'_> {
     pub(super) fn start_lanes(&mut self) {
-        self.lanes = Some(Lanes::cut(&self.work.reader, self.node.ways.order));
+        self.lanes = Some(Lanes::cut(self.work, self.node.ways.order));
         self.history_said.forget();
     }
 

@@ -1,8 +1,10 @@
 //! The records of a session, by lane: live and history, or, oldest first, history alone.
 
-use crate::spool::{Reader, Stored};
-use crate::upstream::Order;
+use crate::spool::{Outcome, Stored};
 use crate::upstream::mqtt::lane::Lane;
+use crate::upstream::thin::Sieve;
+use crate::upstream::{Order, Work};
+use std::ops::RangeInclusive;
 
 pub(super) struct Lanes {
     /// From the cursor on: all of it in strict order, else up to where live begins.
@@ -16,15 +18,15 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn cut(reader: &Reader, order: Order) -> Lanes {
-        let (cursor, head) = (reader.cursor(), reader.head());
+    pub(super) fn cut(work: &Work, order: Order) -> Lanes {
+        let (cursor, head) = (work.reader.cursor(), work.reader.head());
         let bound = match order {
             Order::LiveFirst => Some(head),
             Order::Strict => None,
         };
         Lanes {
-            history: Lane::start(reader.another(), cursor, bound),
-            live: bound.map(|head| Lane::start(reader.another(), head, None)),
+            history: Lane::start(work, cursor, bound),
+            live: bound.map(|head| Lane::start(work, head, None)),
             backlog_upto: head,
             after_history: cursor,
             after_live: head,
@@ -41,6 +43,21 @@ impl Lanes {
     pub(super) fn take_history(&mut self) -> Option<(u64, Stored)> {
         let stored = self.history.take()?;
         Some((std::mem::replace(&mut self.after_history, stored.position), stored))
+    }
+
+    /// Where not everything goes: this has ended, and what is part of it.
+    pub(super) fn ended(&mut self, position: u64, outcome: &Outcome) {
+        let is_live = position > self.backlog_upto;
+        let lane = self.live.as_mut().filter(|_| is_live).unwrap_or(&mut self.history);
+        if let Some(sieve) = lane.sieve() {
+            sieve.ended(position, outcome);
+        }
+    }
+
+    /// What can be settled by now where not everything goes.
+    pub(super) fn settled(&mut self) -> Vec<(RangeInclusive<u64>, Outcome)> {
+        let lanes = [Some(&mut self.history), self.live.as_mut()].into_iter().flatten();
+        lanes.flat_map(|lane| lane.sieve().map(Sieve::settle).unwrap_or_default()).collect()
     }
 
     /// All that was backlog when they were cut has been taken.

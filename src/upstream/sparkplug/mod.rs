@@ -52,6 +52,7 @@ mod known;
 mod lanes;
 mod said;
 mod session;
+mod settling;
 mod topics;
 mod values;
 mod wire;

@@ -2,7 +2,7 @@
 
 use super::births::Birth;
 use super::ending::Stopping;
-use super::flight::{self, Flight};
+use super::flight::Flight;
 use super::host::{Host, Turn};
 use super::lanes::Lanes;
 use super::topics::Verb;
@@ -10,7 +10,7 @@ use super::values::{Said, millis};
 use super::wire::{Metric, Payload};
 use super::{Config, Node};
 use crate::model::{Name, Site};
-use crate::spool::{Outcome, Stored};
+use crate::spool::Stored;
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::mqtt::greeting::connect;
@@ -18,7 +18,6 @@ use crate::upstream::mqtt::pipe::{Happened, Pipe};
 use crate::upstream::mqtt::walk::Ended;
 use crate::upstream::mqtt::wire::{Greeting, Will};
 use crate::upstream::pace::Pace;
-use crate::upstream::proof::Way;
 use crate::upstream::standing::standing;
 use crate::upstream::{Order, Work};
 use prost::Message;
@@ -217,6 +216,10 @@ impl<'a> Session<'a> {
         }
         self.cut_anew();
         let wake = self.fill_records().await?;
+        if self.work.thin.is_some() && self.alone.is_none() {
+            // What a filter has left out waits for no barrier.
+            self.settle_thinned(&mut Vec::new()).await?;
+        }
         self.mourn()?;
         if self.lanes.as_ref().is_some_and(Lanes::is_over) {
             return Err(Ended::SpoolClosed);
@@ -282,7 +285,7 @@ impl<'a> Session<'a> {
         match happened {
             Happened::ReadSoFar(barrier) => {
                 let passed = self.flight.passed(barrier);
-                self.settle(flight::Ended::of(passed)).await?;
+                self.settle(passed).await?;
             }
             Happened::Subscribed(packet, granted) if self.subscription == Some(packet) => {
                 self.subscription = None;
@@ -344,42 +347,6 @@ impl<'a> Session<'a> {
         let waits = self.host.as_ref().is_some_and(|host| !host.is_online());
         if waits && self.stopping.is_none() && self.host_by.is_some_and(|by| Instant::now() >= by) {
             self.die_for_want_of_host()?;
-        }
-        Ok(())
-    }
-
-    async fn settle(&mut self, ended: flight::Ended) -> Result<(), Ended> {
-        let flight::Ended { delivered, left_out, given_up, events, gaps } = ended;
-        let now = Instant::now();
-        for range in delivered.iter().chain(&left_out) {
-            for position in self.whose.range(range.clone()).map(|(position, _)| *position).collect::<Vec<_>>()
-            {
-                let device = self.whose.remove(&position);
-                self.node.trials.delivered(position, (Way::BODIES, device.as_ref()), now);
-            }
-        }
-        let reader = &self.work.reader;
-        if !delivered.is_empty() || !left_out.is_empty() {
-            self.backoff.worked();
-        }
-        if !delivered.is_empty() {
-            reader.settle(delivered, Outcome::Delivered).await?;
-            self.work.report.delivered(self.work.clock.utc());
-        }
-        if !left_out.is_empty() {
-            reader.settle(left_out, Outcome::LeftOut).await?;
-        }
-        for (range, reason) in given_up {
-            reader.settle([range], Outcome::Dropped(reason.to_owned())).await?;
-        }
-        for number in events {
-            self.work.told = self.work.told.max(number);
-        }
-        for id in gaps {
-            self.work.reader.announced(id).await?;
-        }
-        if self.birth.is_done() {
-            self.node.stillborn = 0;
         }
         Ok(())
     }
