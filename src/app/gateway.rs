@@ -181,6 +181,7 @@ impl Gateway {
             events: self.chronicle.clone(),
             version: VERSION,
             refused: self.config.spool.dir.join(REFUSED),
+            folder: self.config.spool.dir.clone(),
             clock: Arc::new(self.time.clone()),
             dating: self.time.dating(),
             stop: stop.clone(),

@@ -17,7 +17,6 @@
 //! - Memory is bounded: every queue has a length that is a constant with a sentence (a test holds us to it).
 
 mod chronicle;
-mod document;
 mod gateway;
 pub mod logging;
 mod memory;

@@ -34,6 +34,7 @@ pub mod postgres;
 mod proof;
 mod report;
 mod secret;
+pub mod sparkplug;
 mod standing;
 mod stdout;
 pub mod thin;
@@ -92,6 +93,8 @@ struct Work {
     told: u64,
     /// Where what is refused for good is put.
     aside: Aside,
+    /// Where a kind keeps what it has to know again after a restart.
+    folder: PathBuf,
     stop: CancellationToken,
     report: Report,
     /// What is left out; `None` where everything goes.
@@ -127,6 +130,8 @@ pub struct Surroundings {
     pub version: &'static str,
     /// The folder for what an upstream refuses for good.
     pub refused: PathBuf,
+    /// The spool's folder, for what a kind of upstream has to know again after a restart.
+    pub folder: PathBuf,
     pub clock: Arc<dyn Clock>,
     /// Dates readings that were taken while the clock was unsure.
     pub dating: watch::Receiver<Arc<Dating>>,
@@ -143,7 +148,7 @@ impl std::fmt::Debug for Surroundings {
 /// says good-bye, and ends.
 pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Running {
     let Config { name, kind, order, history_rate, thin } = config;
-    let Surroundings { site, events, version, refused, clock, dating, stop } = around;
+    let Surroundings { site, events, version, refused, folder, clock, dating, stop } = around;
     let aside = Aside::new(&refused, &name);
     let (report, status) = Report::new(&name, kind.word(), reader.account());
     let (ended_tx, ended) = oneshot::channel::<()>();
@@ -158,6 +163,7 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         lost: BTreeSet::new(),
         told: 0,
         aside,
+        folder,
         stop,
         report,
         thin: (!thin.is_plain()).then(|| Arc::new(thin)),
@@ -167,6 +173,7 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         let _ended = ended_tx;
         match kind {
             Kind::Mqtt(config) => mqtt::run(config, ways, work).await,
+            Kind::Sparkplug(config) => sparkplug::run(config, ways, work).await,
             Kind::File(config) => {
                 let encoding = config.encoding.clone();
                 bodies::run(TextSink::new(file::FileSink::new(config), encoding), ways, work).await;

@@ -60,5 +60,6 @@ mod upstream_batches;
 mod upstream_delivery;
 mod upstream_less;
 mod upstream_refusals;
+mod upstream_sparkplug;
 mod upstream_thingsboard;
 mod upstream_web;

@@ -50,7 +50,8 @@ impl Gateway {
         let so = |account: &spool::Account| {
             account.delivered == delivered && account.dropped.get("refused").copied().unwrap_or(0) == refused
         };
-        let reached = tokio::time::timeout(PATIENCE, account.wait_for(so)).await;
+        // What is found there is let go before the account is looked at again: a watch is a lock.
+        let reached = tokio::time::timeout(PATIENCE, account.wait_for(so)).await.map(|found| found.map(drop));
         let now = self.account();
         reached.unwrap_or_else(|_| panic!("{} delivered, {:?}", now.delivered, now.dropped)).unwrap();
     }

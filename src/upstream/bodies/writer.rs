@@ -520,6 +520,7 @@ mod tests {
         let (report, _) = Report::new(&name, "file", reader.account());
         Work {
             aside: Aside::new(&dir.join("refused"), &name),
+            folder: dir.to_owned(),
             site: watch::channel(Arc::new(site)).1,
             version: "0",
             clock: Arc::new(SystemClock),

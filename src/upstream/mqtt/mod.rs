@@ -35,7 +35,7 @@ pub(super) mod pipe;
 mod said;
 mod session;
 mod settling;
-mod trials;
+pub(super) mod trials;
 pub(super) mod walk;
 pub(super) mod warnings;
 mod window;

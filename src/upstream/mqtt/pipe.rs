@@ -75,13 +75,19 @@ pub(in crate::upstream) struct Pipe {
 }
 
 impl Pipe {
-    /// Begins to connect; the first event says what came of it.
-    pub(in crate::upstream) fn connect(access: &Access, to: &Endpoint, hello: Hello) -> Pipe {
+    /// Begins to connect; the first event says what came of it. How the session is asked for is made when the broker has
+    /// been reached, so that whoever counts sessions counts those that were asked for.
+    pub(in crate::upstream) fn connect(
+        access: &Access,
+        to: &Endpoint,
+        clock_unsure: bool,
+        hello: impl Future<Output = Result<Hello, String>> + Send + 'static,
+    ) -> Pipe {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (told, events) = mpsc::channel(EVENTS);
         let (access, to) = (access.clone(), to.clone());
         let driver = tokio::spawn(async move {
-            let ended = converse(&access, &to, &hello, asked, &told).await;
+            let ended = converse(&access, &to, (clock_unsure, hello), asked, &told).await;
             let _ = told.send(ended.map_or_else(Happened::Trouble, |()| Happened::Closed)).await;
         });
         Pipe { requests, events, driver, last: 0, asked: 0 }
@@ -94,16 +100,11 @@ impl Pipe {
         retain: bool,
         payload: impl Into<Vec<u8>>,
     ) -> Result<u16, String> {
-        let packet = self.next_packet();
-        let letter =
-            Letter { packet: Some(packet), topic: topic.to_owned(), retain, payload: payload.into() };
-        self.request(Request::Publish(letter))?;
-        self.last = packet;
-        Ok(packet)
+        let (topic, payload) = (topic.to_owned(), payload.into());
+        self.numbered(|packet| Request::Publish(Letter { packet: Some(packet), topic, retain, payload }))
     }
 
     /// Hands over a publish with QoS 0, not retained.
-    #[allow(dead_code, reason = "the first users are being written")]
     pub(in crate::upstream) fn publish_unacknowledged(
         &self,
         topic: &str,
@@ -114,16 +115,11 @@ impl Pipe {
     }
 
     /// Subscribes to these filters with QoS 1; `Subscribed` follows under this identifier.
-    #[allow(dead_code, reason = "the first users are being written")]
     pub(in crate::upstream) fn subscribe(&mut self, filters: Vec<String>) -> Result<u16, String> {
-        let packet = self.next_packet();
-        self.request(Request::Subscribe(packet, filters))?;
-        self.last = packet;
-        Ok(packet)
+        self.numbered(|packet| Request::Subscribe(packet, filters))
     }
 
     /// Asks the broker to say when it has read all that was handed over so far; `ReadSoFar` follows with this number.
-    #[allow(dead_code, reason = "the first users are being written")]
     pub(in crate::upstream) fn ask_how_far(&mut self) -> Result<u64, String> {
         self.request(Request::HowFar(self.asked + 1))?;
         self.asked += 1;
@@ -131,13 +127,16 @@ impl Pipe {
     }
 
     /// How much more may be handed over before something has gone out.
-    #[allow(dead_code, reason = "the first users are being written")]
     pub(in crate::upstream) fn room(&self) -> usize {
         self.requests.capacity()
     }
 
-    fn next_packet(&self) -> u16 {
-        self.last.checked_add(1).unwrap_or(1)
+    /// Hands over what has an identifier, under the next one.
+    fn numbered(&mut self, request: impl FnOnce(u16) -> Request) -> Result<u16, String> {
+        let packet = self.last.checked_add(1).unwrap_or(1);
+        self.request(request(packet))?;
+        self.last = packet;
+        Ok(packet)
     }
 
     fn request(&self, request: Request) -> Result<(), String> {
@@ -160,7 +159,6 @@ impl Pipe {
     }
 
     /// The same, and the broker says our Will, if it is one of MQTT 5 (3.14.2.1, reason 0x04); 3.1.1 has no such thing.
-    #[allow(dead_code, reason = "the first users are being written")]
     pub(in crate::upstream) fn close_with_will(&self) {
         let _ = self.requests.try_send(Request::Close(true));
     }
@@ -176,15 +174,15 @@ impl Drop for Pipe {
 async fn converse(
     access: &Access,
     to: &Endpoint,
-    hello: &Hello,
+    (clock_unsure, hello): (bool, impl Future<Output = Result<Hello, String>>),
     mut requests: mpsc::Receiver<Request>,
     events: &mpsc::Sender<Happened>,
 ) -> Result<(), String> {
     let dialled = uplink::dial(to, access.tls.as_ref()).await;
-    let connection = dialled.map_err(|error| undialled(&error, hello.clock_unsure))?;
+    let connection = dialled.map_err(|error| undialled(&error, clock_unsure))?;
     let validity = connection.validity();
     let mut talk = Talk::new(access, to, connection);
-    talk.access.version.connect(hello, &mut talk.output)?;
+    talk.access.version.connect(&hello.await?, &mut talk.output)?;
     let greeting = match timeout(GREETING, talk.greeting()).await {
         Ok(greeting) => greeting?,
         Err(_) => return Err(format!("{to} does not answer")),
@@ -448,9 +446,9 @@ mod tests {
             keep_alive: access.keep_alive,
             will: Some(will),
             login: None,
-            clock_unsure: false,
         };
-        let mut pipe = Pipe::connect(&access, &access.brokers[0], hello);
+        let hello = std::future::ready(Ok(hello));
+        let mut pipe = Pipe::connect(&access, &access.brokers[0], false, hello);
         let (mut broker, _) = listener.accept().await.unwrap();
         // Clean session, a will with QoS 1 that is not retained, of any octets.
         assert_eq!(

@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
         work: &'a mut Work,
         lasting: (&'a mut Backoff, &'a mut Trials),
     ) -> Ended {
-        let will = will(config, work);
+        let will = std::future::ready(Ok(will(config, work)));
         let (pipe, greeting, validity) = match connect(&config.access, broker, will, work).await {
             Ok(greeted) => greeted,
             Err(ended) => return ended,

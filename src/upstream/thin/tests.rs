@@ -20,6 +20,7 @@ fn point(name: &str, quantity: &str, index: bool) -> PointInfo {
         resolution: Some("0.1".parse().unwrap()),
         range: (name == "u").then(|| ("0".parse().unwrap(), "500".parse().unwrap())),
         index,
+        form: Default::default(),
     }
 }
 
