@@ -11,7 +11,7 @@
 //! - **Delivered, or counted.** Sparkplug's data goes with QoS 0, which nobody acknowledges. A broker reads what a connection
 //!   brings in its order; so behind what was handed over goes a PINGREQ, and when its answer is there the broker has read
 //!   all that stood before it: that is when records are settled, and not before. What a broken session left open, at most
-//!   [`flight::MOST`] records, goes again, as history, with the same alias and timestamp. What the broker does with it is
+//!   `flight::MOST` records, goes again, as history, with the same alias and timestamp. What the broker does with it is
 //!   the broker's promise, as it is behind a PUBACK.
 //! - **Live first.** As by MQTT: live records at once, the backlog beside them as `is_historical`, no more than 500 metrics in a
 //!   message. What is historical never moves a value that is shown as the current one.

@@ -17,7 +17,7 @@
 //! - Counters ([`is_counter`](crate::encode::batch::is_counter)), words, texts and flags lose nothing: of them a deadband
 //!   leaves away only what has not changed, and a window keeps the last.
 //! - **Nothing is settled before its time.** A record that waits in a window is settled when the far end has taken the
-//!   window's reading, and nothing behind it in its lane is settled before it ([`Ledger`]). After a restart, or on the
+//!   window's reading, and nothing behind it in its lane is settled before it (`ledger.rs`). After a restart, or on the
 //!   next connection, the same records are read again, with nothing remembered: what was sent and not acknowledged
 //!   must not be what the next value is compared with. So each connection begins with every point's value.
 //! - Each lane has a state of its own: what is late never mixes with what is live.
