@@ -74,7 +74,7 @@ pub fn offline(ts: Option<Timestamp>) -> String {
 /// it begins or ends.
 pub fn event(event: &Event) -> String {
     let mut out = format!("{{\"type\":\"{}\",\"ts\":{}", event.kind.word(), event.ts.0);
-    put(&mut out, format_args!(",\"line\":{}", quoted(event.line.as_str())));
+    put(&mut out, format_args!(",\"{}\":{}", event.kind.place(), quoted(event.line.as_str())));
     if let Some(device) = &event.device {
         put(&mut out, format_args!(",\"device\":{}", quoted(device.as_str())));
     }
@@ -89,7 +89,10 @@ pub fn event(event: &Event) -> String {
         | EventKind::NamelessMeter
         | EventKind::MeterExchanged
         | EventKind::CounterReset
-        | EventKind::CounterBack => None,
+        | EventKind::CounterBack
+        | EventKind::UplinkChanged
+        | EventKind::BudgetLow
+        | EventKind::BudgetSpent => None,
     };
     if let Some((finding, state)) = finding {
         put(&mut out, format_args!(",\"finding\":\"{finding}\",\"state\":\"{state}\""));

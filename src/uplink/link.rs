@@ -1,0 +1,317 @@
+//! What an upstream holds of the uplinks: over which path it dials, what that allows, and when to change.
+
+use super::budget::{Ledger, Stage};
+use super::config::{Allow, Config};
+use super::dial::{Connection, DialError, Endpoint, dial_over};
+use super::path::{News, Path, Report};
+use super::tls::Tls;
+use crate::model::Name;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// From 80 % of the budget on, batches go so much less often.
+const STRETCH: u32 = 3;
+/// What is written and not due for anybody at once, is said so often.
+const STATUS_EVERY: Duration = Duration::from_secs(60);
+/// A batch of a path that gives none, once its budget is nearly used.
+const STRETCHED_BATCH: Duration = Duration::from_secs(60);
+/// History that may not go now is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// History may be ahead of its rate by so much: a batch.
+const BURST: Duration = Duration::from_secs(2);
+/// IP, TCP, TLS and MQTT around one message and its acknowledgement, measured.
+const AROUND_A_MESSAGE: u64 = 225;
+/// Far ends that are probed.
+const TARGETS: usize = 8;
+
+/// Which path is taken now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) index: usize,
+    /// The one before it still works: there is time to end in order.
+    pub(super) gently: bool,
+}
+
+/// The account of an uplink, and when history is due again.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    pub(super) ledger: Ledger,
+    next: Option<Instant>,
+}
+
+/// What the keeper of the paths and all upstreams share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) configs: Vec<Config>,
+    pub(super) reports: mpsc::Sender<Report>,
+    pub(super) chosen: watch::Sender<Chosen>,
+    books: Mutex<Vec<Book>>,
+    targets: Mutex<Vec<Endpoint>>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        configs: Vec<Config>,
+        ledgers: Vec<Ledger>,
+        reports: mpsc::Sender<Report>,
+        chosen: Chosen,
+    ) -> Shared {
+        let books = ledgers.into_iter().map(|ledger| Book { ledger, next: None }).collect();
+        let chosen = watch::Sender::new(chosen);
+        Shared { configs, reports, chosen, books: Mutex::new(books), targets: Mutex::default() }
+    }
+
+    /// Held for a few additions, never while anything is waited for.
+    pub(super) fn books(&self) -> MutexGuard<'_, Vec<Book>> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The far ends that were dialled last.
+    pub(super) fn targets(&self) -> Vec<Endpoint> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn aims_at(&self, to: &Endpoint) {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        if !targets.contains(to) {
+            targets.insert(0, to.clone());
+            targets.truncate(TARGETS);
+        }
+    }
+
+    pub(super) fn path(&self, index: usize) -> Path {
+        let config = self.configs.get(index);
+        config.map_or_else(Path::default, |config| Path::over(index, config.clone(), self.reports.clone()))
+    }
+
+    fn stage(&self, index: usize) -> Stage {
+        let budget = self.configs.get(index).and_then(|config| config.budget);
+        self.books().get(index).map_or(Stage::Free, |book| book.ledger.stage(budget))
+    }
+}
+
+/// What may go over the path of a connection now, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    pub allow: Allow,
+    /// How often live readings go together; as the upstream says where there is none.
+    pub batch: Option<Duration>,
+    /// The longest silence; as the upstream says where there is none.
+    pub keep_alive: Option<Duration>,
+    /// How often status is said.
+    pub status_every: Duration,
+}
+
+impl Policy {
+    const FREE: Policy =
+        Policy { allow: Allow::ALL, batch: None, keep_alive: None, status_every: STATUS_EVERY };
+
+    fn of(config: &Config, stage: Stage, wired_only: bool) -> Policy {
+        let history = config.allow.history && !(wired_only && config.metered);
+        let allow = Allow { history, ..config.allow };
+        let allow =
+            if stage == Stage::Spent { Allow { live: false, history: false, ..allow } } else { allow };
+        let batch = match stage {
+            Stage::Free => config.batch,
+            Stage::Stretched | Stage::Spent => Some(config.batch.unwrap_or(STRETCHED_BATCH) * STRETCH),
+        };
+        let quiet =
+            if config.metered { batch.max(config.keep_alive).unwrap_or_default() } else { Duration::ZERO };
+        Policy { allow, batch, keep_alive: config.keep_alive, status_every: STATUS_EVERY.max(quiet) }
+    }
+}
+
+/// A connection over another path that is being made while the old one goes on.
+#[derive(Debug)]
+struct Making {
+    index: usize,
+    to: Endpoint,
+    dial: JoinHandle<Result<Connection, DialError>>,
+}
+
+#[derive(Debug)]
+struct Over {
+    shared: Arc<Shared>,
+    chosen: watch::Receiver<Chosen>,
+    wired_only: bool,
+    /// The path of the connection that was dialled last.
+    on: Option<usize>,
+    making: Option<Making>,
+    ready: Option<(usize, Endpoint, Connection)>,
+}
+
+/// An upstream's part in the uplinks. Where there are none, it does nothing and allows everything.
+#[derive(Debug, Default)]
+pub struct Link(Option<Over>);
+
+impl Link {
+    /// `wired_only`: history waits for a path that is not metered.
+    pub(super) fn over(shared: Arc<Shared>, wired_only: bool) -> Link {
+        let chosen = shared.chosen.subscribe();
+        Link(Some(Over { shared, chosen, wired_only, on: None, making: None, ready: None }))
+    }
+
+    /// The way to a far end as it is best now. What never leaves the machine takes none of ours.
+    pub fn dialler(&mut self, to: &Endpoint) -> Dialler {
+        let Some(over) = &mut self.0 else { return Dialler::default() };
+        if to.is_loopback() {
+            over.on = None;
+            return Dialler::default();
+        }
+        over.shared.aims_at(to);
+        let index = over.chosen.borrow_and_update().index;
+        over.on = Some(index);
+        over.making = None;
+        let ready = over.ready.take().filter(|(at, end, _)| *at == index && end == to);
+        Dialler { path: over.shared.path(index), ready: ready.map(|(_, _, connection)| connection) }
+    }
+
+    /// The uplink of the connection that was dialled last.
+    pub fn name(&self) -> Option<&Name> {
+        let over = self.0.as_ref()?;
+        over.shared.configs.get(over.on?).map(|config| &config.name)
+    }
+
+    pub fn policy(&self) -> Policy {
+        let Some((over, index)) = self.on() else { return Policy::FREE };
+        let stage = over.shared.stage(index);
+        over.shared
+            .configs
+            .get(index)
+            .map_or(Policy::FREE, |config| Policy::of(config, stage, over.wired_only))
+    }
+
+    /// Until when history has to wait, if it may not go now.
+    pub fn history_waits(&self, now: Instant) -> Option<Instant> {
+        let (over, index) = self.on()?;
+        let config = over.shared.configs.get(index)?;
+        let books = over.shared.books();
+        let book = books.get(index)?;
+        if !self.policy_of(over, config, &book.ledger).allow.history
+            || !book.ledger.has_room_for_history(config.budget)
+        {
+            return Some(now + LOOK_AGAIN);
+        }
+        book.next.and_then(|next| next.checked_sub(BURST)).filter(|next| *next > now)
+    }
+
+    fn policy_of(&self, over: &Over, config: &Config, ledger: &Ledger) -> Policy {
+        Policy::of(config, ledger.stage(config.budget), over.wired_only)
+    }
+
+    /// A message of the backlog with so many octets has been handed over.
+    pub fn history_went(&self, octets: usize, now: Instant) {
+        let Some((over, index)) = self.on() else { return };
+        let rate = over.shared.configs.get(index).and_then(|config| config.history_rate);
+        let octets = u64::try_from(octets).unwrap_or(u64::MAX).saturating_add(AROUND_A_MESSAGE);
+        let mut books = over.shared.books();
+        let Some(book) = books.get_mut(index) else { return };
+        book.ledger.history = book.ledger.history.saturating_add(octets);
+        if let Some(rate) = rate {
+            let takes = Duration::from_millis(octets.saturating_mul(1000) / rate);
+            book.next = Some(book.next.map_or(now, |next| next.max(now)) + takes);
+        }
+    }
+
+    /// The far end of a session did not answer, although its connection stands.
+    pub fn unanswered(&self) {
+        if let Some((over, index)) = self.on() {
+            over.shared.path(index).tell(News::Unanswered);
+        }
+    }
+
+    /// Returns when the connection to this far end should be ended and made anew, over another path: at once where its own
+    /// is dead, else when a connection over the other one stands, which the next [`Link::dialler`] has. Nothing is
+    /// lost where this is not waited for to the end.
+    pub async fn moved(&mut self, to: &Endpoint, tls: Option<&Tls>) {
+        let Some(over) = self.0.as_mut().filter(|over| over.on.is_some()) else { return pending().await };
+        loop {
+            let Chosen { index, gently } = *over.chosen.borrow_and_update();
+            if Some(index) == over.on {
+                (over.making, over.ready) = (None, None);
+                if over.chosen.changed().await.is_err() {
+                    return pending().await;
+                }
+                continue;
+            }
+            if !gently || over.ready.as_ref().is_some_and(|(at, end, _)| *at == index && end == to) {
+                return;
+            }
+            over.make(index, to, tls).await;
+        }
+    }
+
+    /// Returns when another path is taken than that of the last connection: whoever waits before the next attempt need wait no
+    /// longer.
+    pub async fn another_way(&mut self) {
+        let Some(over) = self.0.as_mut().filter(|over| over.on.is_some()) else { return pending().await };
+        let on = over.on;
+        if over.chosen.wait_for(|chosen| Some(chosen.index) != on).await.is_err() {
+            pending().await
+        }
+    }
+
+    fn on(&self) -> Option<(&Over, usize)> {
+        let over = self.0.as_ref()?;
+        Some((over, over.on?))
+    }
+}
+
+impl Over {
+    /// Goes on with making a connection over that path, until it stands, fails, or another path is taken. A path over which
+    /// there is none is told so, and the choice falls back.
+    async fn make(&mut self, index: usize, to: &Endpoint, tls: Option<&Tls>) {
+        if self.making.as_ref().is_none_or(|making| making.index != index || making.to != *to) {
+            let (path, end, tls) = (self.shared.path(index), to.clone(), tls.cloned());
+            let dial = tokio::spawn(async move { dial_over(&path, &end, tls.as_ref()).await });
+            self.making = Some(Making { index, to: to.clone(), dial });
+        }
+        let Some(making) = &mut self.making else { return };
+        tokio::select! {
+            done = &mut making.dial => {
+                self.making = None;
+                match done {
+                    Ok(Ok(connection)) => self.ready = Some((index, to.clone(), connection)),
+                    Ok(Err(error)) => {
+                        self.shared.path(index).tell(News::Failed(error.to_string()));
+                        // It is asked again when something has changed, or once more has been tried.
+                        let _ = self.chosen.changed().await;
+                    }
+                    Err(_) => {}
+                }
+            }
+            _ = self.chosen.changed() => {}
+        }
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.dial.abort();
+    }
+}
+
+/// The way of one connection, for the task that makes it.
+#[derive(Debug, Default)]
+pub struct Dialler {
+    path: Path,
+    /// One that stands already.
+    ready: Option<Connection>,
+}
+
+impl Dialler {
+    /// Connects, and with `tls` secures the connection, before it returns.
+    ///
+    /// # Errors
+    /// In words for an operator; none of them is a reason to stop trying.
+    pub async fn dial(self, to: &Endpoint, tls: Option<&Tls>) -> Result<Connection, DialError> {
+        match self.ready {
+            Some(connection) => Ok(connection),
+            None => dial_over(&self.path, to, tls).await,
+        }
+    }
+}
