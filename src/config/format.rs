@@ -3,6 +3,7 @@
 mod broker;
 mod encoding;
 mod presets;
+mod uplinks;
 mod upstreams;
 
 use super::devices::UNIT_ID;
@@ -10,6 +11,7 @@ use super::endpoints::{ADDRESS, LISTEN};
 use crate::profile::format::{BAUD, EVERY, PARITIES};
 use crate::profile::yaml::scalar::{DECIMAL, DURATION, NAME, SIZE, TEXT};
 use crate::profile::yaml::table::{Key, Kind, Table, Word};
+use uplinks::UPLINK;
 use upstreams::UPSTREAM;
 
 /// A thousand lines of a thousand devices: beyond that something else is wrong.
@@ -38,7 +40,11 @@ pub static CONFIG: Table = Table {
             Kind::List { of: &Kind::Table(&UPSTREAM), least: 0, most: 16 },
             "where readings go",
         ),
-        Key::new("uplinks", Kind::Anything, "network paths").later("the system's own routing is used"),
+        Key::new(
+            "uplinks",
+            Kind::List { of: &Kind::Table(&UPLINK), least: 1, most: 8 },
+            "network paths to the far ends, in order of preference; the system's default route unless given",
+        ),
         Key::new("http", Kind::Table(&HTTP), "health, metrics and status over HTTP; no key, no listener"),
         Key::new("clock", Kind::Table(&CLOCK), "when the wall clock is taken for right"),
     ],

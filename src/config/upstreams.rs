@@ -4,7 +4,7 @@ use super::build::{Ground, Once, duration, name, text, whole};
 use super::{encodings, endpoints, presets};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
-use crate::uplink::{Endpoint, Identity, Tls, TlsError};
+use crate::uplink::{self, Endpoint, Identity, Tls, TlsError};
 use crate::upstream::{Config, Kind, Order, Secret, file, mqtt};
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
@@ -38,7 +38,9 @@ pub(super) fn build(
             node.get("stdout").map(|_| Kind::Stdout)
         };
         if let (Some(name), Some(kind)) = (name, kind) {
-            upstreams.push(ways(node, Config::new(name, kind), report));
+            let mut config = Config::new(name, kind);
+            config.wired_only = text(node, "history") == Some("wired-only");
+            upstreams.push(ways(node, config, report));
         }
     }
     upstreams
@@ -65,6 +67,24 @@ fn ways(node: &Node, mut config: Config, report: &mut Report<'_>) -> Config {
         );
     }
     config
+}
+
+/// A backlog that waits for a wire waits for ever where there is none.
+pub(super) fn wired_only_without_wires(
+    list: Option<&Node>,
+    uplinks: &[uplink::Config],
+    report: &mut Report<'_>,
+) {
+    if uplinks.iter().any(|uplink| !uplink.metered) {
+        return;
+    }
+    for node in list.map(Node::items).unwrap_or_default() {
+        let Some(at) = node.get("history").filter(|_| text(node, "history") == Some("wired-only")) else {
+            continue;
+        };
+        let why = if uplinks.is_empty() { "there are no `uplinks`" } else { "every uplink is `metered`" };
+        report.at(&at.place, format!("`history: wired-only`: {why}, so the backlog would wait for ever"));
+    }
 }
 
 fn mqtt_config(

@@ -54,10 +54,11 @@ pub fn reading(reading: &Reading, number: Number, gateway: Option<&str>) -> Stri
 }
 
 /// What the gateway says of itself while it is connected.
-pub fn online(ts: Timestamp, version: &str, config: &str, backlog: u64) -> String {
+pub fn online(ts: Timestamp, version: &str, config: &str, (backlog, uplink): (u64, Option<&str>)) -> String {
     let (version, config) = (quoted(version), quoted(config));
+    let uplink = uplink.map(|name| format!("\"uplink\":{},", quoted(name))).unwrap_or_default();
     format!(
-        "{{\"online\":true,\"ts\":{},\"version\":{version},\"config\":{config},\"backlog\":{backlog}}}",
+        "{{\"online\":true,\"ts\":{},\"version\":{version},\"config\":{config},{uplink}\"backlog\":{backlog}}}",
         ts.0
     )
 }

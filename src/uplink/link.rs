@@ -133,13 +133,23 @@ struct Making {
     dial: JoinHandle<Result<Connection, DialError>>,
 }
 
+/// Over which path the connection goes that was dialled last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum On {
+    #[default]
+    NotYet,
+    /// It never leaves the machine.
+    Here,
+    Uplink(usize),
+}
+
 #[derive(Debug)]
 struct Over {
     shared: Arc<Shared>,
     chosen: watch::Receiver<Chosen>,
     wired_only: bool,
-    /// The path of the connection that was dialled last.
-    on: Option<usize>,
+    /// Shared by all links of one upstream.
+    on: Arc<Mutex<On>>,
     making: Option<Making>,
     ready: Option<(usize, Endpoint, Connection)>,
 }
@@ -152,19 +162,28 @@ impl Link {
     /// `wired_only`: history waits for a path that is not metered.
     pub(super) fn over(shared: Arc<Shared>, wired_only: bool) -> Link {
         let chosen = shared.chosen.subscribe();
-        Link(Some(Over { shared, chosen, wired_only, on: None, making: None, ready: None }))
+        let on = Arc::default();
+        Link(Some(Over { shared, chosen, wired_only, on, making: None, ready: None }))
+    }
+
+    /// Another one of the same upstream, for whoever makes its connections.
+    #[must_use]
+    pub fn another(&self) -> Link {
+        let Some(over) = &self.0 else { return Link::default() };
+        let (shared, chosen, on) = (Arc::clone(&over.shared), over.chosen.clone(), Arc::clone(&over.on));
+        Link(Some(Over { shared, chosen, wired_only: over.wired_only, on, making: None, ready: None }))
     }
 
     /// The way to a far end as it is best now. What never leaves the machine takes none of ours.
     pub fn dialler(&mut self, to: &Endpoint) -> Dialler {
         let Some(over) = &mut self.0 else { return Dialler::default() };
         if to.is_loopback() {
-            over.on = None;
+            over.set(On::Here);
             return Dialler::default();
         }
         over.shared.aims_at(to);
         let index = over.chosen.borrow_and_update().index;
-        over.on = Some(index);
+        over.set(On::Uplink(index));
         over.making = None;
         let ready = over.ready.take().filter(|(at, end, _)| *at == index && end == to);
         Dialler { path: over.shared.path(index), ready: ready.map(|(_, _, connection)| connection) }
@@ -172,8 +191,13 @@ impl Link {
 
     /// The uplink of the connection that was dialled last.
     pub fn name(&self) -> Option<&Name> {
-        let over = self.0.as_ref()?;
-        over.shared.configs.get(over.on?).map(|config| &config.name)
+        let (over, index) = self.on()?;
+        over.shared.configs.get(index).map(|config| &config.name)
+    }
+
+    /// Whether another path is taken by now than that of the connection that was dialled last.
+    pub fn has_moved(&self) -> bool {
+        self.on().is_some_and(|(over, index)| over.chosen.borrow().index != index)
     }
 
     pub fn policy(&self) -> Policy {
@@ -228,10 +252,11 @@ impl Link {
     /// is dead, else when a connection over the other one stands, which the next [`Link::dialler`] has. Nothing is
     /// lost where this is not waited for to the end.
     pub async fn moved(&mut self, to: &Endpoint, tls: Option<&Tls>) {
-        let Some(over) = self.0.as_mut().filter(|over| over.on.is_some()) else { return pending().await };
+        let Some(over) = &mut self.0 else { return pending().await };
+        let On::Uplink(on) = over.get() else { return pending().await };
         loop {
             let Chosen { index, gently } = *over.chosen.borrow_and_update();
-            if Some(index) == over.on {
+            if index == on {
                 (over.making, over.ready) = (None, None);
                 if over.chosen.changed().await.is_err() {
                     return pending().await;
@@ -245,23 +270,40 @@ impl Link {
         }
     }
 
+    /// Whether there is time to end in order: the path of the last connection still works, and the next one stands.
+    pub fn leaves_in_order(&self) -> bool {
+        self.0.as_ref().is_some_and(|over| over.ready.is_some())
+    }
+
     /// Returns when another path is taken than that of the last connection: whoever waits before the next attempt need wait no
     /// longer.
     pub async fn another_way(&mut self) {
-        let Some(over) = self.0.as_mut().filter(|over| over.on.is_some()) else { return pending().await };
-        let on = over.on;
-        if over.chosen.wait_for(|chosen| Some(chosen.index) != on).await.is_err() {
+        let Some(over) = &mut self.0 else { return pending().await };
+        let On::Uplink(on) = over.get() else { return pending().await };
+        if over.chosen.wait_for(|chosen| chosen.index != on).await.is_err() {
             pending().await
         }
     }
 
     fn on(&self) -> Option<(&Over, usize)> {
         let over = self.0.as_ref()?;
-        Some((over, over.on?))
+        match over.get() {
+            On::NotYet => Some((over, over.chosen.borrow().index)),
+            On::Here => None,
+            On::Uplink(index) => Some((over, index)),
+        }
     }
 }
 
 impl Over {
+    fn get(&self) -> On {
+        *self.on.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, on: On) {
+        *self.on.lock().unwrap_or_else(PoisonError::into_inner) = on;
+    }
+
     /// Goes on with making a connection over that path, until it stands, fails, or another path is taken. A path over which
     /// there is none is told so, and the choice falls back.
     async fn make(&mut self, index: usize, to: &Endpoint, tls: Option<&Tls>) {

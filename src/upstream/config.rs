@@ -11,11 +11,13 @@ pub struct Config {
     pub order: Order,
     /// Records of the backlog a second, at most; as many as go when not given.
     pub history_rate: Option<NonZeroU32>,
+    /// The backlog waits for an uplink that is not metered.
+    pub wired_only: bool,
 }
 
 impl Config {
     pub fn new(name: Name, kind: Kind) -> Config {
-        Config { name, kind, order: Order::default(), history_rate: None }
+        Config { name, kind, order: Order::default(), history_rate: None, wired_only: false }
     }
 }
 

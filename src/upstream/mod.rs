@@ -42,11 +42,13 @@ use crate::encode::Encoding;
 use crate::model::status::UpstreamStatus;
 use crate::model::{Chronicle, Clock, Dating, Name, Site};
 use crate::spool;
+use crate::uplink::Link;
 use aside::Aside;
 use bodies::{TextSink, Ways};
 use report::Report;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -72,8 +74,21 @@ struct Work {
     told: u64,
     /// Where what is refused for good is put.
     aside: Aside,
+    /// Over which path, and what that allows.
+    link: Link,
     stop: CancellationToken,
     report: Report,
+}
+
+impl Work {
+    /// Waits before the next attempt, but not for a path that is given up: what failed on one may work on the next.
+    async fn pause(&mut self, wait: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.stop.cancelled() => {}
+            () = self.link.another_way() => {}
+        }
+    }
 }
 
 /// What every upstream needs from outside.
@@ -86,6 +101,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Dates readings that were taken while the clock was unsure.
     pub dating: watch::Receiver<Arc<Dating>>,
+    /// Its part in the uplinks, if there are any.
+    pub link: Link,
     pub stop: CancellationToken,
 }
 
@@ -98,8 +115,10 @@ impl std::fmt::Debug for Surroundings {
 /// Starts the task of an upstream. When told to stop it delivers what was there by then, for a moment,
 /// says good-bye, and ends.
 pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Running {
-    let Config { name, kind, order, history_rate } = config;
-    let Surroundings { site, events, version, refused, clock, dating, stop } = around;
+    let Config { name, kind, order, history_rate, wired_only: _ } = config;
+    let Surroundings { site, events, version, refused, clock, dating, link, stop } = around;
+    // What never leaves the machine has no part in them.
+    let link = if matches!(kind, Kind::Mqtt(_)) { link } else { Link::default() };
     let aside = Aside::new(&refused, &name);
     let (report, status) = Report::new(&name, kind.word(), reader.account());
     let (ended_tx, ended) = oneshot::channel::<()>();
@@ -113,6 +132,7 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         events,
         told: 0,
         aside,
+        link,
         stop,
         report,
     };

@@ -37,6 +37,7 @@ pub(super) static UPSTREAM: Table = Table {
             "most readings a second of the backlog, beside the live ones; as many as go unless given",
         )
         .example(r#"200"#),
+        Key::new("history", Kind::Word(HISTORIES), "over which uplinks the backlog goes; any unless given"),
     ],
     exactly_one: &[&[
         "mqtt",
@@ -54,6 +55,11 @@ pub(super) static UPSTREAM: Table = Table {
 static ORDERS: &[Word] = &[
     Word::new("live-first", "live readings at once, the backlog beside them"),
     Word::new("strict", "oldest first; the way of files and standard output"),
+];
+
+static HISTORIES: &[Word] = &[
+    Word::new("any", "over whichever is in use, as far as it allows that"),
+    Word::new("wired-only", "it waits for an uplink that is not metered"),
 ];
 
 static MQTT: Table = Table {

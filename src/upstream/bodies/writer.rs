@@ -12,7 +12,7 @@ use crate::upstream::aside::Refused;
 use crate::upstream::backoff::Backoff;
 use crate::upstream::proof::{Proof, Way};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Octets that are read from the spool at a time.
 const OCTETS: usize = 256 << 10;
@@ -20,6 +20,8 @@ const OCTETS: usize = 256 << 10;
 const DRAIN: Duration = Duration::from_secs(2);
 /// A lane of live records that has grown older than this is history.
 const LIVE_MS: i64 = 30_000;
+/// What the path does not allow now is looked at again after this.
+const ALLOWED_AGAIN: Duration = Duration::from_secs(1);
 /// How far is looked for a device that may be taken.
 const WITNESS_READS: usize = 16;
 const WITNESS_RECORDS: usize = 256;
@@ -109,6 +111,7 @@ impl<S: Sink> Writer<S> {
         }
         loop {
             let (may, until) = self.lanes.turn(Instant::now());
+            let (may, until) = self.allowed(may, until);
             for lane in may {
                 let records = self.read(lane).await?;
                 if records.is_empty() {
@@ -127,6 +130,21 @@ impl<S: Sink> Writer<S> {
             let next = Next { lane: Lane::History, records: Vec::new(), gaps };
             return Ok(((!next.gaps.is_empty()).then_some(next), until));
         }
+    }
+
+    /// Of these lanes, those that the path allows now. One lane of everything is live unless it has a backlog.
+    fn allowed(&self, mut lanes: Vec<Lane>, until: Option<Instant>) -> (Vec<Lane>, Option<Instant>) {
+        let now = Instant::now();
+        let live = self.work.link.policy().allow.live;
+        let history = self.work.link.history_waits(now);
+        let beside = self.lanes.has_backlog();
+        let waits = |lane: &Lane| match lane {
+            Lane::History if beside => history,
+            Lane::History | Lane::Live => (!live).then(|| now + ALLOWED_AGAIN),
+        };
+        let until = lanes.iter().filter_map(waits).chain(until).min();
+        lanes.retain(|lane| waits(lane).is_none());
+        (lanes, until)
     }
 
     async fn read(&self, lane: Lane) -> Result<Vec<Stored>, Closed> {
@@ -166,6 +184,9 @@ impl<S: Sink> Writer<S> {
         match written {
             Ok(()) => {
                 self.worked();
+                if lane == Lane::History && self.lanes.has_backlog() {
+                    self.work.link.history_went(body.octets.len(), Instant::now());
+                }
                 self.most = (self.most * 2).min(self.sink.most());
                 self.settled(lane, &body).await?;
             }
@@ -208,7 +229,7 @@ impl<S: Sink> Writer<S> {
     async fn away(&mut self, why: &str) {
         self.work.report.trouble(why);
         let wait = self.backoff.after_failure(fastrand::f64());
-        let _ = timeout(wait, self.work.stop.cancelled()).await;
+        self.work.pause(wait).await;
         self.lanes.cut(self.work.reader.cursor(), self.work.reader.head());
     }
 
@@ -389,6 +410,7 @@ mod tests {
             told: 0,
             name,
             reader,
+            link: crate::uplink::Link::default(),
             stop,
             report,
         }

@@ -28,6 +28,16 @@ pub(super) struct Stopping {
     by: Instant,
     said_goodbye: bool,
     pub(super) closing: bool,
+    /// Only this connection ends.
+    pub(super) moving: bool,
+}
+
+impl Stopping {
+    /// What is in flight is waited for, nothing else goes, and nobody says good-bye.
+    pub(super) fn to_move() -> Stopping {
+        let by = Instant::now() + DRAIN;
+        Stopping { upto: 0, by, said_goodbye: true, closing: false, moving: true }
+    }
 }
 
 impl Session<'_> {
@@ -39,6 +49,7 @@ impl Session<'_> {
         let patience = if alone { ALONE_PATIENCE } else { ACK_PATIENCE };
         if self.window.waiting_since().is_some_and(|since| since.elapsed() > patience) {
             let patience = patience.as_secs();
+            self.work.link.unanswered();
             return Err(Ended::Trouble(format!("a publish was not acknowledged within {patience} s")));
         }
         let caught_up = self.had_backlog && self.work.reader.account().borrow().pending == 0;
@@ -50,7 +61,7 @@ impl Session<'_> {
 
     pub(super) fn begin_stop(&mut self) {
         let (upto, by) = (self.work.reader.head(), Instant::now() + DRAIN);
-        self.stopping = Some(Stopping { upto, by, said_goodbye: false, closing: false });
+        self.stopping = Some(Stopping { upto, by, said_goodbye: false, closing: false, moving: false });
     }
 
     /// Goes on with the stop as far as it can; `true` when it took too long and is over all the same.

@@ -35,9 +35,14 @@ pub(in crate::upstream) async fn connect(
     access: &Access,
     broker: &Endpoint,
     will: Option<Will>,
-    work: &Work,
+    work: &mut Work,
 ) -> Result<(Pipe, Greeting, Validity), Ended> {
-    let mut pipe = Pipe::connect(access, broker, hello(access, will, work).map_err(Ended::Trouble)?);
+    let dialler = work.link.dialler(broker);
+    // A path that is paid by the octet is not woken up as often.
+    let keep_alive = work.link.policy().keep_alive.unwrap_or(access.keep_alive);
+    let access = Access { keep_alive, ..access.clone() };
+    let hello = hello(&access, will, work).map_err(Ended::Trouble)?;
+    let mut pipe = Pipe::connect(&access, broker, hello, dialler);
     let first = tokio::select! {
         first = pipe.next() => first,
         () = work.stop.cancelled() => return Err(Ended::AsAsked),

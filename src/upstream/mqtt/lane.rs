@@ -52,6 +52,12 @@ impl Lane {
         self.waiting.front()
     }
 
+    /// The first that waits, if it is here by now.
+    pub(in crate::upstream) fn take_front(&mut self) -> Option<Stored> {
+        self.front()?;
+        self.take()
+    }
+
     pub(in crate::upstream) fn take(&mut self) -> Option<Stored> {
         let stored = self.waiting.pop_front()?;
         self.taken = stored.position;

@@ -30,6 +30,7 @@ pub(super) mod greeting;
 mod hand;
 pub(super) mod lane;
 pub(super) mod layout;
+mod moving;
 pub(super) mod pipe;
 mod said;
 mod session;

@@ -10,7 +10,7 @@
 use super::broken::{io_sentence, undialled};
 use super::config::Access;
 use super::wire::{Greeting, Heard, Hello, Letter};
-use crate::uplink::{self, Connection, Endpoint, Validity};
+use crate::uplink::{Connection, Dialler, Endpoint, Validity};
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::io;
@@ -73,12 +73,17 @@ pub(in crate::upstream) struct Pipe {
 
 impl Pipe {
     /// Begins to connect; the first event says what came of it.
-    pub(in crate::upstream) fn connect(access: &Access, to: &Endpoint, hello: Hello) -> Pipe {
+    pub(in crate::upstream) fn connect(
+        access: &Access,
+        to: &Endpoint,
+        hello: Hello,
+        dialler: Dialler,
+    ) -> Pipe {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (told, events) = mpsc::channel(EVENTS);
         let (access, to) = (access.clone(), to.clone());
         let driver = tokio::spawn(async move {
-            let ended = converse(&access, &to, &hello, asked, &told).await;
+            let ended = converse((&access, &to), dialler, &hello, asked, &told).await;
             let _ = told.send(ended.map_or_else(Happened::Trouble, |()| Happened::Closed)).await;
         });
         Pipe { requests, events, driver, last: 0, asked: 0 }
@@ -171,13 +176,13 @@ impl Drop for Pipe {
 
 /// The whole connection; `Ok` when our good-bye is out.
 async fn converse(
-    access: &Access,
-    to: &Endpoint,
+    (access, to): (&Access, &Endpoint),
+    dialler: Dialler,
     hello: &Hello,
     mut requests: mpsc::Receiver<Request>,
     events: &mpsc::Sender<Happened>,
 ) -> Result<(), String> {
-    let dialled = uplink::dial(to, access.tls.as_ref()).await;
+    let dialled = dialler.dial(to, access.tls.as_ref()).await;
     let connection = dialled.map_err(|error| undialled(&error, hello.clock_unsure))?;
     let validity = connection.validity();
     let mut talk = Talk::new(access, to, connection);
@@ -405,7 +410,7 @@ mod tests {
             login: None,
             clock_unsure: false,
         };
-        let mut pipe = Pipe::connect(&access, &access.brokers[0], hello);
+        let mut pipe = Pipe::connect(&access, &access.brokers[0], hello, Dialler::default());
         let (mut broker, _) = listener.accept().await.unwrap();
         // Clean session, a will with QoS 1 that is not retained, of any octets.
         assert_eq!(

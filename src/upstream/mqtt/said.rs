@@ -5,20 +5,20 @@ use super::session::{Ended, Session};
 use super::window::What;
 use crate::encode::json;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// Status is said again after this, and when the backlog has come to nothing.
-const STATUS_EVERY: Duration = Duration::from_secs(60);
 
 impl Session<'_> {
     pub(super) fn say_status(&mut self) {
         let backlog = self.work.reader.account().borrow().pending;
         let site = Arc::clone(&self.work.site.borrow());
-        let said = self.speaker(&site).status(Standing { version: self.work.version, backlog });
+        let said = {
+            let uplink = self.work.link.name().map(|name| name.as_str());
+            let standing = Standing { version: self.work.version, backlog, uplink };
+            self.speaker(&site).status(standing)
+        };
         self.words.extend(said);
         self.had_backlog = backlog > 0;
-        self.status_due = Instant::now() + STATUS_EVERY;
+        self.status_due = Instant::now() + self.policy().status_every;
     }
 
     /// The good-bye.

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 pub(in crate::upstream) enum Ended {
     AsAsked,
     SpoolClosed,
+    /// Another path is taken: the next session begins at once.
+    Moved,
     Trouble(String),
 }
 
@@ -49,6 +51,7 @@ pub(in crate::upstream) async fn keep_up(access: &Access, work: &mut Work, mut s
         match sessions.session(&broker, work, &mut backoff).await {
             Ended::AsAsked => break,
             Ended::SpoolClosed => return,
+            Ended::Moved => {}
             Ended::Trouble(mut why) => {
                 if rival.is_likely(work.report.is_connected(), begun.elapsed(), &why) {
                     why.push_str(RIVAL);
@@ -57,8 +60,7 @@ pub(in crate::upstream) async fn keep_up(access: &Access, work: &mut Work, mut s
                 if walk.goes_on(&access.brokers) {
                     continue;
                 }
-                let wait = backoff.after_failure(fastrand::f64());
-                let _ = tokio::time::timeout(wait, work.stop.cancelled()).await;
+                work.pause(backoff.after_failure(fastrand::f64())).await;
             }
         }
     }

@@ -40,6 +40,7 @@ impl Ground {
             refused: dir.path().join("refused"),
             clock: Arc::new(SystemClock),
             dating,
+            link: linesman::uplink::Link::default(),
             stop: stop.clone(),
         };
         let running = upstream::start(config, spool.reader("u").unwrap(), around);
