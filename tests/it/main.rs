@@ -31,6 +31,7 @@ mod config_golden;
 mod config_mutations;
 mod config_readme;
 mod config_schema;
+mod contract;
 mod dependencies;
 mod encode_golden;
 mod extremes;

@@ -70,4 +70,8 @@ impl Sessions for Readings {
     async fn session(&mut self, broker: &Endpoint, work: &mut Work, backoff: &mut Backoff) -> Ended {
         Session::run(&self.config, broker, self.ways, work, (backoff, &mut self.trials)).await
     }
+
+    fn suspects(&self) -> bool {
+        self.trials.suspect().is_some()
+    }
 }

@@ -28,6 +28,8 @@ const REQUESTS: usize = 64;
 const EVENTS: usize = 128;
 /// Octets that wait for the socket before no more is taken out of the queue.
 const OUTPUT: usize = 256 << 10;
+/// How long is listened to a far end that takes nothing any more.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How long the answer to a ping may take, beside the keep-alive itself.
 const PING_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -306,7 +308,11 @@ impl<'a> Talk<'a> {
                 (self.heard, self.pinged) = (Instant::now(), None);
             }
             all_out = push(&mut self.writer, &mut self.output), if is_pushing => {
-                if !all_out.map_err(|error| io_sentence(&error, to))? {
+                let all_out = match all_out {
+                    Ok(all_out) => all_out,
+                    Err(error) => return Err(self.last_words(&error).await),
+                };
+                if !all_out {
                     (self.sent, self.unflushed) = (Instant::now(), true);
                     return Ok(false);
                 }
@@ -326,6 +332,18 @@ impl<'a> Talk<'a> {
             () = sleep_until(due) => self.ping()?,
         }
         Ok(false)
+    }
+
+    /// Who hangs up may have said why just before, and that has arrived although nothing can be written any more.
+    async fn last_words(&mut self, error: &io::Error) -> String {
+        while let Ok(Ok(1..)) = timeout(LAST_WORDS, self.reader.read_buf(&mut self.input)).await {}
+        loop {
+            match self.hear() {
+                Ok(Some(_)) => {}
+                Ok(None) => return io_sentence(error, self.to),
+                Err(said) => return said,
+            }
+        }
     }
 
     fn write_out(&mut self) -> Result<(), String> {

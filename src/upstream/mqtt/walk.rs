@@ -1,6 +1,7 @@
 //! Which broker is tried when: one session after the other, for whatever speaks MQTT.
 
 use super::config::Access;
+use super::wire::TAKEN_OVER;
 use crate::model::Mono;
 use crate::spool::Closed;
 use crate::uplink::Endpoint;
@@ -33,11 +34,16 @@ pub(in crate::upstream) trait Sessions: Send {
         work: &mut Work,
         backoff: &mut Backoff,
     ) -> impl Future<Output = Ended> + Send;
+
+    /// What was sent may be why the last session broke.
+    fn suspects(&self) -> bool {
+        false
+    }
 }
 
 /// One session after the other, with a pause after those that failed, until told to stop.
 pub(in crate::upstream) async fn keep_up(access: &Access, work: &mut Work, mut sessions: impl Sessions) {
-    let (mut backoff, mut first) = (Backoff::default(), true);
+    let (mut backoff, mut first) = (Backoff::of(!is_near(access)), true);
     let (mut walk, mut rival) = (Walk::default(), Rival::default());
     let wait = first_delay(access, work.clock.mono(), fastrand::f64());
     let _ = tokio::time::timeout(wait, work.stop.cancelled()).await;
@@ -53,14 +59,18 @@ pub(in crate::upstream) async fn keep_up(access: &Access, work: &mut Work, mut s
             Ended::SpoolClosed => return,
             Ended::Moved => {}
             Ended::Trouble(mut why) => {
-                if rival.is_likely(work.report.is_connected(), begun.elapsed(), &why) {
+                let was_connected = work.report.is_connected() && !sessions.suspects();
+                let has_rival = rival.is_likely(was_connected, begun.elapsed(), &why);
+                if has_rival && !why.contains(TAKEN_OVER) {
                     why.push_str(RIVAL);
                 }
                 work.report.trouble(&why);
-                if walk.goes_on(&access.brokers) {
+                if !has_rival && walk.goes_on(&access.brokers) {
                     continue;
                 }
-                work.pause(backoff.after_failure(fastrand::f64())).await;
+                let wait = backoff.after_failure(fastrand::f64());
+                let wait = if has_rival { wait.max(TRUCE.mul_f64(1.0 + fastrand::f64())) } else { wait };
+                work.pause(wait).await;
             }
         }
     }
@@ -92,10 +102,13 @@ impl Walk {
 const AFTER_BOOT: Duration = Duration::from_secs(300);
 const FIRST_DELAY: Duration = Duration::from_secs(10);
 
+fn is_near(access: &Access) -> bool {
+    access.brokers.iter().all(Endpoint::is_loopback)
+}
+
 /// `dice` is 0 to 1.
 fn first_delay(access: &Access, since_boot: Mono, dice: f64) -> Duration {
-    let is_near = access.brokers.iter().all(Endpoint::is_loopback);
-    if is_near || since_boot >= Mono(0).plus(AFTER_BOOT) {
+    if is_near(access) || since_boot >= Mono(0).plus(AFTER_BOOT) {
         return Duration::ZERO;
     }
     FIRST_DELAY.mul_f64(dice.clamp(0.0, 1.0))
@@ -105,6 +118,8 @@ const RIVAL: &str = "; this again and again, soon after it took us: does another
 /// So often in a row it is no chance.
 const RIVAL_AFTER: u32 = 3;
 const SOON: Duration = Duration::from_secs(90);
+/// Who has a rival waits at least so long, and up to twice: throwing each other out helps neither.
+const TRUCE: Duration = Duration::from_secs(60);
 
 /// Two clients of one identifier throw each other out (MQTT 3.1.1, 3.1.4-2), and only a broker of MQTT 5 says so.
 #[derive(Debug, Default)]
@@ -115,6 +130,9 @@ struct Rival {
 impl Rival {
     /// After a session that stood so long and ended so.
     fn is_likely(&mut self, was_connected: bool, lasted: Duration, why: &str) -> bool {
+        if why.contains(TAKEN_OVER) {
+            return true;
+        }
         let thrown_out = was_connected && lasted < SOON && why.ends_with("closed the connection");
         self.in_a_row = if thrown_out { self.in_a_row + 1 } else { 0 };
         self.in_a_row >= RIVAL_AFTER
@@ -160,5 +178,7 @@ mod tests {
         assert!(
             !rival.is_likely(false, soon, closed) && !rival.is_likely(true, soon, "b:1883 does not answer")
         );
+        let said = format!("b:1883 ended the connection: {TAKEN_OVER}: give each its own");
+        assert!(rival.is_likely(true, Duration::from_secs(3600), &said), "once is enough where it is said");
     }
 }

@@ -263,7 +263,8 @@ fn said(packet: Packet) -> Result<Heard, String> {
 
 const TWICE: &str = "sends a message with QoS 2, which nobody has subscribed to";
 const WRONG_LOGIN: &str = "says that the user name or password is wrong";
-const NOT_AUTHORISED: &str = "says that this client is not authorised";
+const NOT_AUTHORISED: &str =
+    "says that this client is not authorised: are user name or password missing or wrong, or the client id?";
 const WRONG_ID: &str = "does not accept the client id";
 const UNAVAILABLE: &str = "says that it is unavailable";
 
@@ -340,13 +341,15 @@ fn answered(ack: &five::PubAck) -> Result<Heard, String> {
     }
 }
 
+/// What an MQTT 5 broker says when another client has our identifier.
+pub(super) const TAKEN_OVER: &str = "somebody else has connected with the same client id";
+
 #[expect(clippy::wildcard_enum_match_arm, reason = "an open set; its own words do for the others")]
 fn dismissed(code: five::DisconnectReasonCode) -> String {
     use five::DisconnectReasonCode as Code;
     let why = match code {
         Code::SessionTakenOver => {
-            "somebody else has connected with the same client id: give each gateway its own (`client_id`)"
-                .to_owned()
+            format!("{TAKEN_OVER}: give each gateway its own (`client_id`)")
         }
         Code::ServerShuttingDown => "it is shutting down".to_owned(),
         Code::ServerBusy => "it is busy".to_owned(),

@@ -58,6 +58,11 @@ impl StubBroker {
         Client { stream: accepted.unwrap().0, five: false }
     }
 
+    /// The next connection, however long it takes.
+    pub async fn accept_whenever(&self) -> Client {
+        Client { stream: self.listener.accept().await.unwrap().0, five: false }
+    }
+
     /// The next connection, greeted.
     pub async fn welcome(&self) -> (Client, Connect) {
         let mut client = self.accept().await;
@@ -85,14 +90,35 @@ impl Client {
         }
     }
 
+    /// Greets whoever has asked for it.
+    pub async fn welcome(&mut self) {
+        self.greet(None).await;
+    }
+
+    pub fn speaks_five(&self) -> bool {
+        self.five
+    }
+
+    /// The next packet, however long it takes, pings answered and passed over.
+    pub async fn next_or_closed(&mut self) -> Packet {
+        loop {
+            let packet = self.read().await;
+            if packet != Packet::Other(0xC0) {
+                return packet;
+            }
+            self.send(&[0xD0, 0]).await;
+        }
+    }
+
     /// A PUBACK of MQTT 5 with a reason code.
     pub async fn refuse(&mut self, packet: u16, reason: u8) {
         let [high, low] = packet.to_be_bytes();
         self.send(&[0x40, 3, high, low, reason]).await;
     }
 
+    /// To whoever may be gone by now.
     pub async fn send(&mut self, octets: &[u8]) {
-        self.stream.write_all(octets).await.unwrap();
+        let _ = self.stream.write_all(octets).await;
     }
 
     pub async fn acknowledge(&mut self, packet: u16) {
