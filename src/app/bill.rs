@@ -1,9 +1,9 @@
 //! What the uplinks have cost this month, kept over a restart: `uplinks.json` in the spool's folder.
 //!
-//! `{"format":1,"uplinks":{NAME:{"since_day","octets","history","ever","counter","boot","told"}}}`. Written when more than
-//! nothing has changed for ten minutes, when much has, when a month or a stage of a budget begins, and at the end. After a crash the
+//! `{"format":1,"uplinks":{NAME:{"since_day","octets","history","ever","counter","boot","told"}}}`. Written every ten
+//! minutes, sooner when much has gone over them or a month or a stage of a budget begins, and at the end. After a crash the
 //! interface's own counter, which goes on, makes good what was not written; a power cut takes what went over the
-//! uplinks since the last writing, ten minutes at most.
+//! uplinks since the last writing.
 
 use super::document;
 use crate::uplink::Ledger;

@@ -97,17 +97,24 @@ impl Choice {
 
     /// A far end has said something over it.
     pub(super) fn hears(&mut self, index: usize, now: Mono) {
-        self.works(index, now);
+        self.opens(index, now);
         if let Some(path) = self.paths.get_mut(index) {
             path.unanswered = 0;
         }
     }
 
-    /// Something came over it, be it a probe's connection.
+    /// A connection was made over it, for use.
+    pub(super) fn opens(&mut self, index: usize, now: Mono) {
+        self.works(index, now);
+        if let Some(path) = self.paths.get_mut(index).filter(|path| path.carrier) {
+            path.heard = Some(now);
+        }
+    }
+
+    /// A probe got through. That is no proof against a failure in use: whoever answers may be a portal that wants a login.
     pub(super) fn works(&mut self, index: usize, now: Mono) {
         // A late word of a path that is gone by now.
         let Some(path) = self.paths.get_mut(index).filter(|path| path.carrier) else { return };
-        path.heard = Some(now);
         if !matches!(path.state, State::Good(_)) {
             path.state = State::Good(now);
         }
@@ -227,9 +234,21 @@ mod tests {
     #[test]
     fn a_far_end_that_is_down_is_no_path_that_is_down() {
         let mut choice = two();
-        choice.works(0, at(8));
+        choice.hears(0, at(8));
         assert!(!choice.fails(0, at(10)) && !choice.choose(at(10)), "somebody else hears over it");
         assert!(choice.fails(0, at(13)) && choice.choose(at(13)));
+    }
+
+    #[test]
+    fn a_portal_that_answers_every_probe_is_returned_to_less_and_less_often() {
+        let mut choice = two();
+        choice.fails(0, at(0));
+        choice.choose(at(0));
+        choice.works(0, at(1));
+        assert!(choice.choose(at(61)));
+        choice.works(0, at(62));
+        assert!(choice.fails(0, at(63)) && choice.choose(at(63)), "no session came through");
+        assert_eq!((choice.taken().index, choice.hold(0)), (1, STABLE * 2));
     }
 
     #[test]
@@ -271,7 +290,7 @@ mod tests {
         choice.choose(at(0));
         while now < 4 * 3600 {
             now += 1;
-            choice.works(usize::from(choice.taken().index == 0), at(now));
+            choice.hears(choice.taken().index, at(now));
             if choice.taken().index == 1 {
                 choice.works(0, at(now));
             }
@@ -307,6 +326,7 @@ mod tests {
     enum Step {
         Carrier(usize, bool),
         Works(usize),
+        Hears(usize),
         Fails(usize),
         Unanswered(usize),
         Pass(u64),
@@ -316,6 +336,7 @@ mod tests {
         prop_oneof![
             (0..3_usize, any::<bool>()).prop_map(|(path, up)| Step::Carrier(path, up)),
             (0..3_usize).prop_map(Step::Works),
+            (0..3_usize).prop_map(Step::Hears),
             (0..3_usize).prop_map(Step::Fails),
             (0..3_usize).prop_map(Step::Unanswered),
             (0..200_u64).prop_map(Step::Pass),
@@ -338,6 +359,10 @@ mod tests {
                     }
                     Step::Works(path) => {
                         choice.works(path, at(now));
+                        if up[path] { since[path] = since[path].or(Some(now)); }
+                    }
+                    Step::Hears(path) => {
+                        choice.hears(path, at(now));
                         if up[path] { since[path] = since[path].or(Some(now)); }
                     }
                     Step::Fails(path) => if choice.fails(path, at(now)) { since[path] = None },

@@ -80,7 +80,7 @@ impl Path {
     pub(super) async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
         let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if let Some(interface) = self.interface_to(to) {
-            socket.bind_device(Some(interface.as_bytes()))?;
+            bound(interface, socket.bind_device(Some(interface.as_bytes())))?;
         }
         let timeout = self.config().map_or(USER_TIMEOUT, |config| config.user_timeout);
         sockopt::set_tcp_user_timeout(&socket, u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX))?;
@@ -101,7 +101,7 @@ impl Path {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any).await?;
         if let Some(interface) = self.interface_to(to) {
-            socket.bind_device(Some(interface.as_bytes()))?;
+            bound(interface, socket.bind_device(Some(interface.as_bytes())))?;
         }
         socket.connect(to).await?;
         Ok(socket)
@@ -111,6 +111,20 @@ impl Path {
     fn interface_to(&self, to: SocketAddr) -> Option<&str> {
         self.interface().filter(|_| !to.ip().is_loopback())
     }
+}
+
+/// Why a socket can't be bound to an interface, in words.
+fn bound(interface: &str, bound: io::Result<()>) -> io::Result<()> {
+    bound.map_err(|error| {
+        let text = if error.kind() == io::ErrorKind::PermissionDenied {
+            format!(
+                "not allowed to bind to the interface {interface}: before Linux 5.7 that needs CAP_NET_RAW"
+            )
+        } else {
+            format!("cannot bind to the interface {interface}: {error}")
+        };
+        io::Error::new(error.kind(), text)
+    })
 }
 
 /// Whether an error says that the path is dead, and not that somebody at its end has hung up.

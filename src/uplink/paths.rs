@@ -73,7 +73,7 @@ impl Paths {
         let mut keeper = Keeper::new(Arc::clone(&shared), choice, around);
         keeper.look();
         keeper.choose();
-        keeper.news = None;
+        keeper.used = keeper.choice.taken().index;
         let status = Some(keeper.status.subscribe());
         (Paths { shared: Some(shared), status }, Some(keeper.run(heard)))
     }
@@ -115,8 +115,10 @@ struct Keeper {
     probes: JoinSet<(usize, Result<(), String>)>,
     status: watch::Sender<Vec<UplinkStatus>>,
     changes: u64,
-    /// What is to be told of a change once the path is known to work: from where, and why.
-    news: Option<(usize, String)>,
+    /// The path that something came over last, of those that were taken.
+    used: usize,
+    /// Why another is taken, to be told once something has come over it.
+    why: String,
 }
 
 impl Keeper {
@@ -130,7 +132,7 @@ impl Keeper {
         };
         let watched = shared.configs.iter().map(watched).collect();
         let (probes, status) = (JoinSet::new(), watch::Sender::default());
-        Keeper { shared, choice, around, watched, probes, status, changes: 0, news: None }
+        Keeper { shared, choice, around, watched, probes, status, changes: 0, used: 0, why: String::new() }
     }
 
     async fn run(mut self, mut reports: mpsc::Receiver<Report>) {
@@ -275,7 +277,7 @@ impl Keeper {
                 return self.arrived(index);
             }
             News::Opened => {
-                self.choice.works(index, now);
+                self.choice.opens(index, now);
                 return self.arrived(index);
             }
             News::Dead(why) | News::Failed(why) => (self.choice.fails(index, now), why),
@@ -284,18 +286,17 @@ impl Keeper {
             }
         };
         if failed && let Some(watched) = self.watched.get_mut(index) {
-            tracing::debug!(uplink = %self.shared.configs.get(index).map(|c| c.name.to_string()).unwrap_or_default(), why, "failed");
             watched.why = why;
         }
     }
 
     /// Something came over a path that was changed to: now that is worth telling.
     fn arrived(&mut self, index: usize) {
-        if index != self.choice.taken().index {
+        if index != self.choice.taken().index || index == self.used {
             return;
         }
-        let Some((from, why)) = self.news.take() else { return };
-        let (from, to) = (self.name(from), self.name(index));
+        let (from, to, why) = (self.name(self.used), self.name(index), std::mem::take(&mut self.why));
+        (self.used, self.changes) = (index, self.changes + 1);
         tracing::info!(from, to, why, "another uplink is taken");
         if let Some(config) = self.shared.configs.get(index) {
             let text = format!("{to} instead of {from}: {why}");
@@ -310,14 +311,12 @@ impl Keeper {
             return;
         }
         let taken = self.choice.taken();
-        let why = if taken.gently {
+        self.why = if taken.gently {
             format!("{} works again", self.name(taken.index))
         } else {
             let why = self.watched.get(before).map(|watched| watched.why.clone()).unwrap_or_default();
             format!("{}: {why}", self.name(before))
         };
-        self.changes += 1;
-        self.news = Some((before, why));
         self.shared.chosen.send_replace(Chosen { index: taken.index, gently: taken.gently });
         self.publish();
     }

@@ -147,9 +147,11 @@ impl Batches {
     fn follow(&mut self, policy: &Policy) {
         let every = policy.batch.unwrap_or(self.plain);
         if every != self.every {
-            let now = Instant::now();
-            (self.every, self.due) =
-                (every, if self.due > now { self.due.max(now + every) } else { self.due });
+            let (now, shorter) = (Instant::now(), every < self.every);
+            self.every = every;
+            if self.due > now {
+                self.due = if shorter { self.due.min(now + every) } else { self.due.max(now + every) };
+            }
         }
     }
 
