@@ -63,7 +63,7 @@ fn octets(scalar: &Scalar) -> Result<u64, String> {
         "KiB" | "k" | "K" => return Err(format!("a bill is in powers of ten: write {number}kB")),
         "MiB" | "M" => return Err(format!("a bill is in powers of ten: write {number}MB")),
         "GiB" | "G" => return Err(format!("a bill is in powers of ten: write {number}GB")),
-        "" if !number.is_empty() => return Err(format!("a budget has a unit: write {number}MB")),
+        "" if !number.is_empty() => return Err("it has a unit: kB, MB or GB".to_owned()),
         _ => return Err(String::new()),
     };
     let number: u64 = number.parse().map_err(|_| String::new())?;
@@ -133,7 +133,8 @@ fn within(
         return Some(given);
     }
     let (least, most) = (range.start().as_secs(), range.end().as_secs());
-    report.at(&at.place, format!("`{key}`: expected {least}s to {most}s here, found {}", at.found()));
+    let of_class = if *range == METERED_PROBES { " on a metered uplink" } else { "" };
+    report.at(&at.place, format!("`{key}`: expected {least}s to {most}s{of_class}, found {}", at.found()));
     None
 }
 

@@ -104,6 +104,7 @@ impl Plant {
             refused: self.folder.path().join("refused"),
             clock: Arc::new(SystemClock),
             dating: watch::channel(Arc::new(Dating::default())).1,
+            link: linesman::uplink::Link::default(),
             stop: CancellationToken::new(),
         };
         let config = upstream::Config::new("u".parse().unwrap(), self.far.kind(self.folder.path()));
