@@ -75,17 +75,12 @@ pub(in crate::upstream) struct Pipe {
 
 impl Pipe {
     /// Begins to connect; the first event says what came of it.
-    pub(in crate::upstream) fn connect(
-        access: &Access,
-        to: &Endpoint,
-        hello: Hello,
-        dialler: Dialler,
-    ) -> Pipe {
+    pub(in crate::upstream) fn connect(access: &Access, to: &Endpoint, hello: Hello, by: Dialler) -> Pipe {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (told, events) = mpsc::channel(EVENTS);
         let (access, to) = (access.clone(), to.clone());
         let driver = tokio::spawn(async move {
-            let ended = converse((&access, &to), dialler, &hello, asked, &told).await;
+            let ended = converse((&access, &to), by, &hello, asked, &told).await;
             let _ = told.send(ended.map_or_else(Happened::Trouble, |()| Happened::Closed)).await;
         });
         Pipe { requests, events, driver, last: 0, asked: 0 }
@@ -179,12 +174,12 @@ impl Drop for Pipe {
 /// The whole connection; `Ok` when our good-bye is out.
 async fn converse(
     (access, to): (&Access, &Endpoint),
-    dialler: Dialler,
+    by: Dialler,
     hello: &Hello,
     mut requests: mpsc::Receiver<Request>,
     events: &mpsc::Sender<Happened>,
 ) -> Result<(), String> {
-    let dialled = dialler.dial(to, access.tls.as_ref()).await;
+    let dialled = by.dial(to, access.tls.as_ref()).await;
     let connection = dialled.map_err(|error| undialled(&error, hello.clock_unsure))?;
     let validity = connection.validity();
     let mut talk = Talk::new(access, to, connection);
