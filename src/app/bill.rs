@@ -6,14 +6,20 @@
 //! uplinks since the last writing.
 
 use super::document;
-use crate::uplink::Ledger;
+use super::parts::Part;
+use super::time::{Timeline, this_boot};
+use crate::model::Event;
+use crate::uplink::{Config, Ledger, Paths, Surroundings};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 const FILE: &str = "uplinks.json";
 const FORMAT: u32 = 1;
@@ -30,6 +36,42 @@ struct Document {
     uplinks: Ledgers,
 }
 
+/// The paths, and what they have cost.
+pub(super) struct Uplinks {
+    pub(super) paths: Paths,
+    bill: Bill,
+}
+
+impl Uplinks {
+    /// With the part that keeps them, where there are any.
+    pub(super) fn start(
+        configs: &[Config],
+        folder: &Path,
+        time: &Timeline,
+        events: &mpsc::Sender<Event>,
+    ) -> (Uplinks, Option<Part>) {
+        let (bill, stop) = (Bill::open(folder), CancellationToken::new());
+        let around = Surroundings {
+            clock: Arc::new(time.clone()),
+            stamps: time.for_lines(),
+            known: time.status(),
+            events: events.clone(),
+            boot: this_boot().to_string(),
+            stop: stop.clone(),
+        };
+        let (paths, keeper) = Paths::start(configs.to_vec(), &bill.kept, around);
+        (Uplinks { paths, bill }, keeper.map(|keeper| Part::task(stop, keeper)))
+    }
+
+    pub(super) fn keep(&mut self) {
+        self.bill.keep(self.paths.ledgers());
+    }
+
+    pub(super) async fn close(self) {
+        self.bill.close(self.paths.ledgers()).await;
+    }
+}
+
 /// The file, and what stands in it.
 #[derive(Debug)]
 pub(super) struct Bill {
@@ -41,7 +83,7 @@ pub(super) struct Bill {
 }
 
 impl Bill {
-    pub(super) fn open(folder: &Path) -> Bill {
+    fn open(folder: &Path) -> Bill {
         let path = folder.join(FILE);
         let kept = match document::read(&path, FORMAT, LARGEST) {
             Ok(Document { uplinks, .. }) => uplinks,
@@ -55,12 +97,8 @@ impl Bill {
         Bill { path, kept, written: Instant::now(), writing: None }
     }
 
-    pub(super) fn kept(&self) -> &Ledgers {
-        &self.kept
-    }
-
     /// Begins to write what is known now, if it is time to and the last writing is over.
-    pub(super) fn keep(&mut self, now: Ledgers) {
+    fn keep(&mut self, now: Ledgers) {
         let busy = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
         if busy || now == self.kept || !(self.written.elapsed() >= EVERY || is_worth(&self.kept, &now)) {
             return;
@@ -71,7 +109,7 @@ impl Bill {
     }
 
     /// The last word.
-    pub(super) async fn close(mut self, now: Ledgers) {
+    async fn close(mut self, now: Ledgers) {
         if let Some(writing) = self.writing.take() {
             let _ = writing.await;
         }
@@ -118,7 +156,7 @@ mod tests {
         bill.keep(ledgers(600_000));
         bill.writing.take().unwrap().await.unwrap();
         bill.close(ledgers(600_001)).await;
-        assert_eq!(Bill::open(dir.path()).kept(), &ledgers(600_001));
+        assert_eq!(Bill::open(dir.path()).kept, ledgers(600_001));
     }
 
     #[test]
@@ -126,7 +164,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "{}", r#"{"format":2,"uplinks":{}}"#, r#"{"format":1,"uplinks":[]}"#] {
             std::fs::write(dir.path().join(FILE), text).unwrap();
-            assert!(Bill::open(dir.path()).kept().is_empty(), "{text}");
+            assert!(Bill::open(dir.path()).kept.is_empty(), "{text}");
         }
     }
 }

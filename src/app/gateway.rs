@@ -1,11 +1,11 @@
 //! The gateway as it runs: all parts, started, watched, changed by a reload, and stopped in the data's order.
 
-use super::bill::Bill;
+use super::bill::Uplinks;
 use super::memory::Keeper;
 use super::meters::{self, Known, Meters, Rules};
 use super::parts::{Part, PartId, Parts};
 use super::reload::patience;
-use super::time::{self, Boots, Timeline, this_boot};
+use super::time::{self, Boots, Timeline};
 use super::watch_over::{PumpSign, Watchdog};
 use super::{Loader, Order, RunError, VERSION, chronicle, pump};
 use crate::bus;
@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::model::{Chronicle, Clock, Event, Reading, Site, Timestamp};
 use crate::serve::{self, Sources};
 use crate::spool::{self, Spool};
-use crate::uplink::{self, Paths};
 use crate::{record, upstream};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,8 +51,7 @@ pub(super) struct Gateway {
     events: mpsc::Sender<Event>,
     chronicle: watch::Receiver<Chronicle>,
     pub(super) memory: Keeper,
-    paths: Paths,
-    bill: Bill,
+    uplinks: Uplinks,
     pub(super) rules: watch::Sender<Arc<Rules>>,
     pub(super) meters: watch::Receiver<Known>,
     pub(super) site: watch::Sender<Arc<Site>>,
@@ -90,17 +88,7 @@ impl Gateway {
         let seen = shown.subscribe();
         let meters = Meters::open(&config.spool.dir, rules.subscribe(), events.clone(), shown);
         let watchdog = Watchdog::new(spool.status());
-        let bill = Bill::open(&config.spool.dir);
-        let stop = CancellationToken::new();
-        let around = uplink::Surroundings {
-            clock: Arc::new(time.clone()),
-            stamps: time.for_lines(),
-            known: time.status(),
-            events: events.clone(),
-            boot: this_boot().to_string(),
-            stop: stop.clone(),
-        };
-        let (paths, uplinks) = Paths::start(config.uplinks.clone(), bill.kept(), around);
+        let (uplinks, keeper_of_uplinks) = Uplinks::start(&config.uplinks, &config.spool.dir, &time, &events);
         let sources = Sources {
             gateway: config.gateway.to_string(),
             version: VERSION,
@@ -113,7 +101,7 @@ impl Gateway {
             meters: seen.clone(),
             progress: watchdog.progress(),
             clock: time.status(),
-            uplinks: paths.status(),
+            uplinks: uplinks.paths.status(),
         };
         let mut gateway = Gateway {
             site: watch::Sender::new(Arc::new(config.site())),
@@ -124,8 +112,7 @@ impl Gateway {
             events,
             chronicle: chronicle.subscribe(),
             memory,
-            paths,
-            bill,
+            uplinks,
             rules,
             meters: seen,
             http: listener.as_ref().and_then(|l| l.local_addr().ok()),
@@ -135,17 +122,27 @@ impl Gateway {
             config,
             capture,
         };
-        if let Some(uplinks) = uplinks {
-            gateway.parts.add(PartId::Uplinks, Part::task(stop, uplinks));
-        }
-        let stop = CancellationToken::new();
-        gateway.parts.add(PartId::Clock, Part::task(stop.clone(), keeper.run(stop)));
         let telling = chronicle::run(events_in, chronicle, gateway.time.clone());
-        gateway.parts.add(PartId::Chronicle, Part::task(CancellationToken::new(), telling));
-        gateway.parts.add(PartId::Spool, Part::task(CancellationToken::new(), ended(gateway.spool.status())));
+        gateway.add_keepers(keeper, telling, keeper_of_uplinks);
         gateway.name_the_meters();
         gateway.start_parts(scans_in, onlooker, meters, listener)?;
         Ok(gateway)
+    }
+
+    /// Those that run as long as the process does.
+    fn add_keepers(
+        &mut self,
+        time: time::Keeper,
+        telling: impl Future<Output = ()> + Send + 'static,
+        uplinks: Option<Part>,
+    ) {
+        let stop = CancellationToken::new();
+        self.parts.add(PartId::Clock, Part::task(stop.clone(), time.run(stop)));
+        self.parts.add(PartId::Chronicle, Part::task(CancellationToken::new(), telling));
+        self.parts.add(PartId::Spool, Part::task(CancellationToken::new(), ended(self.spool.status())));
+        if let Some(part) = uplinks {
+            self.parts.add(PartId::Uplinks, part);
+        }
     }
 
     fn start_parts(
@@ -204,7 +201,7 @@ impl Gateway {
             refused: self.config.spool.dir.join(REFUSED),
             clock: Arc::new(self.time.clone()),
             dating: self.time.dating(),
-            link: self.paths.link(config.wired_only),
+            link: self.uplinks.paths.link(config.wired_only),
             stop: stop.clone(),
         };
         let running = upstream::start(config, reader, around);
@@ -244,7 +241,7 @@ impl Gateway {
                 _ = looks.tick() => {
                     self.watchdog.look(self.time.mono(), self.pump_sign());
                     self.keep_memory();
-                    self.bill.keep(self.paths.ledgers());
+                    self.uplinks.keep();
                     if self.parts.take_ended() {
                         self.start_missing()?;
                         self.publish_sources();
@@ -271,7 +268,7 @@ impl Gateway {
         let upstreams = self.parts.ids(|id| matches!(id, PartId::Upstream(_)));
         self.stop_and_name(&upstreams, UPSTREAMS_STOP).await;
         self.stop_and_name(&[PartId::Http, PartId::Uplinks], Duration::from_millis(100)).await;
-        self.bill.close(self.paths.ledgers()).await;
+        self.uplinks.close().await;
         if let Err(error) = self.spool.close().await {
             tracing::error!(%error, "the spool could not be closed cleanly");
         }

@@ -160,8 +160,15 @@ fn target(upstream: &upstream::Config) -> String {
                 mqtt.access.brokers.iter().map(|to| format!("{scheme}://{to}")).collect();
             format!("{}, topic {}", brokers.join(", then "), mqtt.topic)
         }
+        Kind::Postgres(config) => {
+            format!("postgresql://{}/{}, table {}", config.to, config.database, config.table)
+        }
         Kind::File(file) => format!("file {}", file.path.display()),
         Kind::Stdout => "standard output".to_owned(),
+        Kind::Influx(web) | Kind::Http(web) | Kind::Prometheus(web) => {
+            let scheme = if web.tls.is_some() { "https" } else { "http" };
+            format!("{} {scheme}://{}{}", upstream.kind.word(), web.endpoint, web.path)
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Config, adapt, devices, endpoints, uplinks, upstreams};
 use crate::bus::{self, LineConfig, PortConfig};
 use crate::model::Name;
 use crate::profile::Profile;
-use crate::profile::yaml::{Content, Node, Place, Problem, Report, scalar};
+use crate::profile::yaml::{Content, Node, Place, Problem, Report, nearest, scalar};
 use crate::{app, serve, spool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,11 +24,34 @@ pub(super) struct Ground<'a> {
     pub(super) warnings: Vec<Problem>,
     /// Every point of a device that is configured.
     pub(super) points: BTreeSet<Name>,
+    /// The devices, and the points of each.
+    pub(super) devices: BTreeMap<Name, Arc<Profile>>,
+}
+
+impl Ground<'_> {
+    /// Whether this is a device, or one's point as `device.point`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let (device, point) =
+            name.split_once('.').map_or((name, None), |(device, point)| (device, Some(point)));
+        let profile =
+            self.devices.iter().find(|(name, _)| name.as_str() == device).map(|(_, profile)| profile);
+        profile.is_some_and(|profile| {
+            point.is_none_or(|point| profile.points.iter().any(|known| known.name.as_str() == point))
+        })
+    }
+
+    /// The `device.point` that is most like this one.
+    pub(super) fn nearest_of(&self, device: &str, point: &str) -> Option<String> {
+        let device = nearest(device, self.devices.keys().map(Name::as_str))?;
+        let (_, profile) = self.devices.iter().find(|(name, _)| name.as_str() == device)?;
+        let point = nearest(point, profile.points.iter().map(|known| known.name.as_str()))?;
+        Some(format!("{device}.{point}"))
+    }
 }
 
 /// What the walk has refused is left out here without another word.
 pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Report<'_>) -> Config {
-    let mut ground = Ground { base, warnings: Vec::new(), points: BTreeSet::new() };
+    let mut ground = Ground { base, warnings: Vec::new(), points: BTreeSet::new(), devices: BTreeMap::new() };
     let units = adapt::units(root.get("units"), report);
     let mut profiles = Profiles::new(base, dirs, units);
     let gateway = gateway(root);
@@ -36,6 +59,8 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
     let devices = lines.iter().flat_map(|line| &line.devices);
     ground.points =
         devices.flat_map(|device| device.profile.points.iter().map(|point| point.name.clone())).collect();
+    let devices = lines.iter().flat_map(|line| &line.devices);
+    ground.devices = devices.map(|device| (device.name.clone(), Arc::clone(&device.profile))).collect();
     let spool = spool(root.get("spool"), base, report);
     let upstreams = upstreams::build(root.get("upstreams"), &gateway, &mut ground, report);
     let uplinks = uplinks::build(root.get("uplinks"), report);

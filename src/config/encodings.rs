@@ -1,11 +1,12 @@
 //! How an upstream's readings are written: encoding, template, tolerances of batches.
 
 use super::build::{Ground, duration, text};
+use super::less::{Names, by_point};
 use crate::encode::batch::{Options, Tolerance, Tolerances};
 use crate::encode::{Encoding, Template};
-use crate::model::{Decimal, quantity};
+use crate::model::Decimal;
 use crate::profile::yaml::table::ScalarRule;
-use crate::profile::yaml::{Node, Report, Scalar, nearest};
+use crate::profile::yaml::{Node, Report, Scalar};
 use std::time::Duration;
 
 /// Below this a batch saves little; beyond it nobody would call it telemetry.
@@ -102,22 +103,8 @@ fn options(node: Option<&Node>, ground: &Ground<'_>, report: &mut Report<'_>) ->
     let Some(node) = node else { return Options::default() };
     let given = |node: Option<&Node>| node.and_then(Node::scalar).and_then(|scalar| tolerance(scalar).ok());
     tolerances.all = given(node.get("tolerance"));
-    for entry in node.get("tolerances").map(Node::entries).unwrap_or_default() {
-        let known = ground.points.iter().any(|point| point.as_str() == entry.key);
-        if !known && quantity::find(&entry.key).is_none() {
-            let names = ground.points.iter().map(|point| point.as_str());
-            let near = nearest(&entry.key, names.chain(quantity::all().map(|quantity| quantity.name)));
-            let help = near.map(|near| format!("did you mean `{near}`?"));
-            let message = format!(
-                "`{}` is neither a quantity nor a point of any device here",
-                entry.key.escape_debug()
-            );
-            report.at_with(&entry.at, &message, help);
-        }
-        if let Some(tolerance) = given(Some(&entry.value)) {
-            tolerances.named.insert(entry.key.clone(), tolerance);
-        }
-    }
+    let read = |scalar: &Scalar| tolerance(scalar).ok();
+    tolerances.named = by_point(node.get("tolerances"), Names::Points, read, ground, report).named;
     Options { tolerances }
 }
 

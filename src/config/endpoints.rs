@@ -1,5 +1,6 @@
 //! Addresses as people write them: TCP endpoints, broker URLs, topics, where to listen.
 
+use super::webs;
 use crate::model::Name;
 use crate::profile::yaml::Scalar;
 use crate::profile::yaml::table::ScalarRule;
@@ -125,6 +126,43 @@ pub fn broker(text: &str) -> Result<Broker, String> {
     Ok(Broker { endpoint: Endpoint { host, port }, secure })
 }
 
+/// An HTTP server as its URL says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    pub endpoint: Endpoint,
+    /// `https://`: TLS.
+    pub secure: bool,
+    /// Path and query, from the slash on.
+    pub path: String,
+}
+
+/// `https://HOST[:PORT][/PATH[?QUERY]]`, or the same by `http://`.
+pub fn web(text: &str) -> Result<Web, String> {
+    let (secure, rest) = match text.split_once("://") {
+        Some(("https", rest)) => (true, rest),
+        Some(("http", rest)) => (false, rest),
+        Some(_) => return Err(String::new()),
+        None => return Err(format!("write https://{text}")),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    if host.contains('@') {
+        return Err("secrets never stand in the file: use `username` and `password_file`".to_owned());
+    }
+    if path.contains('#') {
+        return Err("what follows a # is never sent".to_owned());
+    }
+    if !path.chars().all(|c| c.is_ascii_graphic()) {
+        return Err("blanks and letters beyond ASCII are written as %XX".to_owned());
+    }
+    if let Some(name) = path.split_once('?').and_then(|(_, query)| webs::secret_parameter(query)) {
+        return Err(format!("`{name}` is a secret, which never stands in the file: use `token_file`"));
+    }
+    let (host, port) = host_and_port(host, if secure { 443 } else { 80 })?;
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    Ok(Web { endpoint: Endpoint { host, port }, secure, path })
+}
+
 /// Host and port of an IoT hub, by TLS: `NAME.azure-devices.net`.
 pub fn hub(text: &str) -> Result<Endpoint, String> {
     if text.contains("://") {
@@ -134,7 +172,7 @@ pub fn hub(text: &str) -> Result<Endpoint, String> {
     Ok(Endpoint { host, port })
 }
 
-fn host_and_port(text: &str, default: u16) -> Result<(String, u16), String> {
+pub(super) fn host_and_port(text: &str, default: u16) -> Result<(String, u16), String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, tail) = rest.split_once(']').ok_or_else(String::new)?;
@@ -236,6 +274,29 @@ mod tests {
         }
         for wrong in ["broker:1883", "ssl://b", "mqtt://u:p@b", "mqtt://b/topic", "mqtt://"] {
             assert!(broker(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_server_has_its_port_by_the_scheme_and_its_path_as_it_stands() {
+        let to = |host: &str, port, secure, path: &str| Web {
+            endpoint: Endpoint { host: host.to_owned(), port },
+            secure,
+            path: path.to_owned(),
+        };
+        assert_eq!(web("https://h").unwrap(), to("h", 443, true, "/"));
+        assert_eq!(web("http://h:8428/a/b?c=d&e=f").unwrap(), to("h", 8428, false, "/a/b?c=d&e=f"));
+        assert_eq!(web("http://[::1]:80?x=1").unwrap(), to("::1", 80, false, "/?x=1"));
+        for wrong in [
+            "h:1",
+            "ftp://h",
+            "https://u:p@h",
+            "https://h/#a",
+            "https://h/a b",
+            "https://h?token=x",
+            "https://",
+        ] {
+            assert!(web(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The table of the configuration's keys: what the reader checks and what the JSON Schema says.
 
 mod broker;
+mod databases;
 mod encoding;
+mod less;
 mod presets;
 mod uplinks;
 mod upstreams;
+mod webs;
 
 use super::devices::UNIT_ID;
 use super::endpoints::{ADDRESS, LISTEN};

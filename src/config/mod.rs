@@ -11,16 +11,19 @@
 
 mod adapt;
 mod build;
+mod databases;
 mod devices;
 mod encodings;
 mod endpoints;
 mod format;
+mod less;
 mod overlay;
 mod presets;
 mod serial;
 mod site;
 mod uplinks;
 mod upstreams;
+mod webs;
 
 pub use crate::profile::{Problem, Problems};
 pub use build::host_name;

@@ -1,7 +1,7 @@
 //! The upstreams: where each delivers to.
 
 use super::build::{Ground, Once, duration, name, text, whole};
-use super::{encodings, endpoints, presets};
+use super::{databases, encodings, endpoints, less, presets, webs};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
 use crate::uplink::{self, Endpoint, Identity, Tls, TlsError};
@@ -32,23 +32,28 @@ pub(super) fn build(
             mqtt_config(mqtt, gateway, ground, report).map(Kind::Mqtt)
         } else if let Some((word, preset)) = preset {
             presets::build(word, preset, gateway, ground, report).map(Kind::Mqtt)
+        } else if let Some(postgres) = node.get("postgres") {
+            databases::postgres(postgres, ground, report).map(Kind::Postgres)
         } else if let Some(file) = node.get("file") {
             file_config(file, &mut files, ground, report).map(Kind::File)
+        } else if let Some(kind) = webs::kind(node, ground, report) {
+            kind
         } else {
             node.get("stdout").map(|_| Kind::Stdout)
         };
         if let (Some(name), Some(kind)) = (name, kind) {
-            let mut config = Config::new(name, kind);
+            let mut config = ways(node, Config::new(name, kind), report);
+            config.thin = less::rules(node, ground, report);
             config.wired_only = text(node, "history") == Some("wired-only");
-            upstreams.push(ways(node, config, report));
+            upstreams.push(config);
         }
     }
     upstreams
 }
 
-/// In which order and how fast; only a broker has two lanes.
+/// In which order and how fast; lines of text have one lane, and so has remote write, which refuses what is out of order.
 fn ways(node: &Node, mut config: Config, report: &mut Report<'_>) -> Config {
-    if matches!(config.kind, Kind::Mqtt(_)) {
+    if matches!(config.kind, Kind::Mqtt(_) | Kind::Postgres(_) | Kind::Influx(_) | Kind::Http(_)) {
         if text(node, "order") == Some("strict") {
             config.order = Order::Strict;
         }
@@ -106,7 +111,7 @@ fn mqtt_config(
 /// How a broker is reached and who we are there: the same keys wherever MQTT is spoken.
 pub(super) fn access(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<mqtt::Access> {
     let (brokers, secure) = brokers(node, report)?;
-    let tls = tls(node, secure, ground, report);
+    let tls = tls(node, ("mqtt", secure), ground, report);
     Some(mqtt::Access { brokers, tls, ..brokers_here(node, ground, report) })
 }
 
@@ -194,17 +199,23 @@ fn brokers(node: &Node, report: &mut Report<'_>) -> Option<(Vec<Endpoint>, bool)
 
 /// TLS by the keys for it, where there is nothing else.
 pub(super) fn identity_of(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Tls> {
-    tls(node, true, ground, report)
+    tls(node, ("mqtt", true), ground, report)
 }
 
 /// Files are read again at every connection; that they are right now is looked at here.
-fn tls(node: &Node, secure: bool, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Tls> {
+pub(super) fn tls(
+    node: &Node,
+    (scheme, secure): (&str, bool),
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<Tls> {
     let file = |key: &str| text(node, key).map(|path| ground.base.join(path));
     let (ca_file, cert_file, key_file) = (file("ca_file"), file("cert_file"), file("key_file"));
     if !secure {
         for key in ["ca_file", "cert_file", "key_file"] {
             if let Some(at) = node.get(key) {
-                report.at(&at.place, format!("`{key}` says nothing to mqtt://: write mqtts:// for TLS"));
+                let message = format!("`{key}` says nothing to {scheme}://: write {scheme}s:// for TLS");
+                report.at(&at.place, message);
             }
         }
         return None;

@@ -88,6 +88,17 @@ impl Connection {
     pub fn validity(&self) -> Validity {
         self.validity
     }
+
+    /// Secures an open connection, for protocols that ask for TLS themselves; one that is secure stays as it is.
+    ///
+    /// # Errors
+    /// As those of [`Dialler::dial`](super::Dialler::dial).
+    pub async fn secure(self, to: &Endpoint, tls: &Tls) -> Result<Connection, DialError> {
+        match timeout(self.path.patience(), secured(self, to, tls)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(DialError::Silent(to.clone())),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -96,15 +107,10 @@ enum Stream {
     Secure(Box<TlsStream<TcpStream>>),
 }
 
-/// Connects by the system's default route, and with `tls` secures the connection, before it returns.
+/// Connects over a path, which is told what came of it, and with `tls` secures the connection before it returns.
 ///
 /// # Errors
 /// In words for an operator; none of them is a reason to stop trying.
-pub async fn dial(to: &Endpoint, tls: Option<&Tls>) -> Result<Connection, DialError> {
-    dial_over(&Path::default(), to, tls).await
-}
-
-/// The same over a path, which is told what came of it.
 pub(super) async fn dial_over(
     path: &Path,
     to: &Endpoint,
@@ -142,12 +148,21 @@ async fn reach(path: &Path, to: &Endpoint) -> Result<TcpStream, DialError> {
 }
 
 async fn open(path: &Path, to: &Endpoint, tls: Option<&Tls>) -> Result<Connection, DialError> {
-    let stream = reach(path, to).await?;
-    let made = |stream, validity| Connection { stream, validity, path: path.clone(), heard: None };
-    let Some(tls) = tls else { return Ok(made(Stream::Plain(stream), Validity::default())) };
+    let stream = Stream::Plain(reach(path, to).await?);
+    let plain = Connection { stream, validity: Validity::default(), path: path.clone(), heard: None };
+    match tls {
+        Some(tls) => secured(plain, to, tls).await,
+        None => Ok(plain),
+    }
+}
+
+async fn secured(connection: Connection, to: &Endpoint, tls: &Tls) -> Result<Connection, DialError> {
+    let Connection { stream: Stream::Plain(stream), path, heard, .. } = connection else {
+        return Ok(connection);
+    };
     let secured = tls.secure(stream, &to.host).await.map_err(|error| DialError::Tls(to.clone(), error))?;
     let Secured { stream, validity } = secured;
-    Ok(made(Stream::Secure(Box::new(stream)), validity))
+    Ok(Connection { stream: Stream::Secure(Box::new(stream)), validity, path, heard })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "an open set; its own words do for the others")]
@@ -269,7 +284,9 @@ mod tests {
     async fn a_dead_path_is_noticed_by_the_socket_itself() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let opened = dial(&Endpoint { host: "127.0.0.1".to_owned(), port }, None).await.unwrap();
+        let opened = dial_over(&Path::default(), &Endpoint { host: "127.0.0.1".to_owned(), port }, None)
+            .await
+            .unwrap();
         let Stream::Plain(stream) = &opened.stream else { panic!("not plain") };
         assert_eq!(rustix::net::sockopt::tcp_user_timeout(stream).unwrap(), 30_000);
         assert!(stream.nodelay().unwrap());

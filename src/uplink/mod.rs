@@ -52,7 +52,7 @@ mod tls;
 
 pub use budget::{Ledger, Stage};
 pub use config::{Allow, Budget, Config};
-pub use dial::{Connection, DialError, Endpoint, Validity, dial};
+pub use dial::{Connection, DialError, Endpoint, Validity};
 pub use link::{Dialler, Link, Policy};
 pub use paths::{Paths, Surroundings};
 pub use tls::{Identity, Problem, Tls, TlsError, said_by_tls};

@@ -1,6 +1,6 @@
 //! One upstream as configured: one variant and one arm per kind.
 
-use super::{file, mqtt};
+use super::{file, mqtt, postgres, thin, web};
 use crate::model::Name;
 use std::num::NonZeroU32;
 
@@ -11,17 +11,20 @@ pub struct Config {
     pub order: Order,
     /// Records of the backlog a second, at most; as many as go when not given.
     pub history_rate: Option<NonZeroU32>,
+    /// What is not sent of all that.
+    pub thin: thin::Rules,
     /// The backlog waits for an uplink that is not metered.
     pub wired_only: bool,
 }
 
 impl Config {
     pub fn new(name: Name, kind: Kind) -> Config {
-        Config { name, kind, order: Order::default(), history_rate: None, wired_only: false }
+        let (order, thin) = (Order::default(), thin::Rules::default());
+        Config { name, kind, order, history_rate: None, thin, wired_only: false }
     }
 }
 
-/// In which order records leave where there is a backlog. What is written line by line is always `Strict`.
+/// In which order records leave where there is a backlog. Lines of text and remote write are always `Strict`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
     /// What is sampled now goes at once, the backlog beside it.
@@ -32,11 +35,14 @@ pub enum Order {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there are a few of them, made once")]
 pub enum Kind {
     Mqtt(mqtt::Config),
+    Postgres(postgres::Config),
     File(file::Config),
     Stdout,
+    Influx(web::Config),
+    Http(web::Config),
+    Prometheus(web::Config),
 }
 
 impl Kind {
@@ -49,8 +55,12 @@ impl Kind {
         "azure-iot",
         "azure-event-grid",
         "thin-edge",
+        "postgres",
         "file",
         "stdout",
+        "influx",
+        "http",
+        "prometheus",
     ];
     /// Those of them that are `mqtt` in somebody else's words.
     pub const PRESETS: &'static [&'static str] =
@@ -59,8 +69,12 @@ impl Kind {
     pub const fn word(&self) -> &'static str {
         match self {
             Kind::Mqtt(config) => config.layout.word(),
+            Kind::Postgres(_) => "postgres",
             Kind::File(_) => "file",
             Kind::Stdout => "stdout",
+            Kind::Influx(_) => "influx",
+            Kind::Http(_) => "http",
+            Kind::Prometheus(_) => "prometheus",
         }
     }
 }

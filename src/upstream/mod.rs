@@ -30,10 +30,14 @@ mod config;
 pub mod file;
 pub mod mqtt;
 mod pace;
+pub mod postgres;
 mod proof;
 mod report;
 mod secret;
+mod standing;
 mod stdout;
+pub mod thin;
+pub mod web;
 
 pub use config::{Config, Kind, Order};
 pub use secret::Secret;
@@ -41,7 +45,8 @@ pub use secret::Secret;
 use crate::encode::Encoding;
 use crate::model::status::UpstreamStatus;
 use crate::model::{Chronicle, Clock, Dating, Name, Site};
-use crate::spool;
+use crate::record;
+use crate::spool::{self, Closed, Outcome, Stored};
 use crate::uplink::Link;
 use aside::Aside;
 use bodies::{TextSink, Ways};
@@ -78,9 +83,31 @@ struct Work {
     link: Link,
     stop: CancellationToken,
     report: Report,
+    /// What is left out; `None` where everything goes.
+    thin: Option<Arc<thin::Rules>>,
 }
 
 impl Work {
+    /// Of records that go past all filters, because they are tried alone: the points that are wanted. Those that have none
+    /// are left out.
+    async fn choose(&self, found: Vec<Stored>) -> Result<Vec<Stored>, Closed> {
+        let Some(rules) = &self.thin else { return Ok(found) };
+        let mut chosen = Vec::with_capacity(found.len());
+        for stored in found {
+            let Ok(mut reading) = record::decode(&stored.octets) else {
+                chosen.push(stored);
+                continue;
+            };
+            rules.choose(&mut reading, &self.site.borrow());
+            if reading.samples.is_empty() {
+                self.reader.settle([stored.position..=stored.position], Outcome::LeftOut).await?;
+            } else {
+                chosen.push(Stored { octets: record::encode(&reading).into(), ..stored });
+            }
+        }
+        Ok(chosen)
+    }
+
     /// Waits before the next attempt, but not for a path that is given up: what failed on one may work on the next.
     async fn pause(&mut self, wait: Duration) {
         tokio::select! {
@@ -115,10 +142,12 @@ impl std::fmt::Debug for Surroundings {
 /// Starts the task of an upstream. When told to stop it delivers what was there by then, for a moment,
 /// says good-bye, and ends.
 pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Running {
-    let Config { name, kind, order, history_rate, wired_only: _ } = config;
+    let Config { name, kind, order, history_rate, thin, wired_only: _ } = config;
     let Surroundings { site, events, version, refused, clock, dating, link, stop } = around;
     // What never leaves the machine has no part in them.
-    let link = if matches!(kind, Kind::Mqtt(_)) { link } else { Link::default() };
+    let link = if matches!(kind, Kind::File(_) | Kind::Stdout) { Link::default() } else { link };
+    // For whoever makes its connections.
+    let dials = link.another();
     let aside = Aside::new(&refused, &name);
     let (report, status) = Report::new(&name, kind.word(), reader.account());
     let (ended_tx, ended) = oneshot::channel::<()>();
@@ -135,6 +164,7 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         link,
         stop,
         report,
+        thin: (!thin.is_plain()).then(|| Arc::new(thin)),
     };
     let ways = Ways { order, history_rate };
     tokio::spawn(async move {
@@ -145,8 +175,14 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
                 let encoding = config.encoding.clone();
                 bodies::run(TextSink::new(file::FileSink::new(config), encoding), ways, work).await;
             }
+            Kind::Postgres(config) => {
+                bodies::run(postgres::PostgresSink::new(config, dials), ways, work).await;
+            }
             Kind::Stdout => {
                 bodies::run(TextSink::new(stdout::StdoutSink, Encoding::Json), ways, work).await;
+            }
+            Kind::Influx(config) | Kind::Http(config) | Kind::Prometheus(config) => {
+                bodies::run(web::WebSink::new(config, dials), ways, work).await;
             }
         }
     });

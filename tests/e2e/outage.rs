@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const AWAY: Duration = Duration::from_secs(4);
 
 /// Lets time pass, so that a backlog gathers.
-fn pass(span: Duration) {
+pub fn pass(span: Duration) {
     let start = Instant::now();
     until("time to pass", || (start.elapsed() >= span).then_some(()));
 }

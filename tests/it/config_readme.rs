@@ -29,3 +29,20 @@ fn the_configurations_of_the_readme_check() {
         assert!(config.is_ok(), "{}\n{text}", config.unwrap_err());
     }
 }
+
+/// Those that show upstreams alone, beside a line that is here.
+#[test]
+fn the_upstreams_of_the_pages_check() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dirs = [PathBuf::from(root).join("tests/it/golden/config/profiles")];
+    let page = fs::read_to_string(root.join("docs/web.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let upstreams: Vec<&str> = blocks.filter(|block| block.starts_with("upstreams:")).collect();
+    assert_eq!(upstreams.len(), 3);
+    let line = "lines:\n  - { name: l, serial: { port: /dev/x }, devices: [ { name: d, profile: acme-x1, unit: 1 } ] }\n";
+    for text in upstreams {
+        let text = format!("gateway: {{ id: g }}\n{line}{text}");
+        let config = config::parse("docs/web.md", &text, &Overlays::default(), root, &dirs);
+        assert!(config.is_ok(), "{}\n{text}", config.unwrap_err());
+    }
+}

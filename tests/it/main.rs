@@ -60,3 +60,4 @@ mod upstream_batches;
 mod upstream_delivery;
 mod upstream_refusals;
 mod upstream_thingsboard;
+mod upstream_web;

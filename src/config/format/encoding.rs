@@ -24,6 +24,16 @@ pub static FILE_ENCODINGS: &[Word] = &[
     Word::new("batch", "").later("a file is text; the upstream `mqtt` sends batches"),
 ];
 
+pub static HTTP_ENCODINGS: &[Word] = &[
+    Word::new("json", "JSON objects, one a line"),
+    Word::new("json-array", "one JSON array of objects"),
+    Word::new("line", "InfluxDB line protocol"),
+    Word::new("senml", "a SenML pack (RFC 8428) as JSON"),
+    Word::new("csv", "a row a value, without a header"),
+    Word::new("template", "what `template` says of each reading, a line each"),
+    Word::new("batch", "").later("the upstream `mqtt` sends batches"),
+];
+
 pub static BATCH: Table = Table {
     what: "`batch`",
     doc: "Compact batches: how often, and how much may be lost to save octets.",

@@ -5,8 +5,11 @@ use super::broker::{
     KEY_FILE_KEY, PASSWORD_CREDENTIAL_KEY, PASSWORD_FILE_KEY, PASSWORD_KEY, TEMPLATE_KEY, TOPIC_KEY, URL_KEY,
     URLS_KEY, USERNAME_KEY,
 };
+use super::databases::POSTGRES;
 use super::encoding::FILE_ENCODINGS;
+use super::less::{AGGREGATE_KEY, DEADBAND_KEY, MAX_SILENCE_KEY, ONLY_KEY, WINDOW_KEY};
 use super::presets::{AWS_IOT, AZURE_EVENT_GRID, AZURE_IOT, HOME_ASSISTANT, THIN_EDGE, THINGSBOARD};
+use super::webs::{HTTP, INFLUX, PROMETHEUS};
 use crate::profile::yaml::scalar::{NAME, SIZE, TEXT};
 use crate::profile::yaml::table::{Key, Kind, Table, Word};
 
@@ -28,8 +31,12 @@ pub(super) static UPSTREAM: Table = Table {
         Key::new("azure-iot", Kind::Table(&AZURE_IOT), "Azure IoT Hub"),
         Key::new("azure-event-grid", Kind::Table(&AZURE_EVENT_GRID), "the MQTT broker of Azure Event Grid"),
         Key::new("thin-edge", Kind::Table(&THIN_EDGE), "thin-edge.io on this machine"),
+        Key::new("postgres", Kind::Table(&POSTGRES), "PostgreSQL or TimescaleDB"),
         Key::new("file", Kind::Table(&FILE), "lines in a file, JSON or others"),
         Key::new("stdout", Kind::Table(&STDOUT), "JSON lines on standard output"),
+        Key::new("influx", Kind::Table(&INFLUX), "InfluxDB or VictoriaMetrics, by line protocol"),
+        Key::new("http", Kind::Table(&HTTP), "any HTTP server, in any encoding"),
+        Key::new("prometheus", Kind::Table(&PROMETHEUS), "Prometheus and its like, by remote write"),
         Key::new("order", Kind::Word(ORDERS), "in which order readings leave; live-first unless given"),
         Key::new(
             "history_rate",
@@ -37,6 +44,11 @@ pub(super) static UPSTREAM: Table = Table {
             "most readings a second of the backlog, beside the live ones; as many as go unless given",
         )
         .example(r#"200"#),
+        ONLY_KEY,
+        DEADBAND_KEY,
+        MAX_SILENCE_KEY,
+        AGGREGATE_KEY,
+        WINDOW_KEY,
         Key::new("history", Kind::Word(HISTORIES), "over which uplinks the backlog goes; any unless given"),
     ],
     exactly_one: &[&[
@@ -47,14 +59,18 @@ pub(super) static UPSTREAM: Table = Table {
         "azure-iot",
         "azure-event-grid",
         "thin-edge",
+        "postgres",
         "file",
         "stdout",
+        "influx",
+        "http",
+        "prometheus",
     ]],
 };
 
 static ORDERS: &[Word] = &[
     Word::new("live-first", "live readings at once, the backlog beside them"),
-    Word::new("strict", "oldest first; the way of files and standard output"),
+    Word::new("strict", "oldest first; the way of files, standard output and remote write"),
 ];
 
 static HISTORIES: &[Word] = &[

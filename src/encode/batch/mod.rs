@@ -26,7 +26,7 @@ mod write;
 
 pub use read::{Decoded, Unreadable, decode, decode_message, frames, schema_of};
 pub use schema::{Names, Schema};
-pub use tolerance::{Tolerance, Tolerances};
+pub use tolerance::{Tolerance, Tolerances, is_counter};
 
 use super::{Numbered, Payload, Refused};
 use prost::Message;

@@ -59,6 +59,12 @@ fn of(kind: &Kind) -> Value {
             "additionalProperties": of(item),
             "minProperties": 1,
         }),
+        Kind::ByPoint { of: item } => json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[A-Za-z0-9_-]{1,64}([.][A-Za-z0-9_-]{1,64})?$" },
+            "additionalProperties": of(item),
+            "minProperties": 1,
+        }),
         Kind::Codes { of: item } => json!({
             "type": "object",
             "propertyNames": { "pattern": "^([0-9]+|0x[0-9A-Fa-f]+)$" },
@@ -122,6 +128,7 @@ fn example_of(kind: &Kind) -> Value {
         Kind::Table(table) => least_of(table),
         Kind::List { of: item, .. } => json!([example_of(item)]),
         Kind::Named { of: item, .. } => json!({ "name": example_of(item) }),
+        Kind::ByPoint { of: item } => json!({ "voltage": example_of(item) }),
         Kind::Codes { of: item } => json!({ "1": example_of(item) }),
         Kind::OneOf(kinds) => kinds.first().map_or(Value::Null, example_of),
         Kind::Anything => Value::Null,

@@ -53,6 +53,10 @@ pub enum Kind {
         what: &'static str,
         of: &'static Kind,
     },
+    /// Free keys, each the name of a quantity, point or device, or `device.point`.
+    ByPoint {
+        of: &'static Kind,
+    },
     /// Free keys, each a raw code.
     Codes {
         of: &'static Kind,
@@ -140,7 +144,9 @@ impl Kind {
     pub fn tables(&'static self) -> Vec<&'static Table> {
         match self {
             Kind::Table(table) => vec![table],
-            Kind::List { of, .. } | Kind::Named { of, .. } | Kind::Codes { of } => of.tables(),
+            Kind::List { of, .. } | Kind::Named { of, .. } | Kind::ByPoint { of } | Kind::Codes { of } => {
+                of.tables()
+            }
             Kind::OneOf(kinds) => kinds.iter().flat_map(Kind::tables).collect(),
             Kind::Scalar(_) | Kind::Whole { .. } | Kind::Word(_) | Kind::Flag | Kind::Anything => Vec::new(),
         }

@@ -9,6 +9,7 @@ use crate::model::Name;
 
 /// More suggestions than this are a list nobody reads.
 const MOST_LISTED: usize = 24;
+const BY_POINT: &str = "quantities, points, devices or device.point";
 
 /// Checks a whole file's tree.
 pub fn check(node: &Node, table: &'static Table, report: &mut Report<'_>) {
@@ -32,6 +33,7 @@ impl Walk<'_, '_> {
             Kind::Table(table) => self.table(node, table, what),
             Kind::List { of, least, most } => self.list(node, of, (*least, *most), what),
             Kind::Named { what: names, of } => self.named(node, names, of, what),
+            Kind::ByPoint { of } => self.by_point(node, of, what),
             Kind::Codes { of } => self.codes(node, of, what),
             Kind::OneOf(kinds) => self.one_of(node, kinds, what),
             Kind::Anything => {}
@@ -216,6 +218,16 @@ impl Walk<'_, '_> {
         }
     }
 
+    fn by_point(&mut self, node: &Node, of: &Kind, what: &str) {
+        let Content::Map(entries) = &node.content else {
+            return self.unexpected(node, &format!("{BY_POINT}, each as `name: …`"), what, "");
+        };
+        if entries.is_empty() {
+            self.report.at(&node.place, format!("`{what}` is empty: expected {BY_POINT}"));
+        }
+        entries.iter().for_each(|entry| self.kind(&entry.value, of, &entry.key));
+    }
+
     fn codes(&mut self, node: &Node, of: &Kind, what: &str) {
         let Content::Map(entries) = &node.content else {
             return self.unexpected(node, "codes, each as `0: word`", what, "");
@@ -242,7 +254,10 @@ impl Kind {
             (Kind::Scalar(_) | Kind::Whole { .. } | Kind::Word(_) | Kind::Flag, Content::Scalar(_)) => {
                 !node.is_null()
             }
-            (Kind::Table(_) | Kind::Named { .. } | Kind::Codes { .. }, Content::Map(_))
+            (
+                Kind::Table(_) | Kind::Named { .. } | Kind::ByPoint { .. } | Kind::Codes { .. },
+                Content::Map(_),
+            )
             | (Kind::List { .. }, Content::List(_)) => true,
             (_, Content::Scalar(_) | Content::Map(_) | Content::List(_)) => false,
         }
@@ -255,6 +270,7 @@ impl Kind {
             Kind::Table(table) => format!("keys ({})", names(table)),
             Kind::List { .. } => "a list of them".to_owned(),
             Kind::Named { what, .. } => format!("{what}, each as `name: …`"),
+            Kind::ByPoint { .. } => format!("{BY_POINT}, each as `name: …`"),
             Kind::Codes { .. } => "codes, each as `0: word`".to_owned(),
             Kind::Whole { least, most } => format!("a whole number from {least} to {most}"),
             Kind::Word(words) => words.iter().map(|word| word.word).collect::<Vec<_>>().join(", "),

@@ -12,14 +12,24 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Body {
     pub(super) octets: Vec<u8>,
-    /// Up to which position, and why those are not in the body.
-    pub(super) settle: Vec<(u64, Option<&'static str>)>,
+    /// What becomes of the records that were given, in their order.
+    pub(super) settle: Vec<Settle>,
     /// Of the records that were given, so many from the first on: in it, or given up.
     pub(super) covers: usize,
     /// Whose records are in it.
     pub(super) devices: BTreeSet<Name>,
     /// The losses that it announces.
     pub(super) gaps: Vec<u64>,
+}
+
+/// Records in a row that end alike.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settle {
+    /// The position of the last one.
+    pub(super) upto: u64,
+    pub(super) records: usize,
+    /// Why they are not in the body.
+    pub(super) lost: Option<&'static str>,
 }
 
 /// Readable records in a row.
@@ -105,8 +115,10 @@ impl Body {
     fn settled(&mut self, upto: u64, records: usize, lost: Option<&'static str>) {
         self.covers += records;
         match self.settle.last_mut() {
-            Some((before, same)) if *same == lost => *before = upto,
-            Some(_) | None => self.settle.push((upto, lost)),
+            Some(last) if last.lost == lost => {
+                (last.upto, last.records) = (upto, last.records + records);
+            }
+            Some(_) | None => self.settle.push(Settle { upto, records, lost }),
         }
     }
 }

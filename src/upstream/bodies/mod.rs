@@ -7,6 +7,8 @@
 //! - **No record blocks the others.** A body that is refused for good is halved until the one record stands alone, which
 //!   is set aside and counted, as long as the far end takes somebody else's: see [`Proof`](super::proof). One that refuses
 //!   everything is away, and the backlog waits.
+//! - **What has come too late costs itself.** A far end that says that something is older than what it takes is believed:
+//!   the body is halved to that record, which is set aside and counted as `too-late`.
 //! - **What is sampled now does not wait for the backlog**, where the order is `live-first`: bodies of the two lanes take
 //!   turns, and history keeps to its rate. Where it is `strict` there is one lane, oldest first.
 //! - **Every loss is announced**, in front of the records that follow it, as the sink's format has room for it.
@@ -17,6 +19,7 @@
 mod body;
 mod lanes;
 mod text;
+mod thinning;
 mod writer;
 
 pub(super) use lanes::Ways;
@@ -27,6 +30,10 @@ use crate::encode::{Loss, Numbered, Payload, Refused};
 use crate::model::{Site, Timestamp};
 use std::future::Future;
 use std::io;
+use std::time::Duration;
+
+/// Nobody is away for longer than this because of one answer.
+const LONGEST_BUSY: Duration = Duration::from_secs(15 * 60);
 
 /// Takes bodies and keeps them.
 pub(super) trait Sink: Send + 'static {
@@ -54,6 +61,11 @@ pub(super) trait Sink: Send + 'static {
     /// When this returns well, the far end is responsible for the body.
     fn write(&mut self, body: Vec<u8>) -> impl Future<Output = Result<(), Refusal>> + Send;
 
+    /// A body as it is set aside, for a person to read.
+    fn legible(&self, body: &[u8]) -> String {
+        String::from_utf8_lossy(body).into_owned()
+    }
+
     /// What does not stop anything and should not stay so.
     fn warnings(&self, _now: Timestamp) -> Vec<String> {
         Vec::new()
@@ -65,8 +77,13 @@ pub(super) trait Sink: Send + 'static {
 pub(super) enum Refusal {
     /// Tried again later.
     Later(String),
+    /// Tried again later, and not before this time: it says so itself. So much of it as [`LONGEST_BUSY`] is believed.
+    Busy(String, Duration),
     /// This body will never be taken, whatever happens; another one may be.
     ForGood(String),
+    /// Something in it is older than what the far end keeps or may add to, and no body with it will ever be taken. It says
+    /// so itself, so that nobody else has to be asked.
+    TooLate(String),
     /// This sink is gone for good.
     Gone(String),
 }

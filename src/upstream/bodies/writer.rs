@@ -1,8 +1,9 @@
 //! Reads, makes bodies, writes, settles; and what is done where that does not work.
 
-use super::body::Body;
+use super::body::{Body, Settle};
 use super::lanes::{Lane, Lanes, Ways};
-use super::{Refusal, Sink};
+use super::thinning::Thinning;
+use super::{LONGEST_BUSY, Refusal, Sink};
 use crate::encode::Number;
 use crate::model::Name;
 use crate::record;
@@ -16,6 +17,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// Octets that are read from the spool at a time.
 const OCTETS: usize = 256 << 10;
+/// Whether a window's time is over is looked at so often.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long what was there at the stop may take to be written.
 const DRAIN: Duration = Duration::from_secs(2);
 /// A lane of live records that has grown older than this is history.
@@ -30,7 +33,9 @@ pub(in crate::upstream) async fn run<S: Sink>(sink: S, ways: Ways, work: Work) {
     let lanes = Lanes::new(ways, work.reader.cursor(), work.reader.head());
     let most = sink.most();
     let (backoff, proof) = (Backoff::default(), Proof::default());
-    let mut writer = Writer { sink, lanes, most, gap_told: None, gaps_alone: false, backoff, proof, work };
+    let thinning = work.thin.as_ref().map(Thinning::new);
+    let mut writer =
+        Writer { thinning, sink, lanes, most, gap_told: None, gaps_alone: false, backoff, proof, work };
     // Either nothing is left to do, or the spool is gone.
     if writer.run().await.is_ok() {
         writer.work.stop.cancelled().await;
@@ -47,6 +52,8 @@ struct Writer<S> {
     gaps_alone: bool,
     backoff: Backoff,
     proof: Proof,
+    /// Where not everything goes.
+    thinning: Option<Thinning>,
     work: Work,
 }
 
@@ -100,6 +107,7 @@ impl<S: Sink> Writer<S> {
 
     fn is_done(&self, stopping: Stopping) -> bool {
         let all = !self.lanes.has_backlog() && self.lanes.newest() >= stopping.upto;
+        let all = all && self.thinning.as_ref().is_none_or(Thinning::has_nothing_ready);
         all || Instant::now() >= stopping.by
     }
 
@@ -118,16 +126,21 @@ impl<S: Sink> Writer<S> {
                     continue;
                 }
                 if lane == Lane::Live && self.has_aged(&records) {
-                    self.lanes.cut(self.work.reader.cursor(), self.work.reader.head());
+                    self.cut();
                     continue;
                 }
                 return Ok((Some(Next { lane, records, gaps }), None));
             }
             if self.is_history_over().await? {
                 self.lanes.join();
+                self.thinning.as_mut().map(Thinning::join);
                 continue;
             }
             let next = Next { lane: Lane::History, records: Vec::new(), gaps };
+            let until = self.thinning.as_ref().filter(|t| t.is_gathering()).map_or(until, |_| {
+                let soon = Instant::now() + LOOK;
+                Some(until.map_or(soon, |until| until.min(soon)))
+            });
             return Ok(((!next.gaps.is_empty()).then_some(next), until));
         }
     }
@@ -147,14 +160,29 @@ impl<S: Sink> Writer<S> {
         (lanes, until)
     }
 
-    async fn read(&self, lane: Lane) -> Result<Vec<Stored>, Closed> {
-        let ((after, upto), most) = (self.lanes.span(lane), self.lanes.at_most(lane, self.most));
-        self.work.reader.read_until(after, upto, most, OCTETS).await
+    async fn read(&mut self, lane: Lane) -> Result<Vec<Stored>, Closed> {
+        let most = self.lanes.at_most(lane, self.most);
+        match &mut self.thinning {
+            Some(thinning) => thinning.read(lane, &mut self.lanes, most, &self.work).await,
+            None => {
+                let (after, upto) = self.lanes.span(lane);
+                self.work.reader.read_until(after, upto, most, OCTETS).await
+            }
+        }
+    }
+
+    /// What waits is read again, with nothing remembered.
+    fn cut(&mut self) {
+        self.lanes.cut(self.work.reader.cursor(), self.work.reader.head());
+        self.thinning = self.work.thin.as_ref().map(Thinning::new);
     }
 
     /// Whether there is a backlog lane in which nothing is left.
     async fn is_history_over(&self) -> Result<bool, Closed> {
         if !self.lanes.has_backlog() {
+            return Ok(false);
+        }
+        if self.thinning.as_ref().is_some_and(|thinning| thinning.has_some(Lane::History)) {
             return Ok(false);
         }
         let (after, upto) = self.lanes.span(Lane::History);
@@ -169,7 +197,9 @@ impl<S: Sink> Writer<S> {
     /// Losses that are still to be announced.
     async fn gaps(&self) -> Result<Vec<Gap>, Closed> {
         let is_new = |gap: &Gap| self.gap_told.is_none_or(|told| gap.id > told);
-        if !self.work.reader.account().borrow().gaps.iter().any(is_new) {
+        if !self.work.link.policy().allow.alarm
+            || !self.work.reader.account().borrow().gaps.iter().any(is_new)
+        {
             return Ok(Vec::new());
         }
         let gaps = self.work.reader.gaps().await?;
@@ -188,22 +218,31 @@ impl<S: Sink> Writer<S> {
                     self.work.link.history_went(body.octets.len(), Instant::now());
                 }
                 self.most = (self.most * 2).min(self.sink.most());
-                self.settled(lane, &body).await?;
+                self.settled(lane, &body, &records).await?;
             }
             Err(Refusal::Gone(why)) => {
                 self.work.report.stopped(Some(&why));
                 return Ok(false);
             }
-            Err(Refusal::ForGood(why)) if !body.gaps.is_empty() => {
+            Err(Refusal::ForGood(why) | Refusal::TooLate(why)) if !body.gaps.is_empty() => {
                 self.gaps_refused(lane, body, &why).await?
             }
             // Half of it, and half of that, until the one that is refused stands alone.
-            Err(Refusal::ForGood(_)) if body.covers > 1 => self.most = body.covers / 2,
-            Err(Refusal::ForGood(why)) if body.covers == 1 => match records.into_iter().next() {
-                Some(stored) => self.refused(lane, stored, body, why).await?,
-                None => self.away(&why).await,
+            Err(Refusal::ForGood(_) | Refusal::TooLate(_)) if body.covers > 1 => self.most = body.covers / 2,
+            Err(refusal) => match (refusal, records.into_iter().next()) {
+                (Refusal::ForGood(why), Some(stored)) => self.refused(lane, stored, body, why).await?,
+                (Refusal::TooLate(why), Some(stored)) => {
+                    self.worked();
+                    self.give_up(lane, stored, body, (why, "too-late")).await?;
+                }
+                (Refusal::Busy(why, wait), _) => self.away(&why, wait.min(LONGEST_BUSY)).await,
+                (
+                    Refusal::Later(why) | Refusal::ForGood(why) | Refusal::TooLate(why) | Refusal::Gone(why),
+                    _,
+                ) => {
+                    self.away(&why, Duration::ZERO).await;
+                }
             },
-            Err(Refusal::Later(why) | Refusal::ForGood(why)) => self.away(&why).await,
         }
         Ok(true)
     }
@@ -225,12 +264,12 @@ impl<S: Sink> Writer<S> {
         self.work.report.connected();
     }
 
-    /// Waits for the far end to come back. What has come by then is live again.
-    async fn away(&mut self, why: &str) {
+    /// Waits for the far end to come back, so long at least. What has come by then is live again.
+    async fn away(&mut self, why: &str, least: Duration) {
         self.work.report.trouble(why);
-        let wait = self.backoff.after_failure(fastrand::f64());
+        let wait = self.backoff.after_failure(fastrand::f64()).max(least);
         self.work.pause(wait).await;
-        self.lanes.cut(self.work.reader.cursor(), self.work.reader.head());
+        self.cut();
     }
 
     /// Whether it is for the losses in it or for the records is found out by sending the losses alone. A far end that takes
@@ -241,22 +280,33 @@ impl<S: Sink> Writer<S> {
             return Ok(());
         }
         tracing::warn!(upstream = %self.work.name, why, "the far end does not take the announcement of a loss");
-        self.settled(lane, &body).await
+        self.settled(lane, &body, &[]).await
     }
 
-    async fn settled(&mut self, lane: Lane, body: &Body) -> Result<(), Closed> {
+    async fn settled(&mut self, lane: Lane, body: &Body, records: &[Stored]) -> Result<(), Closed> {
         let now = Instant::now();
         for device in &body.devices {
             self.proof.taken((Way::BODIES, Some(device)), now);
         }
-        let mut from = self.lanes.first(lane);
-        for (upto, lost) in &body.settle {
-            let outcome = lost.map_or(Outcome::Delivered, |reason| Outcome::Dropped(reason.to_owned()));
-            self.work.reader.settle([from..=*upto], outcome).await?;
-            from = upto.saturating_add(1);
-        }
-        if let Some((upto, _)) = body.settle.last() {
-            self.lanes.settled(lane, *upto, body.covers, now);
+        match &mut self.thinning {
+            Some(thinning) => {
+                let mut rest = records.iter();
+                for Settle { records, lost, .. } in &body.settle {
+                    thinning.ended(lane, rest.by_ref().take(*records), &outcome(*lost));
+                }
+                self.lanes.settled(lane, self.lanes.span(lane).0, body.covers, now);
+                thinning.settle(lane, &self.work).await?;
+            }
+            None => {
+                let mut from = self.lanes.first(lane);
+                for Settle { upto, lost, .. } in &body.settle {
+                    self.work.reader.settle([from..=*upto], outcome(*lost)).await?;
+                    from = upto.saturating_add(1);
+                }
+                if let Some(last) = body.settle.last() {
+                    self.lanes.settled(lane, last.upto, body.covers, now);
+                }
+            }
         }
         for gap in &body.gaps {
             self.work.reader.announced(*gap).await?;
@@ -274,16 +324,35 @@ impl<S: Sink> Writer<S> {
             let of = device.map_or_else(String::new, |device| format!(" of {device}"));
             let why =
                 format!("records{of} are refused, and none of another device was taken: all wait: {why}");
-            self.away(&why).await;
+            self.away(&why, Duration::ZERO).await;
             return self.ask_somebody_else().await;
         }
-        let number = Number { epoch: stored.epoch, seq: stored.seq };
-        let payload = String::from_utf8_lossy(&body.octets).into_owned();
+        self.give_up(lane, stored, body, (why, "refused")).await
+    }
+
+    /// Set aside with what the far end said of it, and counted under a word.
+    async fn give_up(
+        &mut self,
+        lane: Lane,
+        stored: Stored,
+        body: Body,
+        (reason, word): (String, &str),
+    ) -> Result<(), Closed> {
+        let (device, number) = (device_of(&stored), Number { epoch: stored.epoch, seq: stored.seq });
+        let payload = self.sink.legible(&body.octets);
         let at = self.work.clock.utc();
-        self.work.aside.put(Refused { at, reason: why, device, number, payload }).await;
-        let outcome = Outcome::Dropped("refused".to_owned());
-        self.work.reader.settle([stored.position..=stored.position], outcome).await?;
-        self.lanes.settled(lane, stored.position, 1, Instant::now());
+        self.work.aside.put(Refused { at, reason, device, number, payload }).await;
+        let outcome = Outcome::Dropped(word.to_owned());
+        let mut upto = stored.position;
+        match &mut self.thinning {
+            Some(thinning) => {
+                thinning.ended(lane, [&stored].into_iter(), &outcome);
+                upto = self.lanes.span(lane).0;
+                thinning.settle(lane, &self.work).await?;
+            }
+            None => self.work.reader.settle([upto..=upto], outcome).await?,
+        }
+        self.lanes.settled(lane, upto, 1, Instant::now());
         Ok(())
     }
 
@@ -298,7 +367,10 @@ impl<S: Sink> Writer<S> {
             let is_another =
                 |stored: &Stored| device_of(stored).is_some_and(|device| !refused.contains(&device));
             if let Some(stored) = found.into_iter().find(is_another) {
-                return self.ask(stored).await;
+                return match self.work.choose(vec![stored]).await?.pop() {
+                    Some(chosen) => self.ask(chosen).await,
+                    None => Ok(()),
+                };
             }
         }
         Ok(())
@@ -315,13 +387,17 @@ impl<S: Sink> Writer<S> {
                 self.work.reader.settle([position..=position], Outcome::Delivered).await?;
             }
             // It is asked again after the next pause, and this device is not the one to ask.
-            Some(Err(Refusal::ForGood(_))) => {
+            Some(Err(Refusal::ForGood(_) | Refusal::TooLate(_))) => {
                 self.proof.may_refuse((Way::BODIES, device.as_ref()), now);
             }
-            Some(Err(Refusal::Later(_) | Refusal::Gone(_))) | None => {}
+            Some(Err(Refusal::Later(_) | Refusal::Busy(..) | Refusal::Gone(_))) | None => {}
         }
         Ok(())
     }
+}
+
+fn outcome(lost: Option<&'static str>) -> Outcome {
+    lost.map_or(Outcome::Delivered, |reason| Outcome::Dropped(reason.to_owned()))
 }
 
 fn device_of(stored: &Stored) -> Option<Name> {
@@ -413,6 +489,7 @@ mod tests {
             link: crate::uplink::Link::default(),
             stop,
             report,
+            thin: None,
         }
     }
 

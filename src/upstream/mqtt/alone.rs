@@ -17,6 +17,7 @@ impl Session<'_> {
         while let Some((first, last)) = self.trials.suspect().map(Span::into_inner) {
             let (before, most) = (first.saturating_sub(1), batch::MOST_READINGS);
             let found = self.work.reader.read_until(before, last, most, usize::MAX).await?;
+            let found = self.work.choose(found).await?;
             if !found.is_empty() {
                 self.alone = Some((found, false));
                 break;

@@ -306,8 +306,10 @@ impl Session<'_> {
                 (0..payload.taken).filter(|_| paced).for_each(|_| self.pace.take(now));
                 let last = payload.taken.checked_sub(1).and_then(|last| pile.pieces.get(last));
                 let upto = last.map_or(position, |piece| piece.position);
+                let sent = pile.pieces.iter().take(payload.taken).map(|piece| piece.position);
+                let span = self.goes_together(sent.collect()).unwrap_or(position..=upto);
                 pile.drop_first(payload.taken);
-                self.publish_batch(batches, position..=upto, &topic, payload.octets)
+                self.publish_batch(batches, span, &topic, payload.octets)
             }
             Err(why) => {
                 tracing::warn!(upstream = %self.work.name, position, %why, "record given up");
@@ -316,6 +318,14 @@ impl Session<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Where not everything goes, positions neither follow each other nor always rise.
+    fn goes_together(&mut self, positions: Vec<u64>) -> Option<Span> {
+        let (first, last) = (*positions.iter().min()?, *positions.iter().max()?);
+        let lane = self.live.as_mut().filter(|_| last >= self.live_from).unwrap_or(&mut self.history);
+        lane.sieve()?.goes_together(last, positions);
+        Some(first..=last)
     }
 
     fn publish_batch(

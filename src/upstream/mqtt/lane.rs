@@ -1,9 +1,13 @@
 //! One lane of records out of the spool: live ones, or history. Read ahead by a task of its own, so that a slow disk
 //! under one lane does not hold up the other.
 
+use crate::model::{Clock, Dating, Site};
 use crate::spool::{Reader, Stored};
+use crate::upstream::Work;
+use crate::upstream::thin::{Around, Sieve};
 use std::collections::VecDeque;
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// Records fetched from the spool at a time.
@@ -20,14 +24,39 @@ pub(in crate::upstream) struct Lane {
     /// The last position that was taken out.
     taken: u64,
     ended: bool,
+    /// Where not everything goes.
+    thinning: Option<Thinning>,
+}
+
+/// What leaves records out, and what it must know.
+struct Thinning {
+    sieve: Sieve,
+    reader: Reader,
+    site: watch::Receiver<Arc<Site>>,
+    dating: watch::Receiver<Arc<Dating>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Thinning {
+    fn feed(&mut self, stored: Stored) {
+        let (site, dating) = (self.site.borrow(), self.dating.borrow());
+        self.sieve.feed(stored, &Around { site: &site, dating: &dating });
+    }
 }
 
 impl Lane {
     /// Records after a position, up to another, or for ever.
-    pub(in crate::upstream) fn start(reader: Reader, after: u64, upto: Option<u64>) -> Lane {
+    pub(in crate::upstream) fn start(work: &Work, after: u64, upto: Option<u64>) -> Lane {
         let (sender, batches) = mpsc::channel(AHEAD);
-        let feeder = tokio::spawn(feed(reader, after, upto, sender));
-        Lane { batches, feeder, waiting: VecDeque::new(), taken: after, ended: false }
+        let feeder = tokio::spawn(feed(work.reader.another(), after, upto, sender));
+        let thinning = work.thin.as_ref().map(|rules| Thinning {
+            sieve: Sieve::new(Arc::clone(rules)),
+            reader: work.reader.another(),
+            site: work.site.clone(),
+            dating: work.dating.clone(),
+            clock: Arc::clone(&work.clock),
+        });
+        Lane { batches, feeder, waiting: VecDeque::new(), taken: after, ended: false, thinning }
     }
 
     /// Waits for records, or the end. For ever where some wait already, or none will ever come.
@@ -42,6 +71,17 @@ impl Lane {
     }
 
     pub(in crate::upstream) fn front(&mut self) -> Option<&Stored> {
+        self.receive();
+        if self.thinning.is_some() {
+            self.thin();
+        }
+        match &self.thinning {
+            Some(thinning) => thinning.sieve.ready().front(),
+            None => self.waiting.front(),
+        }
+    }
+
+    fn receive(&mut self) {
         if self.waiting.is_empty() {
             match self.batches.try_recv() {
                 Ok(batch) => self.waiting.extend(batch),
@@ -49,7 +89,28 @@ impl Lane {
                 Err(mpsc::error::TryRecvError::Empty) => {}
             }
         }
-        self.waiting.front()
+    }
+
+    /// Goes on until there is something that goes.
+    fn thin(&mut self) {
+        while self.has_nothing_ready() {
+            let Some(stored) = self.waiting.pop_front() else { break };
+            self.taken = stored.position;
+            if let Some(thinning) = &mut self.thinning {
+                thinning.feed(stored);
+            }
+            self.receive();
+        }
+        let Some(thinning) = self.thinning.as_mut().filter(|_| self.waiting.is_empty()) else { return };
+        if self.ended {
+            thinning.sieve.end();
+        } else if self.taken >= thinning.reader.head() {
+            thinning.sieve.pause(thinning.clock.utc().0);
+        }
+    }
+
+    fn has_nothing_ready(&self) -> bool {
+        self.thinning.as_ref().is_none_or(|thinning| thinning.sieve.ready().is_empty())
     }
 
     /// The first that waits, if it is here by now.
@@ -59,18 +120,27 @@ impl Lane {
     }
 
     pub(in crate::upstream) fn take(&mut self) -> Option<Stored> {
+        if let Some(thinning) = &mut self.thinning {
+            return thinning.sieve.take_ready();
+        }
         let stored = self.waiting.pop_front()?;
         self.taken = stored.position;
         Some(stored)
     }
 
+    /// Keeps account of what goes and what does not; `None` where everything goes.
+    pub(in crate::upstream) fn sieve(&mut self) -> Option<&mut Sieve> {
+        self.thinning.as_mut().map(|thinning| &mut thinning.sieve)
+    }
+
     /// Nothing will come any more: all up to the bound has been taken, or there is no spool.
     pub(in crate::upstream) fn is_over(&self) -> bool {
-        self.ended && self.waiting.is_empty()
+        let gathers = self.thinning.as_ref().is_some_and(|thinning| thinning.sieve.is_gathering());
+        self.ended && self.waiting.is_empty() && self.has_nothing_ready() && !gathers
     }
 
     pub(in crate::upstream) fn has_taken(&self, position: u64) -> bool {
-        self.is_over() || (self.waiting.is_empty() && self.taken >= position)
+        self.is_over() || (self.waiting.is_empty() && self.has_nothing_ready() && self.taken >= position)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::upstream::backoff::Backoff;
 use crate::upstream::bodies::Ways;
 use crate::upstream::pace::Pace;
 use crate::upstream::proof::Way;
+use crate::upstream::standing::standing;
 use crate::upstream::{Order, Work};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -130,8 +131,8 @@ impl<'a> Session<'a> {
             beat: Beat::default(),
             rate: Pace::new(config.layout.limits().rate),
             words: VecDeque::new(),
-            history: Lane::start(work.reader.another(), cursor, bound),
-            live: bound.map(|head| Lane::start(work.reader.another(), head, None)),
+            history: Lane::start(work, cursor, bound),
+            live: bound.map(|head| Lane::start(work, head, None)),
             live_from,
             backlog_upto: head,
             recut: false,
@@ -199,9 +200,9 @@ impl<'a> Session<'a> {
 
     /// From the cursor on, in one lane, or in two of which one ends here and the other begins.
     pub(super) fn start_lanes(&mut self, bound: Option<u64>) {
-        let reader = &self.work.reader;
-        self.history = Lane::start(reader.another(), reader.cursor(), bound);
-        self.live = bound.map(|bound| Lane::start(reader.another(), bound, None));
+        let work = &*self.work;
+        self.history = Lane::start(work, work.reader.cursor(), bound);
+        self.live = bound.map(|bound| Lane::start(work, bound, None));
         self.live_from = bound.map_or(u64::MAX, |bound| bound + 1);
         if let Some(batches) = &mut self.batches {
             batches.start_over();
@@ -282,7 +283,8 @@ impl<'a> Session<'a> {
     /// Says what does not stop anything and should not stay so.
     pub(super) fn warn(&self) {
         let plain = self.config.access.tls.is_none().then_some(self.broker);
-        let mut warnings = warnings::standing(plain, self.validity, self.work.clock.utc());
+        let now = self.work.clock.utc();
+        let mut warnings = standing(("broker", "mqtts://"), plain, self.validity, now);
         let site = Arc::clone(&self.work.site.borrow());
         let speaker = self.speaker(&site);
         warnings.extend(warnings::refusals(&self.unwanted, |way, device| match way {

@@ -5,6 +5,7 @@ use super::session::{Ended, Session};
 use super::window::{Fate, What};
 use crate::spool::Outcome;
 use crate::upstream::proof::Way;
+use crate::upstream::thin::Sieve;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use tokio::time::Instant;
@@ -14,9 +15,19 @@ impl Session<'_> {
     /// taken first, for it tells what a refusal is worth.
     pub(super) async fn settle(&mut self) -> Result<(), Ended> {
         let lane_of = self.lanes();
+        let thinned = self.work.thin.is_some() && self.alone.is_none();
         let mut runs = Runs::default();
         for (what, fate) in self.window.take_run(&lane_of) {
             match (what, fate) {
+                (What::Record(position), Fate::Delivered) if thinned => {
+                    self.taken(position);
+                    self.ended(position, &Outcome::Delivered);
+                    runs.some_thinned = true;
+                }
+                (What::Record(position), Fate::GivenUp(reason)) if thinned => {
+                    self.under_way.remove(&position);
+                    self.ended(position, &Outcome::Dropped(reason.to_owned()));
+                }
                 (What::Record(position), Fate::Delivered) => {
                     self.taken(position);
                     runs.delivered(lane_of(position), position);
@@ -37,7 +48,22 @@ impl Session<'_> {
                 (What::Event(_) | What::Gap(_) | What::Word, _) => {}
             }
         }
-        self.settle_runs(runs).await
+        self.settle_runs(runs).await?;
+        for lane in [Some(&mut self.history), self.live.as_mut()].into_iter().flatten() {
+            for (range, outcome) in lane.sieve().map(Sieve::settle).unwrap_or_default() {
+                self.work.reader.settle([range], outcome).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where not everything goes: this has ended, and what is part of it.
+    fn ended(&mut self, position: u64, outcome: &Outcome) {
+        let is_live = position >= self.live_from;
+        let lane = self.live.as_mut().filter(|_| is_live).unwrap_or(&mut self.history);
+        if let Some(sieve) = lane.sieve() {
+            sieve.ended(position, outcome);
+        }
     }
 
     /// The broker has acknowledged this record.
@@ -73,8 +99,8 @@ impl Session<'_> {
     }
 
     async fn settle_runs(&mut self, runs: Runs) -> Result<(), Ended> {
-        let Runs { ranges, refused, given_up, .. } = runs;
-        if !ranges.is_empty() {
+        let Runs { ranges, refused, given_up, some_thinned, .. } = runs;
+        if !ranges.is_empty() || some_thinned {
             self.work.reader.settle(ranges, Outcome::Delivered).await?;
             self.work.report.delivered(self.work.clock.utc());
             self.backoff.worked();
@@ -87,6 +113,7 @@ impl Session<'_> {
             let way = self.way_of(position);
             self.under_way.remove(&position);
             self.refuse(position, way, why).await?;
+            self.ended(position, &Outcome::Dropped("refused".to_owned()));
         }
         Ok(())
     }
@@ -107,6 +134,8 @@ struct Runs {
     open: BTreeMap<u64, usize>,
     /// Where the next range of a lane begins, if not with the lane.
     begins: BTreeMap<u64, u64>,
+    /// Something was taken of which the sieve keeps account.
+    some_thinned: bool,
     refused: Vec<(u64, &'static str)>,
     given_up: Vec<(u64, &'static str)>,
 }

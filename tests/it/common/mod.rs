@@ -9,6 +9,7 @@ pub mod skipped;
 pub mod specimen;
 pub mod station;
 pub mod upstream;
+pub mod web;
 pub mod wire;
 
 use std::time::Duration;

@@ -52,7 +52,8 @@ fn start(layout: Layout, version: Version, reads: Reads) -> Far {
     })
 }
 
-struct Ending(Option<tokio::runtime::Runtime>);
+/// Ends its runtime without waiting for anybody.
+pub struct Ending(pub Option<tokio::runtime::Runtime>);
 
 impl Drop for Ending {
     fn drop(&mut self) {

@@ -7,6 +7,7 @@ mod broker;
 mod end;
 mod files;
 mod plant;
+mod web;
 
 use end::{End, Mood};
 use linesman::upstream::Kind;
@@ -17,10 +18,12 @@ use std::time::Duration;
 /// The far end of each kind, by its word; and where a kind is held to the contract that can't be run here.
 fn ends() -> Vec<(&'static str, Option<End>)> {
     let mut ends: Vec<(&str, Option<End>)> =
-        broker::ends().into_iter().map(|(word, end)| (word, Some(end))).collect();
+        broker::ends().into_iter().chain(web::ends()).map(|(word, end)| (word, Some(end))).collect();
     ends.push(("file", Some(files::end())));
     // Its far end is this process' own output: tests/e2e.
     ends.push(("stdout", None));
+    // Its far end is PostgreSQL, which no few lines of ours could stand in for: tests/e2e/postgres.rs.
+    ends.push(("postgres", None));
     ends
 }
 
