@@ -357,3 +357,115 @@ impl Dialler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uplink::Budget;
+
+    fn lte() -> Config {
+        Config::new("lte".parse().unwrap(), "wwan0".to_owned(), true)
+    }
+
+    fn link(config: Config, octets: u64, wired_only: bool) -> (Link, Arc<Shared>) {
+        let ledger = Ledger { octets, ..Ledger::default() };
+        let chosen = Chosen { index: 0, gently: false };
+        let shared = Arc::new(Shared::new(vec![config], vec![ledger], mpsc::channel(1).0, chosen));
+        (Link::over(Arc::clone(&shared), wired_only), shared)
+    }
+
+    #[test]
+    fn without_uplinks_everything_goes_as_the_upstream_says() {
+        let mut link = Link::default();
+        assert_eq!(link.policy(), Policy::FREE);
+        assert_eq!((link.history_waits(Instant::now()), link.name(), link.has_moved()), (None, None, false));
+        let far = Endpoint { host: "b".to_owned(), port: 1 };
+        assert!(link.dialler(&far).path.interface().is_none());
+    }
+
+    #[test]
+    fn batches_stretch_at_eighty_percent_and_at_a_hundred_only_alarms_go() {
+        let config = Config {
+            batch: Some(Duration::from_secs(300)),
+            budget: Some(Budget { month: 1000, reset_day: 1 }),
+            ..lte()
+        };
+        let policy = |octets| link(config.clone(), octets, false).0.policy();
+        assert_eq!((policy(0).batch, policy(0).allow), (Some(Duration::from_secs(300)), Allow::ALL));
+        assert_eq!((policy(800).batch, policy(800).allow), (Some(Duration::from_secs(900)), Allow::ALL));
+        assert_eq!(policy(1000).allow, Allow { alarm: true, live: false, history: false });
+        assert_eq!(policy(0).status_every, Duration::from_secs(600), "the keep-alive");
+        let plain = Config { batch: None, ..config.clone() };
+        assert_eq!(link(plain, 800, false).0.policy().batch, Some(Duration::from_secs(180)));
+    }
+
+    #[test]
+    fn history_waits_for_a_wire_where_the_owner_says_so() {
+        let now = Instant::now();
+        assert_eq!(link(lte(), 0, false).0.history_waits(now), None);
+        assert_eq!(link(lte(), 0, true).0.history_waits(now), Some(now + LOOK_AGAIN));
+        let wired = Config::new("ethernet".parse().unwrap(), "eth0".to_owned(), false);
+        assert_eq!(link(wired, 0, true).0.history_waits(now), None);
+    }
+
+    #[test]
+    fn history_keeps_to_its_octets_a_second_and_to_half_of_what_is_left_for_all_upstreams_together() {
+        let budget = Some(Budget { month: 100_000, reset_day: 1 });
+        let (one, shared) = link(Config { budget, ..lte() }, 0, false);
+        let other = Link::over(Arc::clone(&shared), false);
+        let (start, mut now, mut went) = (Instant::now(), Instant::now(), 0);
+        loop {
+            match one.history_waits(now) {
+                Some(until) if until == now + LOOK_AGAIN => break,
+                Some(until) => now = until,
+                None => {
+                    other.history_went(775, now);
+                    went += 1000;
+                    shared.books()[0].ledger.octets += 1000;
+                }
+            }
+        }
+        assert_eq!(went, 50_000, "half of the budget");
+        let rate = went / (now - start).as_secs();
+        assert!((3900..4500).contains(&rate), "{rate} octets a second");
+    }
+
+    #[tokio::test]
+    async fn what_never_leaves_the_machine_takes_no_uplink_and_waits_for_none() {
+        let config = Config { budget: Some(Budget { month: 1, reset_day: 1 }), ..lte() };
+        let (mut link, shared) = link(config, 5, true);
+        let dialler = link.dialler(&Endpoint { host: "127.0.0.1".to_owned(), port: 1 });
+        assert!(dialler.path.interface().is_none() && link.policy() == Policy::FREE);
+        let far = Endpoint { host: "b".to_owned(), port: 1 };
+        assert_eq!(link.dialler(&far).path.interface(), Some("wwan0"));
+        assert!(!link.policy().allow.live);
+        assert_eq!((link.name().unwrap().as_str(), shared.targets()), ("lte", vec![far]));
+    }
+
+    #[tokio::test]
+    async fn a_dead_path_ends_a_session_at_once_and_a_living_one_only_when_the_next_stands() {
+        let (far, near) = (Endpoint { host: "192.0.2.1".to_owned(), port: 1 }, lte());
+        let config = |name: &str| Config { name: name.parse().unwrap(), ..near.clone() };
+        let chosen = Chosen { index: 0, gently: false };
+        let ledgers = vec![Ledger::default(), Ledger::default()];
+        let (reports, mut heard) = mpsc::channel(8);
+        let shared = Arc::new(Shared::new(vec![config("a"), config("b")], ledgers, reports, chosen));
+        let mut link = Link::over(Arc::clone(&shared), false);
+        link.dialler(&far);
+        shared.chosen.send_replace(Chosen { index: 1, gently: false });
+        link.moved(&far, None).await;
+        assert!(link.has_moved() && !link.leaves_in_order());
+        link.dialler(&far);
+        // There is no interface of that name, so the connection fails, the path is told so, and the session stays.
+        shared.chosen.send_replace(Chosen { index: 0, gently: true });
+        tokio::select! {
+            () = link.moved(&far, None) => panic!("it left a path that works for one that does not"),
+            report = heard.recv() => {
+                let report = report.unwrap();
+                assert!(report.index == 0 && matches!(report.news, News::Failed(_)), "{report:?}");
+            }
+        }
+        shared.chosen.send_replace(Chosen { index: 1, gently: false });
+        assert!(!link.has_moved());
+    }
+}

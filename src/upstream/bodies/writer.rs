@@ -23,8 +23,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(2);
 /// A lane of live records that has grown older than this is history.
 const LIVE_MS: i64 = 30_000;
-/// What the path does not allow now is looked at again after this.
-const ALLOWED_AGAIN: Duration = Duration::from_secs(1);
 /// How far is looked for a device that may be taken.
 const WITNESS_READS: usize = 16;
 const WITNESS_RECORDS: usize = 256;
@@ -118,8 +116,7 @@ impl<S: Sink> Writer<S> {
             return Ok((Some(Next { lane: Lane::History, records: Vec::new(), gaps }), None));
         }
         loop {
-            let (may, until) = self.lanes.turn(Instant::now());
-            let (may, until) = self.allowed(may, until);
+            let (may, until) = self.lanes.turn_on(&self.work.link, Instant::now());
             for lane in may {
                 let records = self.read(lane).await?;
                 if records.is_empty() {
@@ -143,21 +140,6 @@ impl<S: Sink> Writer<S> {
             });
             return Ok(((!next.gaps.is_empty()).then_some(next), until));
         }
-    }
-
-    /// Of these lanes, those that the path allows now. One lane of everything is live unless it has a backlog.
-    fn allowed(&self, mut lanes: Vec<Lane>, until: Option<Instant>) -> (Vec<Lane>, Option<Instant>) {
-        let now = Instant::now();
-        let live = self.work.link.policy().allow.live;
-        let history = self.work.link.history_waits(now);
-        let beside = self.lanes.has_backlog();
-        let waits = |lane: &Lane| match lane {
-            Lane::History if beside => history,
-            Lane::History | Lane::Live => (!live).then(|| now + ALLOWED_AGAIN),
-        };
-        let until = lanes.iter().filter_map(waits).chain(until).min();
-        lanes.retain(|lane| waits(lane).is_none());
-        (lanes, until)
     }
 
     async fn read(&mut self, lane: Lane) -> Result<Vec<Stored>, Closed> {

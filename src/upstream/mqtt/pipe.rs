@@ -78,9 +78,9 @@ impl Pipe {
     pub(in crate::upstream) fn connect(access: &Access, to: &Endpoint, hello: Hello, by: Dialler) -> Pipe {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (told, events) = mpsc::channel(EVENTS);
-        let (access, to) = (access.clone(), to.clone());
+        let end = (access.clone(), to.clone());
         let driver = tokio::spawn(async move {
-            let ended = converse((&access, &to), by, &hello, asked, &told).await;
+            let ended = converse(&end, by, &hello, asked, &told).await;
             let _ = told.send(ended.map_or_else(Happened::Trouble, |()| Happened::Closed)).await;
         });
         Pipe { requests, events, driver, last: 0, asked: 0 }
@@ -173,7 +173,7 @@ impl Drop for Pipe {
 
 /// The whole connection; `Ok` when our good-bye is out.
 async fn converse(
-    (access, to): (&Access, &Endpoint),
+    (access, to): &(Access, Endpoint),
     by: Dialler,
     hello: &Hello,
     mut requests: mpsc::Receiver<Request>,
