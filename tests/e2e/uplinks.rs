@@ -279,3 +279,65 @@ fn a_backlog_that_is_for_the_wire_alone_waits_for_it_while_live_readings_go_over
     });
     plant.stop();
 }
+
+/// Takes every body and prints it.
+const WEB_SERVER: &str = r#"
+import http.server
+class Taker(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        for line in body.decode().splitlines():
+            print(self.client_address[0], line, flush=True)
+        self.send_response(204)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+print("ready", flush=True)
+http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Taker).serve_forever()
+"#;
+
+#[test]
+fn what_goes_by_http_takes_the_other_path_too_and_comes_back() {
+    let Some(site) = Site::build() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let profile = small_profile(folder.path());
+    let line = folder.path().join("ttyRS485");
+    let units: Vec<_> = (1..=METERS).map(|unit| (profile.clone(), unit)).collect();
+    let _meters = Meters::rtu(&line, &units);
+    let mut command = inside(&site.far(), "python3");
+    let mut server = Kept::spawn(command.args(["-u", "-c", WEB_SERVER]).stdout(Stdio::piped())).unwrap();
+    let lines = server.output();
+    assert_eq!(lines.recv_timeout(crate::gateway::PATIENCE).unwrap(), "ready");
+    let yaml = config(&profile, &line, FAR, "", "");
+    let mqtt = format!("mqtt: {{ url: \"mqtt://{FAR}:{PORT}\"");
+    assert!(yaml.contains(&mqtt));
+    let yaml = yaml.replace(&mqtt, &format!("http: {{ url: \"http://{FAR}:8080/in\""));
+    let gateway = Gateway::inside(&site.near(), folder.path(), &yaml);
+    let mut heard: Vec<(String, u64)> = Vec::new();
+    let mut until_over = |what: &str, address: &str| {
+        until(what, || {
+            let before = heard.len();
+            heard.extend(lines.try_iter().filter_map(|line| {
+                let (from, line) = line.split_once(' ')?;
+                let line: serde_json::Value = serde_json::from_str(line).ok()?;
+                Some((from.to_owned(), line["seq"].as_u64()?))
+            }));
+            heard[before..].iter().any(|(from, _)| from == address).then_some(())
+        });
+    };
+    until_over("bodies over ethernet", "10.1.0.1");
+    site.swallow("eth0");
+    until_over("bodies over lte", "10.2.0.1");
+    site.let_through("eth0");
+    until_over("bodies over ethernet again", "10.1.0.1");
+    gateway.signal(Signal::TERM);
+    assert!(gateway.wait().0.success());
+    heard.extend(lines.try_iter().filter_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line.split_once(' ')?.1).ok()?;
+        Some((String::new(), line["seq"].as_u64()?))
+    }));
+    let came: BTreeSet<u64> = heard.iter().map(|(_, seq)| *seq).collect();
+    let missing: Vec<u64> = (1..=came.last().copied().unwrap()).filter(|seq| !came.contains(seq)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
