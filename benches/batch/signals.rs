@@ -60,6 +60,7 @@ pub fn site() -> Result<Site, Box<dyn Error>> {
             resolution: Some(Decimal::new(1, resolution)),
             range: Some((least.parse()?, most.parse()?)),
             index: quantity.ends_with("energy"),
+            form: Default::default(),
         });
     }
     let points: Arc<[PointInfo]> = points.into();

@@ -5,10 +5,10 @@
 //! interface's own counter, which goes on, makes good what was not written; a power cut takes what went over the
 //! uplinks since the last writing.
 
-use super::document;
 use super::parts::Part;
 use super::time::{Timeline, this_boot};
 use crate::model::Event;
+use crate::spool::document;
 use crate::uplink::{Config, Ledger, Paths, Surroundings};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -199,6 +199,7 @@ impl Gateway {
             events: self.chronicle.clone(),
             version: VERSION,
             refused: self.config.spool.dir.join(REFUSED),
+            folder: self.config.spool.dir.clone(),
             clock: Arc::new(self.time.clone()),
             dating: self.time.dating(),
             link: self.uplinks.paths.link(config.wired_only),

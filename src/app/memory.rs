@@ -4,9 +4,10 @@
 //! replaced whole, and only when something new was learned. It saves a search and no more: one that can't be
 //! read is no reason not to start, and one that can't be written is tried again with the next lesson.
 
-use super::{Gateway, document};
+use super::Gateway;
 use crate::bus;
 use crate::config::Chains;
+use crate::spool::document;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -8,12 +8,13 @@
 //! reset, or the meter exchanged, while nobody looked is what was counted since the file was written lost. A file that can't be
 //! read is no reason not to start, but it is said: totals begin anew and any meter is taken for the one that is meant.
 
-use super::{Gateway, document};
+use super::Gateway;
 use crate::bus::{self, DeviceConfig, Scan};
 use crate::config::{Chains, Config};
 use crate::model::status::MeterStatus;
 use crate::model::{Event, EventKind, IdentityRule, Name, Reading};
 use crate::normalize::{Kept, News, Normalizer};
+use crate::spool::document;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;

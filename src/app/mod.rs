@@ -18,7 +18,6 @@
 
 mod bill;
 mod chronicle;
-mod document;
 mod gateway;
 pub mod logging;
 mod memory;

@@ -6,7 +6,7 @@ use crate::bus::{ASSUMED_TURNAROUND, DeviceConfig, LineConfig, LineLoad, PortCon
 use crate::config::{self, Config, Overlays};
 use crate::modbus::Framing;
 use crate::profile::{Every, Parity};
-use crate::upstream::{self, Kind};
+use crate::upstream::{self, Kind, mqtt};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -155,10 +155,10 @@ fn periods(device: &DeviceConfig) -> String {
 fn target(upstream: &upstream::Config) -> String {
     match &upstream.kind {
         Kind::Mqtt(mqtt) => {
-            let scheme = if mqtt.access.tls.is_some() { "mqtts" } else { "mqtt" };
-            let brokers: Vec<String> =
-                mqtt.access.brokers.iter().map(|to| format!("{scheme}://{to}")).collect();
-            format!("{}, topic {}", brokers.join(", then "), mqtt.topic)
+            format!("{}, topic {}", brokers(&mqtt.access), mqtt.topic)
+        }
+        Kind::Sparkplug(spark) => {
+            format!("{}, group {}, edge node {}", brokers(&spark.access), spark.group, spark.node)
         }
         Kind::Postgres(config) => {
             format!("postgresql://{}/{}, table {}", config.to, config.database, config.table)
@@ -170,6 +170,12 @@ fn target(upstream: &upstream::Config) -> String {
             format!("{} {scheme}://{}{}", upstream.kind.word(), web.endpoint, web.path)
         }
     }
+}
+
+fn brokers(access: &mqtt::Access) -> String {
+    let scheme = if access.tls.is_some() { "mqtts" } else { "mqtt" };
+    let brokers: Vec<String> = access.brokers.iter().map(|to| format!("{scheme}://{to}")).collect();
+    brokers.join(", then ")
 }
 
 pub(super) fn many(n: usize, what: &str) -> String {

@@ -101,9 +101,8 @@ pub(super) fn batch_every(node: &Node, report: &mut Report<'_>) -> Option<Durati
 fn options(node: Option<&Node>, ground: &Ground<'_>, report: &mut Report<'_>) -> Options {
     let mut tolerances = Tolerances::default();
     let Some(node) = node else { return Options::default() };
-    let given = |node: Option<&Node>| node.and_then(Node::scalar).and_then(|scalar| tolerance(scalar).ok());
-    tolerances.all = given(node.get("tolerance"));
     let read = |scalar: &Scalar| tolerance(scalar).ok();
+    tolerances.all = node.get("tolerance").and_then(Node::scalar).and_then(read);
     tolerances.named = by_point(node.get("tolerances"), Names::Points, read, ground, report).named;
     Options { tolerances }
 }

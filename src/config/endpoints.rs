@@ -41,6 +41,15 @@ pub static TOPIC: ScalarRule = ScalarRule {
     limits: None,
     example: r#""linesman/{gateway}""#,
 };
+pub static SPARKPLUG_ID: ScalarRule = ScalarRule {
+    expected: "1 to 64 characters, none of them + / #",
+    check: sparkplug_id,
+    types: &["string"],
+    pattern: Some("^[^+/#]{1,64}$"),
+    words: None,
+    limits: None,
+    example: r#""plant-7""#,
+};
 pub static HUB: ScalarRule = ScalarRule {
     expected: "the hub's host name (plant.azure-devices.net)",
     check: |s| hub(&s.text).map(|_| ()),
@@ -236,6 +245,21 @@ fn topic(scalar: &Scalar) -> Result<(), String> {
     match filled.split('/').count() {
         1..=MOST_LEVELS => Ok(()),
         n => Err(format!("{n} levels; the layout adds two, and brokers of the field allow six in all")),
+    }
+}
+
+/// One level of a topic (Sparkplug 3.0.0, section 4.1).
+fn sparkplug_id(scalar: &Scalar) -> Result<(), String> {
+    let text = &scalar.text;
+    if text.contains(['+', '/', '#']) {
+        return Err("it is one level of a topic".to_owned());
+    }
+    if text.chars().any(char::is_control) {
+        return Err("a character that no topic may have".to_owned());
+    }
+    match text.chars().count() {
+        1..=64 => Ok(()),
+        n => Err(format!("{n} characters")),
     }
 }
 

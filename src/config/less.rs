@@ -68,13 +68,11 @@ pub(super) fn known(key: &str, place: &Place, names: Names, ground: &Ground<'_>,
         Some((device, point)) => ground.nearest_of(device, point),
         None => nearest(key, devices.chain(rest)).map(str::to_owned),
     };
-    let what = if with_devices {
-        "no quantity, point or device, and no device.point,"
-    } else {
-        "neither a quantity nor a point"
+    let what = match names {
+        Names::Points => "neither a quantity nor a point of any device here",
+        Names::Devices => "neither a quantity nor a point, device or device.point here",
     };
-    let of = if with_devices { "here" } else { "of any device here" };
-    let message = format!("`{}` is {what} {of}", key.escape_debug());
+    let message = format!("`{}` is {what}", key.escape_debug());
     report.at_with(place, &message, near.map(|near| format!("did you mean `{near}`?")));
 }
 

@@ -2,9 +2,9 @@
 
 use super::Config;
 use crate::bus::{DeviceConfig, LineConfig};
-use crate::model::{DeviceInfo, Name, PointInfo, Site};
+use crate::model::{Decimal, DeviceInfo, Form, Name, PointInfo, Ratio, Site};
 use crate::profile::sunspec::Chain;
-use crate::profile::{Every, Point, Profile};
+use crate::profile::{Every, Format, Point, Profile};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,5 +81,36 @@ fn point(point: &Point) -> PointInfo {
         resolution: point.resolution,
         range: point.range,
         index: point.index,
+        form: form(point),
+    }
+}
+
+/// What its good values are.
+fn form(point: &Point) -> Form {
+    if point.bit.is_some() {
+        return Form::Flag;
+    }
+    if !point.words.is_empty() || matches!(point.format, Format::Text(_) | Format::Date(_)) {
+        return Form::Text;
+    }
+    if point.format == Format::Bool {
+        return Form::Flag;
+    }
+    // As it stands in the registers: whatever changes it might give it decimals.
+    let is_changed = point.scale != Ratio::ONE
+        || point.offset != Decimal::ZERO
+        || !point.scale_by.is_empty()
+        || point.unit_by.is_some()
+        || !point.plus.is_empty()
+        || point.resolution.is_some_and(|step| step.exponent() < 0);
+    match point.format {
+        _ if is_changed => Form::Number,
+        Format::U64 if point.sign_by.is_none() && point.negative_from.is_none() => Form::Unsigned,
+        Format::U16 | Format::S16 | Format::U32 | Format::S32 | Format::S64 | Format::Bits => Form::Whole,
+        Format::Bcd16 | Format::Bcd32 | Format::Bcd64 => Form::Whole,
+        Format::U64 | Format::F32 | Format::F64 | Format::Bool | Format::Date(_) | Format::Text(_) => {
+            Form::Number
+        }
+        Format::IskraT5 | Format::IskraT6 | Format::IskraT7 => Form::Number,
     }
 }

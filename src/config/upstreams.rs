@@ -5,7 +5,7 @@ use super::{databases, encodings, endpoints, less, presets, webs};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
 use crate::uplink::{self, Endpoint, Identity, Tls, TlsError};
-use crate::upstream::{Config, Kind, Order, Secret, file, mqtt};
+use crate::upstream::{Config, Kind, Order, Secret, file, mqtt, sparkplug};
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -30,6 +30,8 @@ pub(super) fn build(
         let preset = Kind::PRESETS.iter().find_map(|word| Some((*word, node.get(word)?)));
         let kind = if let Some(mqtt) = node.get("mqtt") {
             mqtt_config(mqtt, gateway, ground, report).map(Kind::Mqtt)
+        } else if let Some(spark) = node.get("sparkplug") {
+            sparkplug_config(spark, gateway, ground, report).map(Kind::Sparkplug)
         } else if let Some((word, preset)) = preset {
             presets::build(word, preset, gateway, ground, report).map(Kind::Mqtt)
         } else if let Some(postgres) = node.get("postgres") {
@@ -53,7 +55,10 @@ pub(super) fn build(
 
 /// In which order and how fast; lines of text have one lane, and so has remote write, which refuses what is out of order.
 fn ways(node: &Node, mut config: Config, report: &mut Report<'_>) -> Config {
-    if matches!(config.kind, Kind::Mqtt(_) | Kind::Postgres(_) | Kind::Influx(_) | Kind::Http(_)) {
+    if matches!(
+        config.kind,
+        Kind::Mqtt(_) | Kind::Sparkplug(_) | Kind::Postgres(_) | Kind::Influx(_) | Kind::Http(_)
+    ) {
         if text(node, "order") == Some("strict") {
             config.order = Order::Strict;
         }
@@ -105,6 +110,23 @@ fn mqtt_config(
         topic: presets::topic(node, gateway),
         batch_every: encodings::batch_every(node, report).unwrap_or(plain.batch_every),
         encoding: encodings::of(node, ground, report),
+    })
+}
+
+fn sparkplug_config(
+    node: &Node,
+    gateway: &Name,
+    ground: &mut Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<sparkplug::Config> {
+    let plain = sparkplug::Config::default();
+    let include_datatype = node.get("include_datatype").and_then(Node::scalar).and_then(scalar::flag);
+    Some(sparkplug::Config {
+        access: access(node, ground, report)?,
+        group: text(node, "group").unwrap_or(&plain.group).to_owned(),
+        node: text(node, "node").unwrap_or(gateway.as_str()).to_owned(),
+        primary_host: text(node, "primary_host").map(str::to_owned),
+        include_datatype: include_datatype.unwrap_or(plain.include_datatype),
     })
 }
 

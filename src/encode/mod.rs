@@ -318,6 +318,7 @@ mod tests {
             resolution: None,
             range: None,
             index: false,
+            form: Default::default(),
         };
         let points = [point("u", "V", "voltage"), point("p", "bar", "pressure"), point("h", "%", "humidity")];
         let device = |name: &str| DeviceInfo {

@@ -1,7 +1,7 @@
 //! What thin-edge.io takes as a measurement (Thin Edge JSON): `{"time":"…","voltage_l1":231.7,…,"bad":{"current_l2":16}}`.
 //!
 //! Values are numbers, in one level of groups at most; a payload with anything else is refused whole. So flags are 1
-//! and 0, texts are left out, and a reason is its number (the one of batches, `docs/batch.md`) in the group `bad`.
+//! and 0, texts are left out, and a reason is its number (the one of batches, `docs/batch.md`) in the group `bad`; `clock_unsure` is 1 where the time may be wrong.
 
 use super::json::put;
 use crate::model::{Reading, Timestamp, Value};
@@ -17,6 +17,9 @@ pub fn measurement(reading: &Reading) -> Option<String> {
             Ok(Value::Bool(flag)) => put(&mut out, format_args!(",\"{name}\":{}", u8::from(*flag))),
             Ok(Value::Text(_)) | Err(_) => {}
         }
+    }
+    if out.len() > empty && reading.clock_unsure {
+        out.push_str(",\"clock_unsure\":1");
     }
     let mut bad = reading.samples.iter().filter_map(|(name, sample)| Some((name, sample.as_ref().err()?)));
     if let Some((name, reason)) = bad.next() {

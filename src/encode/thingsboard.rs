@@ -1,7 +1,8 @@
 //! What ThingsBoard's gateway API takes (`v1/gateway/telemetry`): `{"DEVICE":[{"ts":…,"values":{…}},…],…}`.
 //!
 //! The server keeps a value per device, stamp and key, so what is sent twice stands there once, and `seq` and `epoch` have
-//! nothing to do. It knows no quality: a point without a value gets the key `POINT.bad`, and its word as the value.
+//! nothing to do. It knows no quality: a point without a value gets the key `POINT.bad`, and its word as the value; what was
+//! taken while the clock was unsure has `clock.unsure`.
 
 use super::json::{comma, put, put_name, put_value};
 use super::{Numbered, Payload, Refused};
@@ -46,6 +47,9 @@ fn entry(reading: &Reading) -> String {
             }
             Err(bad) => put(&mut out, format_args!("{}\"{name}.bad\":\"{bad}\"", comma(index))),
         }
+    }
+    if reading.clock_unsure {
+        put(&mut out, format_args!("{}\"clock.unsure\":true", comma(reading.samples.len())));
     }
     out.push_str("}}");
     out

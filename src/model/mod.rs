@@ -20,5 +20,5 @@ pub use finding::{Chronicle, Event, EventKind, Finding, FindingKind};
 pub use name::Name;
 pub use quality::Bad;
 pub use reading::{Reading, Sample, Value};
-pub use site::{DeviceInfo, IdentityRule, PointInfo, Site};
+pub use site::{DeviceInfo, Form, IdentityRule, PointInfo, Site};
 pub use time::{BootId, BootStamp, Clock, Mono, SteadyClock, SystemClock, Timestamp};

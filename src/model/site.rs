@@ -44,6 +44,22 @@ pub struct PointInfo {
     pub range: Option<(super::Decimal, super::Decimal)>,
     /// A counter that only rises.
     pub index: bool,
+    pub form: Form,
+}
+
+/// What a point's good values are, for far ends that want to know before there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// A number that may have decimals.
+    #[default]
+    Number,
+    /// A whole number of at most 64 bits, signed …
+    Whole,
+    /// … or unsigned.
+    Unsigned,
+    Flag,
+    /// A text, or an enumeration's word.
+    Text,
 }
 
 /// What happens when another meter answers under a device's unit id than the one that was known.

@@ -101,6 +101,7 @@ mod config;
 mod current;
 mod cursor;
 mod disk;
+pub mod document;
 mod error;
 mod format;
 mod gaps;

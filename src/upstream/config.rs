@@ -1,6 +1,6 @@
 //! One upstream as configured: one variant and one arm per kind.
 
-use super::{file, mqtt, postgres, thin, web};
+use super::{file, mqtt, postgres, sparkplug, thin, web};
 use crate::model::Name;
 use std::num::NonZeroU32;
 
@@ -37,6 +37,7 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     Mqtt(mqtt::Config),
+    Sparkplug(sparkplug::Config),
     Postgres(postgres::Config),
     File(file::Config),
     Stdout,
@@ -49,6 +50,7 @@ impl Kind {
     /// Every kind by its word, in declaration order. Tests walk this list.
     pub const ALL: &'static [&'static str] = &[
         "mqtt",
+        "sparkplug",
         "thingsboard",
         "homeassistant",
         "aws-iot",
@@ -69,6 +71,7 @@ impl Kind {
     pub const fn word(&self) -> &'static str {
         match self {
             Kind::Mqtt(config) => config.layout.word(),
+            Kind::Sparkplug(_) => "sparkplug",
             Kind::Postgres(_) => "postgres",
             Kind::File(_) => "file",
             Kind::Stdout => "stdout",

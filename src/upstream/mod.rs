@@ -34,6 +34,7 @@ pub mod postgres;
 mod proof;
 mod report;
 mod secret;
+pub mod sparkplug;
 mod standing;
 mod stdout;
 pub mod thin;
@@ -51,11 +52,24 @@ use crate::uplink::Link;
 use aside::Aside;
 use bodies::{TextSink, Ways};
 use report::Report;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+/// Why a record was not sent for which a format has no words: a text where only numbers are known.
+const SAYS_NOTHING: &str = "says-nothing";
+
+/// How a record ends that was not sent for this reason.
+fn unsent(reason: &str) -> spool::Outcome {
+    match reason {
+        // Nothing of it was wanted there.
+        SAYS_NOTHING => spool::Outcome::LeftOut,
+        reason => spool::Outcome::Dropped(reason.to_owned()),
+    }
+}
 
 /// A running upstream.
 #[derive(Debug)]
@@ -75,10 +89,14 @@ struct Work {
     clock: Arc<dyn Clock>,
     dating: watch::Receiver<Arc<Dating>>,
     events: watch::Receiver<Chronicle>,
+    /// The meters that the events told of are away.
+    lost: BTreeSet<Name>,
     /// The number of the last event that the far end has acknowledged.
     told: u64,
     /// Where what is refused for good is put.
     aside: Aside,
+    /// Where a kind keeps what it has to know again after a restart.
+    folder: PathBuf,
     /// Over which path, and what that allows.
     link: Link,
     stop: CancellationToken,
@@ -125,6 +143,8 @@ pub struct Surroundings {
     pub version: &'static str,
     /// The folder for what an upstream refuses for good.
     pub refused: PathBuf,
+    /// The spool's folder, for what a kind of upstream has to know again after a restart.
+    pub folder: PathBuf,
     pub clock: Arc<dyn Clock>,
     /// Dates readings that were taken while the clock was unsure.
     pub dating: watch::Receiver<Arc<Dating>>,
@@ -143,7 +163,7 @@ impl std::fmt::Debug for Surroundings {
 /// says good-bye, and ends.
 pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Running {
     let Config { name, kind, order, history_rate, thin, wired_only: _ } = config;
-    let Surroundings { site, events, version, refused, clock, dating, link, stop } = around;
+    let Surroundings { site, events, version, refused, folder, clock, dating, link, stop } = around;
     // What never leaves the machine has no part in them.
     let link = if matches!(kind, Kind::File(_) | Kind::Stdout) { Link::default() } else { link };
     // For whoever makes its connections.
@@ -159,8 +179,10 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         clock,
         dating,
         events,
+        lost: BTreeSet::new(),
         told: 0,
         aside,
+        folder,
         link,
         stop,
         report,
@@ -171,6 +193,7 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         let _ended = ended_tx;
         match kind {
             Kind::Mqtt(config) => mqtt::run(config, ways, work).await,
+            Kind::Sparkplug(config) => sparkplug::run(config, ways, work).await,
             Kind::File(config) => {
                 let encoding = config.encoding.clone();
                 bodies::run(TextSink::new(file::FileSink::new(config), encoding), ways, work).await;

@@ -51,6 +51,7 @@ fn site() -> Site {
         resolution: (n % 2 == 0).then(|| Decimal::new(1, -(n % 4))),
         range: None,
         index: false,
+        form: Default::default(),
     };
     let device = |name: &str| DeviceInfo {
         name: name.parse().unwrap(),

@@ -219,7 +219,7 @@ fn discovery_is_said_anew_when_home_assistant_starts_and_taken_back_for_meters_t
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path());
     let gone = |gateway: &str| {
-        json!({ "o": { "name": "linesman" }, "dev": { "ids": ["x"], "via_device": format!("linesman_{gateway}") }, "cmps": {} })
+        json!({ "o": { "name": "linesman" }, "dev": { "ids": ["x"], "via_device": format!("linesman_{gateway}") }, "state_topic": format!("linesman/{gateway}/d/old"), "cmps": {} })
             .to_string()
     };
     let topic = |object: &str| format!("homeassistant/device/{object}/config");

@@ -42,6 +42,7 @@ mod service;
 mod simulated;
 #[path = "../it/common/skipped.rs"]
 mod skipped;
+mod sparkplug;
 mod spool_calls;
 mod stall;
 mod strace;

@@ -58,6 +58,8 @@ mod sunspec_golden;
 mod unit_file;
 mod upstream_batches;
 mod upstream_delivery;
+mod upstream_less;
 mod upstream_refusals;
+mod upstream_sparkplug;
 mod upstream_thingsboard;
 mod upstream_web;

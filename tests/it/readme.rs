@@ -106,6 +106,15 @@ fn every_configuration_in_the_readme_and_of_payloads_loads() {
 }
 
 #[test]
+fn the_upstream_that_the_sparkplug_page_shows_loads() {
+    let found = blocks(&page("docs/sparkplug.md"), "yaml");
+    assert_eq!(found.len(), 1);
+    let line = "lines:\n  - name: a\n    tcp: { address: \"10.0.0.5\" }\n    devices:\n      - { name: m, profile: eastron-sdm630, unit: 1 }\n";
+    let loaded = config::parse("page", &format!("{line}{}", found[0]), &Overlays::default(), root(), &[]);
+    assert!(loaded.is_ok(), "{}", loaded.unwrap_err());
+}
+
+#[test]
 fn the_readme_is_no_longer_than_two_hundred_lines() {
     assert!(page("README.md").lines().count() <= 200);
 }

@@ -4,8 +4,8 @@
 //! which that boot's clock stood at zero. Replaced whole, when something became known. A file that can't be read costs the
 //! dates of readings that an earlier boot took while its clock was unsure, and nothing else: they stay marked.
 
-use crate::app::document;
 use crate::model::{BootId, Dating};
+use crate::spool::document;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;

@@ -10,6 +10,7 @@ use super::encoding::FILE_ENCODINGS;
 use super::less::{AGGREGATE_KEY, DEADBAND_KEY, MAX_SILENCE_KEY, ONLY_KEY, WINDOW_KEY};
 use super::presets::{AWS_IOT, AZURE_EVENT_GRID, AZURE_IOT, HOME_ASSISTANT, THIN_EDGE, THINGSBOARD};
 use super::webs::{HTTP, INFLUX, PROMETHEUS};
+use crate::config::endpoints::SPARKPLUG_ID;
 use crate::profile::yaml::scalar::{NAME, SIZE, TEXT};
 use crate::profile::yaml::table::{Key, Kind, Table, Word};
 
@@ -21,6 +22,7 @@ pub(super) static UPSTREAM: Table = Table {
             .example(r#""scada""#)
             .required(),
         Key::new("mqtt", Kind::Table(&MQTT), "an MQTT broker"),
+        Key::new("sparkplug", Kind::Table(&SPARKPLUG), "an edge node of Sparkplug B over an MQTT broker"),
         Key::new("thingsboard", Kind::Table(&THINGSBOARD), "ThingsBoard, by its gateway API"),
         Key::new(
             "homeassistant",
@@ -53,6 +55,7 @@ pub(super) static UPSTREAM: Table = Table {
     ],
     exactly_one: &[&[
         "mqtt",
+        "sparkplug",
         "thingsboard",
         "homeassistant",
         "aws-iot",
@@ -85,10 +88,49 @@ static MQTT: Table = Table {
         URL_KEY,
         URLS_KEY,
         TOPIC_KEY,
-        Key::new("version", Kind::Word(VERSIONS), "which MQTT is spoken; 3.1.1 unless given"),
+        VERSION_KEY,
         ENCODING_KEY,
         TEMPLATE_KEY,
         BATCH_KEY,
+        USERNAME_KEY,
+        PASSWORD_FILE_KEY,
+        PASSWORD_CREDENTIAL_KEY,
+        CLIENT_ID_KEY,
+        KEEP_ALIVE_KEY,
+        PASSWORD_KEY,
+        CA_FILE_KEY,
+        CERT_FILE_KEY,
+        KEY_FILE_KEY,
+        INSECURE_KEY,
+    ],
+    exactly_one: &[&["url", "urls"]],
+};
+
+const VERSION_KEY: Key =
+    Key::new("version", Kind::Word(VERSIONS), "which MQTT is spoken; 3.1.1 unless given");
+
+static SPARKPLUG: Table = Table {
+    what: "`sparkplug`",
+    doc: "An edge node of Sparkplug B 3.0: the gateway is the node, each device a device.",
+    keys: &[
+        URL_KEY,
+        URLS_KEY,
+        Key::new("group", Kind::Scalar(&SPARKPLUG_ID), "the group id; linesman unless given")
+            .example(r#""plant-7""#),
+        Key::new("node", Kind::Scalar(&SPARKPLUG_ID), "the edge node id; the gateway's id unless given")
+            .example(r#""gateway-1""#),
+        Key::new(
+            "primary_host",
+            Kind::Scalar(&SPARKPLUG_ID),
+            "the host application that readings wait for; none unless given",
+        )
+        .example(r#""scada""#),
+        Key::new(
+            "include_datatype",
+            Kind::Flag,
+            "true: data says each metric's datatype too, for hosts that do not remember it from the birth",
+        ),
+        VERSION_KEY,
         USERNAME_KEY,
         PASSWORD_FILE_KEY,
         PASSWORD_CREDENTIAL_KEY,

@@ -115,6 +115,7 @@ impl Device {
                 resolution: None,
                 range: None,
                 index: false,
+                form: Default::default(),
             })
         };
         let name = name(&self.name)?;

@@ -5,7 +5,7 @@ use crate::encode::{Loss, Number, Numbered};
 use crate::model::{Name, Reading, Site};
 use crate::record;
 use crate::spool::{Gap, Stored};
-use crate::upstream::Work;
+use crate::upstream::{SAYS_NOTHING, Work};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -90,12 +90,16 @@ impl Body {
             let room = sink.largest().saturating_sub(self.octets.len());
             match sink.encode(readings.get(at..).unwrap_or_default(), site, room) {
                 Ok(payload) if payload.taken > 0 => {
+                    // What a format has no words for is not sent, and proves nothing.
+                    let lost = payload.octets.is_empty().then_some(SAYS_NOTHING);
+                    if lost.is_none() {
+                        let taken = run.get(at..at + payload.taken).unwrap_or_default();
+                        self.devices.extend(taken.iter().map(|(_, reading, _)| reading.device.clone()));
+                    }
                     self.octets.extend(payload.octets);
-                    let taken = run.get(at..at + payload.taken).unwrap_or_default();
-                    self.devices.extend(taken.iter().map(|(_, reading, _)| reading.device.clone()));
                     at += payload.taken;
                     let upto = run.get(at - 1).map_or(*position, |(position, _, _)| *position);
-                    self.settled(upto, payload.taken, None);
+                    self.settled(upto, payload.taken, lost);
                 }
                 // It may fit into a body of its own.
                 _ if is_begun => return false,

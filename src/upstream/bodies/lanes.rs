@@ -29,6 +29,7 @@ pub(super) enum Lane {
 pub(super) struct Lanes {
     ways: Ways,
     pace: Pace,
+    held: Option<Instant>,
     /// Everything up to here is settled; of live records, from the bound on.
     history: u64,
     /// Where history ends and up to where live has come.
@@ -39,14 +40,14 @@ pub(super) struct Lanes {
 impl Lanes {
     pub(super) fn new(ways: Ways, cursor: u64, head: u64) -> Lanes {
         let pace = Pace::new(ways.history_rate);
-        let mut lanes = Lanes { ways, pace, history: 0, live: None, last: Lane::History };
+        let mut lanes = Lanes { ways, pace, held: None, history: 0, live: None, last: Lane::History };
         lanes.cut(cursor, head);
         lanes
     }
 
     /// What waits now is history, and live begins behind it.
     pub(super) fn cut(&mut self, cursor: u64, head: u64) {
-        self.history = cursor;
+        (self.history, self.held) = (cursor, None);
         self.live = (self.ways.order == Order::LiveFirst && head > cursor).then_some((head, head));
     }
 
@@ -55,7 +56,7 @@ impl Lanes {
         if self.live.is_none() {
             return (vec![Lane::History], None);
         }
-        let until = self.pace.not_before(now);
+        let until = self.pace.not_before(now).max(self.held.filter(|until| *until > now));
         match (until, self.last) {
             (Some(_), _) => (vec![Lane::Live], until),
             (None, Lane::Live) => (vec![Lane::History, Lane::Live], None),
@@ -106,6 +107,11 @@ impl Lanes {
             }
             (_, None) => self.history = upto,
         }
+    }
+
+    /// History waits until then, whatever its pace; for as long as there is a lane beside it.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.held = Some(until);
     }
 
     /// History has come to its end: one lane is left.

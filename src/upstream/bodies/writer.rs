@@ -8,10 +8,10 @@ use crate::encode::Number;
 use crate::model::Name;
 use crate::record;
 use crate::spool::{Closed, Gap, Outcome, Stored};
-use crate::upstream::Work;
 use crate::upstream::aside::Refused;
 use crate::upstream::backoff::Backoff;
 use crate::upstream::proof::{Proof, Way};
+use crate::upstream::{Work, unsent};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -32,8 +32,22 @@ pub(in crate::upstream) async fn run<S: Sink>(sink: S, ways: Ways, work: Work) {
     let most = sink.most();
     let (backoff, proof) = (Backoff::default(), Proof::default());
     let thinning = work.thin.as_ref().map(Thinning::new);
-    let mut writer =
-        Writer { thinning, sink, lanes, most, gap_told: None, gaps_alone: false, backoff, proof, work };
+    let mut writer = Writer {
+        thinning,
+        sink,
+        lanes,
+        most,
+        gap_told: None,
+        gaps_alone: false,
+        gaps_unheard: false,
+        was_away: false,
+        doubt: None,
+        doubts: Backoff::of(true),
+        over: false,
+        backoff,
+        proof,
+        work,
+    };
     // Either nothing is left to do, or the spool is gone.
     if writer.run().await.is_ok() {
         writer.work.stop.cancelled().await;
@@ -48,6 +62,15 @@ struct Writer<S> {
     gap_told: Option<u64>,
     /// A body with losses and records was refused: the losses go alone.
     gaps_alone: bool,
+    /// The far end took no announcement of some losses.
+    gaps_unheard: bool,
+    /// It has been away since the last body was taken.
+    was_away: bool,
+    /// The backlog is refused, and it is not known whether everything would be.
+    doubt: Option<String>,
+    doubts: Backoff,
+    /// Told to stop, and there is nothing more to try.
+    over: bool,
     backoff: Backoff,
     proof: Proof,
     /// Where not everything goes.
@@ -77,11 +100,12 @@ impl<S: Sink> Writer<S> {
                 let (upto, by) = (self.work.reader.head(), Instant::now() + DRAIN);
                 stopping = Some(Stopping { upto, by });
             }
-            if stopping.is_some_and(|stopping| self.is_done(stopping)) {
+            if self.over || stopping.is_some_and(|stopping| self.is_done(stopping)) {
                 self.work.report.stopped(None);
                 return Ok(());
             }
-            self.work.report.warn(self.sink.warnings(self.work.clock.utc()));
+            let warnings = self.sink.warnings(self.work.clock.utc());
+            self.work.report.warn(warnings.into_iter().chain(self.doubt.clone()).collect());
             // Before looking: what changes from here on wakes us.
             let mut account = self.work.reader.account();
             account.mark_unchanged();
@@ -98,7 +122,7 @@ impl<S: Sink> Writer<S> {
                 // There may be a loss to announce.
                 changed = account.changed() => changed.map_err(|_| Closed)?,
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
-                () = stop.cancelled() => if stopping.is_some() { return Ok(()) },
+                () = stop.cancelled() => self.over |= stopping.is_some(),
             }
         }
     }
@@ -173,7 +197,8 @@ impl<S: Sink> Writer<S> {
 
     fn has_aged(&self, live: &[Stored]) -> bool {
         let now = self.work.clock.utc().0;
-        live.first().is_some_and(|oldest| now.saturating_sub(oldest.ts_ms) > LIVE_MS)
+        // Behind what is refused and not believed nothing would ever go.
+        self.doubt.is_none() && live.first().is_some_and(|oldest| now.saturating_sub(oldest.ts_ms) > LIVE_MS)
     }
 
     /// Losses that are still to be announced.
@@ -195,9 +220,16 @@ impl<S: Sink> Writer<S> {
         let Some(written) = self.write(body.octets.clone()).await else { return Ok(true) };
         match written {
             Ok(()) => {
-                self.worked();
-                if lane == Lane::History && self.lanes.has_backlog() {
-                    self.work.link.history_went(body.octets.len(), Instant::now());
+                if !body.octets.is_empty() {
+                    self.worked();
+                    if lane == Lane::History {
+                        if self.lanes.has_backlog() {
+                            self.work.link.history_went(body.octets.len(), Instant::now());
+                        }
+                        self.doubt = None;
+                        self.doubts.worked();
+                    }
+                    self.work.report.delivered(self.work.clock.utc());
                 }
                 self.most = (self.most * 2).min(self.sink.most());
                 self.settled(lane, &body, &records).await?;
@@ -207,7 +239,7 @@ impl<S: Sink> Writer<S> {
                 return Ok(false);
             }
             Err(Refusal::ForGood(why) | Refusal::TooLate(why)) if !body.gaps.is_empty() => {
-                self.gaps_refused(lane, body, &why).await?
+                self.gaps_refused(&body, &why);
             }
             // Half of it, and half of that, until the one that is refused stands alone.
             Err(Refusal::ForGood(_) | Refusal::TooLate(_)) if body.covers > 1 => self.most = body.covers / 2,
@@ -237,32 +269,47 @@ impl<S: Sink> Writer<S> {
         let stop = self.work.stop.clone();
         tokio::select! {
             written = self.sink.write(body) => Some(written),
-            () = async { stop.cancelled().await; sleep(DRAIN).await } => None,
+            () = async { stop.cancelled().await; sleep(DRAIN).await } => {
+                self.over = true;
+                None
+            }
         }
     }
 
     fn worked(&mut self) {
         self.backoff.worked();
         self.work.report.connected();
+        // One that did not take them may do so now.
+        if std::mem::take(&mut self.was_away) && std::mem::take(&mut self.gaps_unheard) {
+            self.gap_told = None;
+        }
     }
 
     /// Waits for the far end to come back, so long at least. What has come by then is live again.
     async fn away(&mut self, why: &str, least: Duration) {
-        self.work.report.trouble(why);
-        let wait = self.backoff.after_failure(fastrand::f64()).max(least);
-        self.work.pause(wait).await;
+        (self.was_away, self.doubt) = (true, None);
+        self.pause(why, least).await;
         self.cut();
     }
 
+    /// Once told to stop, nobody waits, and nobody tries again.
+    async fn pause(&mut self, why: &str, least: Duration) {
+        self.work.report.trouble(why);
+        let wait = self.backoff.after_failure(fastrand::f64()).max(least);
+        self.work.pause(wait).await;
+        self.over |= self.work.stop.is_cancelled();
+    }
+
     /// Whether it is for the losses in it or for the records is found out by sending the losses alone. A far end that takes
-    /// none is told no more of these: they stay counted, and the records go on.
-    async fn gaps_refused(&mut self, lane: Lane, body: Body, why: &str) -> Result<(), Closed> {
+    /// none is told no more of these for now: they stay counted, and the records go on.
+    fn gaps_refused(&mut self, body: &Body, why: &str) {
         self.gaps_alone = body.covers > 0;
         if self.gaps_alone {
-            return Ok(());
+            return;
         }
-        tracing::warn!(upstream = %self.work.name, why, "the far end does not take the announcement of a loss");
-        self.settled(lane, &body, &[]).await
+        tracing::warn!(upstream = %self.work.name, why, "the far end does not take the announcement of a loss; it is tried again when it has been away, or at the next start");
+        self.gap_told = body.gaps.last().copied().or(self.gap_told);
+        self.gaps_unheard = true;
     }
 
     async fn settled(&mut self, lane: Lane, body: &Body, records: &[Stored]) -> Result<(), Closed> {
@@ -295,7 +342,6 @@ impl<S: Sink> Writer<S> {
             self.gap_told = Some(*gap);
         }
         self.gaps_alone &= body.gaps.is_empty();
-        self.work.report.delivered(self.work.clock.utc());
         Ok(())
     }
 
@@ -306,10 +352,25 @@ impl<S: Sink> Writer<S> {
             let of = device.map_or_else(String::new, |device| format!(" of {device}"));
             let why =
                 format!("records{of} are refused, and none of another device was taken: all wait: {why}");
-            self.away(&why, Duration::ZERO).await;
-            return self.ask_somebody_else().await;
+            return self.doubt(lane, why).await;
         }
         self.give_up(lane, stored, body, (why, "refused")).await
+    }
+
+    /// A refusal that is not believed: what is refused waits, and somebody else is asked. What is sampled from now on
+    /// does not wait behind it, where the order is not strict.
+    async fn doubt(&mut self, lane: Lane, why: String) -> Result<(), Closed> {
+        if !self.lanes.has_backlog() {
+            self.cut();
+        }
+        if lane == Lane::History && self.lanes.has_backlog() {
+            let wait = self.doubts.after_failure(fastrand::f64());
+            self.lanes.hold(Instant::now() + wait);
+            self.doubt = Some(why);
+        } else {
+            self.pause(&why, Duration::ZERO).await;
+        }
+        self.ask_somebody_else().await
     }
 
     /// Set aside with what the far end said of it, and counted under a word.
@@ -362,6 +423,11 @@ impl<S: Sink> Writer<S> {
         let (position, device) = (witness.position, device_of(&witness));
         let body = Body::of(&self.sink, &self.work, &[witness], &[]);
         let now = Instant::now();
+        if body.octets.is_empty() {
+            // It can't be asked about, and is no proof.
+            let lost = body.settle.first().and_then(|settle| settle.lost);
+            return self.work.reader.settle([position..=position], outcome(lost)).await;
+        }
         match self.write(body.octets).await {
             Some(Ok(())) => {
                 self.worked();
@@ -379,7 +445,7 @@ impl<S: Sink> Writer<S> {
 }
 
 fn outcome(lost: Option<&'static str>) -> Outcome {
-    lost.map_or(Outcome::Delivered, |reason| Outcome::Dropped(reason.to_owned()))
+    lost.map_or(Outcome::Delivered, unsent)
 }
 
 fn device_of(stored: &Stored) -> Option<Name> {
@@ -460,11 +526,13 @@ mod tests {
         let (report, _) = Report::new(&name, "file", reader.account());
         Work {
             aside: Aside::new(&dir.join("refused"), &name),
+            folder: dir.to_owned(),
             site: watch::channel(Arc::new(site)).1,
             version: "0",
             clock: Arc::new(SystemClock),
             dating: watch::channel(Arc::new(Dating::default())).1,
             events: watch::channel(Chronicle::default()).1,
+            lost: std::collections::BTreeSet::new(),
             told: 0,
             name,
             reader,
@@ -555,8 +623,23 @@ mod tests {
     async fn a_far_end_that_takes_no_announcement_of_a_loss_still_gets_the_records() {
         let sink = Squeamish::new(|line| line.contains("\"gap\"") || line.contains("\"n\":3}"));
         let running = deliver(&["m"; 10], &sink, Order::Strict).await;
-        let account = running.until(|account| account.pending == 0 && account.gaps.is_empty()).await;
+        let account = running.until(|account| account.pending == 0).await;
         assert_eq!((account.delivered, account.dropped.get("refused")), (9, Some(&1)));
+        assert_eq!(account.gaps.len(), 1, "it is not forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sampled_now_does_not_wait_behind_a_backlog_that_is_refused() {
+        // All that was there before, of the one device that there is.
+        let sink = Squeamish::new(|line| line.contains("\"device\":\"old\""));
+        let running = deliver(&["old"; 30], &sink, Order::LiveFirst).await;
+        running.until(|account| account.dropped.get("refused") == Some(&3)).await;
+        let now = SystemClock.utc().0;
+        running.spool.writer().append(now, reading("old-too", 31)).await.unwrap();
+        running.until(|account| account.delivered == 1).await;
+        // That somebody is taken proves that the others are at fault.
+        let account = running.until(|account| account.pending == 0).await;
+        assert_eq!((account.delivered, account.dropped.get("refused")), (1, Some(&30)));
     }
 
     #[tokio::test]

@@ -2,8 +2,10 @@
 
 use super::batches::Batches;
 use super::hand::number_of;
+use super::layout::Said;
 use super::session::{Ended, Session};
 use super::trials::Span;
+use super::window::What;
 use crate::encode::Numbered;
 use crate::model::Name;
 use crate::record;
@@ -18,6 +20,8 @@ const ACK_PATIENCE: Duration = Duration::from_secs(20);
 /// The same for a record that is sent alone: with two such tries and the one before them, what waits behind a record
 /// that nobody wants waits less than a minute.
 const ALONE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a backlog waits that the broker refuses, before it is tried on another connection.
+const HELD: Duration = Duration::from_secs(60);
 /// How long what was there at the stop may take to be delivered, and the good-bye to go out.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -47,10 +51,15 @@ impl Session<'_> {
         self.warn();
         let alone = self.alone.as_ref().is_some_and(|(_, sent)| *sent);
         let patience = if alone { ALONE_PATIENCE } else { ACK_PATIENCE };
-        if self.window.waiting_since().is_some_and(|since| since.elapsed() > patience) {
+        // A slow link is no dead one as long as something is acknowledged.
+        let waiting = self.window.waiting_since().map(|since| since.max(self.progress));
+        if waiting.is_some_and(|since| since.elapsed() > patience) {
             let patience = patience.as_secs();
             self.work.link.unanswered();
             return Err(Ended::Trouble(format!("a publish was not acknowledged within {patience} s")));
+        }
+        if let Some((_, why)) = self.held.take_if(|(until, _)| Instant::now() >= *until) {
+            return Err(Ended::Trouble(why));
         }
         let caught_up = self.had_backlog && self.work.reader.account().borrow().pending == 0;
         if self.stopping.is_none() && (caught_up || Instant::now() >= self.status_due) {
@@ -72,19 +81,31 @@ impl Session<'_> {
         }
         let late = Instant::now() >= stopping.by;
         let all_handed = self.alone.is_none() && self.has_handed(stopping.upto);
-        if !stopping.said_goodbye && (late || (all_handed && self.words.is_empty() && self.window.is_empty()))
-        {
+        if !stopping.said_goodbye && (late || (all_handed && self.has_said_all() && self.window.is_empty())) {
             stopping.said_goodbye = true;
-            self.say_offline();
-            self.say_words()?;
+            if !self.says_goodbye()? {
+                // Without a DISCONNECT the broker says our Will, which is as true.
+                return Ok(true);
+            }
         }
-        let all_said = self.words.is_empty() && self.window.is_empty();
-        if stopping.said_goodbye && !stopping.closing && (late || all_said) {
+        if stopping.said_goodbye && !stopping.closing && (late || self.window.is_empty()) {
             stopping.closing = true;
             self.pipe.close();
         }
         self.stopping = Some(stopping);
         Ok(false)
+    }
+
+    /// Whatever else was to be said, and however fast; `false` where there is no place for it.
+    fn says_goodbye(&mut self) -> Result<bool, Ended> {
+        self.forget_words();
+        for Said { topic, retain, payload } in self.offline() {
+            if !self.window.has_room() {
+                return Ok(false);
+            }
+            self.publish(What::Word, &topic, retain, payload)?;
+        }
+        Ok(true)
     }
 
     fn has_handed(&self, upto: u64) -> bool {
@@ -124,12 +145,12 @@ impl Session<'_> {
 
     /// The broker has refused this record for good and said so. Of a batch that is refused nobody knows yet which
     /// record it is for: it goes again by halves, alone.
-    pub(super) async fn refuse(&mut self, position: u64, way: Way, why: &'static str) -> Result<(), Ended> {
+    pub(super) async fn refuse(&mut self, position: u64, way: Way, why: &'static str) -> Result<bool, Ended> {
         let span = self.span_of(position);
         if span.start() != span.end() {
             self.trials.halve(&span);
             return match self.alone {
-                Some(_) => Ok(()),
+                Some(_) => Ok(false),
                 None => {
                     Err(Ended::Trouble(format!("the broker refuses a batch, which goes by halves: {why}")))
                 }
@@ -137,16 +158,30 @@ impl Session<'_> {
         }
         let before = position.saturating_sub(1);
         let found = self.work.reader.read_until(before, position, 1, usize::MAX).await?;
-        let Some(stored) = found.into_iter().next() else { return Ok(()) };
+        let Some(stored) = found.into_iter().next() else { return Ok(false) };
         let device = device_of(&stored);
         if !self.trials.proof.may_refuse((way, device.as_ref()), Instant::now()) {
             let device = device.map_or_else(String::new, |device| format!(" of {device}"));
-            return Err(Ended::Trouble(format!(
+            let why = format!(
                 "the broker refuses records{device}, {why}, and has taken none of another device that way: all wait"
-            )));
+            );
+            return self.doubt(way, why).map(|()| false);
         }
         self.unwanted.extend(device.map(|device| ((device, way), why)));
         self.set_aside(&stored, why).await;
+        Ok(true)
+    }
+
+    /// A refusal that is not believed. Where it is the backlog that is refused, only that waits: for a while in this session,
+    /// and then for what the next one finds.
+    fn doubt(&mut self, way: Way, why: String) -> Result<(), Ended> {
+        if way != Way::HISTORY || self.live.is_none() {
+            return Err(Ended::Trouble(why));
+        }
+        if self.alone.is_some() {
+            self.trials.gone();
+        }
+        self.held.get_or_insert((Instant::now() + HELD, why));
         Ok(())
     }
 

@@ -8,14 +8,6 @@ use crate::model::Timestamp;
 use crate::uplink::{Endpoint, Validity};
 use crate::upstream::{Secret, Work};
 
-fn hello(access: &Access, will: Option<Will>, work: &Work) -> Result<Hello, String> {
-    let gateway = work.site.borrow().gateway.clone();
-    let client_id = access.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
-    let login = login(access, work.clock.utc())?;
-    let clock_unsure = work.dating.borrow().is_waiting();
-    Ok(Hello { client_id, keep_alive: access.keep_alive, will, login, clock_unsure })
-}
-
 /// User name and password, or what stands in their place.
 fn login(access: &Access, now: Timestamp) -> Result<Option<(String, String)>, String> {
     if let Some(token) = &access.token {
@@ -30,19 +22,24 @@ fn login(access: &Access, now: Timestamp) -> Result<Option<(String, String)>, St
     Ok(Some((user.clone(), password)))
 }
 
-/// Connects and is greeted.
+/// Connects and is greeted. The will is made when the broker has been reached.
 pub(in crate::upstream) async fn connect(
     access: &Access,
     broker: &Endpoint,
-    will: Option<Will>,
+    will: impl Future<Output = Result<Option<Will>, String>> + Send + 'static,
     work: &mut Work,
 ) -> Result<(Pipe, Greeting, Validity), Ended> {
-    let dialler = work.link.dialler(broker);
+    let gateway = work.site.borrow().gateway.clone();
+    let client_id = access.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
+    let login = login(access, work.clock.utc()).map_err(Ended::Trouble)?;
+    // A certificate's dates may only seem wrong.
+    let clock_unsure = work.dating.borrow().is_waiting();
+    let by = work.link.dialler(broker);
     // A path that is paid by the octet is not woken up as often.
     let keep_alive = work.link.policy().keep_alive.unwrap_or(access.keep_alive);
     let access = Access { keep_alive, ..access.clone() };
-    let hello = hello(&access, will, work).map_err(Ended::Trouble)?;
-    let mut pipe = Pipe::connect(&access, broker, hello, dialler);
+    let hello = async move { Ok(Hello { client_id, keep_alive, will: will.await?, login }) };
+    let mut pipe = Pipe::connect(&access, broker, (clock_unsure, hello), by);
     let first = tokio::select! {
         first = pipe.next() => first,
         () = work.stop.cancelled() => return Err(Ended::AsAsked),

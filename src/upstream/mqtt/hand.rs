@@ -10,6 +10,7 @@ use crate::encode::{Encoding, Number, Numbered, Refused, json, thin_edge};
 use crate::model::{Dating, Reading};
 use crate::record;
 use crate::spool::Stored;
+use crate::upstream::SAYS_NOTHING;
 use crate::upstream::proof::Way;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,9 @@ impl Session<'_> {
         let sooner = |until: Instant| Some(live_waits.map_or(until, |live| live.min(until)));
         if self.live.is_some() && !self.window.has_room_for_history() {
             return Err(live_waits);
+        }
+        if let Some((until, _)) = &self.held {
+            return Err(sooner(*until));
         }
         let Some(front) = self.history.front().cloned() else {
             if self.live.is_none() {
@@ -90,7 +94,7 @@ impl Session<'_> {
         let room = self.room(&topic);
         let payload = match self.payload(Numbered { reading: &reading, number: number_of(stored) }, room) {
             Ok(payload) if payload.is_empty() => {
-                self.window.given_up(stored.position, "says-nothing", Instant::now());
+                self.window.given_up(stored.position, SAYS_NOTHING, Instant::now());
                 return Ok(());
             }
             Ok(payload) => payload,

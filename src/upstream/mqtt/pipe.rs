@@ -9,9 +9,10 @@
 
 use super::broken::{io_sentence, undialled};
 use super::config::Access;
+use super::giant::Giant;
 use super::wire::{Greeting, Heard, Hello, Letter};
 use crate::uplink::{Connection, Dialler, Endpoint, Validity};
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
@@ -74,13 +75,19 @@ pub(in crate::upstream) struct Pipe {
 }
 
 impl Pipe {
-    /// Begins to connect; the first event says what came of it.
-    pub(in crate::upstream) fn connect(access: &Access, to: &Endpoint, hello: Hello, by: Dialler) -> Pipe {
+    /// Begins to connect; the first event says what came of it. How the session is asked for is made when the broker has
+    /// been reached, so that whoever counts sessions counts those that were asked for.
+    pub(in crate::upstream) fn connect(
+        access: &Access,
+        to: &Endpoint,
+        hello: (bool, impl Future<Output = Result<Hello, String>> + Send + 'static),
+        by: Dialler,
+    ) -> Pipe {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (told, events) = mpsc::channel(EVENTS);
         let end = (access.clone(), to.clone());
         let driver = tokio::spawn(async move {
-            let ended = converse(&end, by, &hello, asked, &told).await;
+            let ended = converse(&end, by, hello, asked, &told).await;
             let _ = told.send(ended.map_or_else(Happened::Trouble, |()| Happened::Closed)).await;
         });
         Pipe { requests, events, driver, last: 0, asked: 0 }
@@ -93,16 +100,11 @@ impl Pipe {
         retain: bool,
         payload: impl Into<Vec<u8>>,
     ) -> Result<u16, String> {
-        let packet = self.next_packet();
-        let letter =
-            Letter { packet: Some(packet), topic: topic.to_owned(), retain, payload: payload.into() };
-        self.request(Request::Publish(letter))?;
-        self.last = packet;
-        Ok(packet)
+        let (topic, payload) = (topic.to_owned(), payload.into());
+        self.numbered(|packet| Request::Publish(Letter { packet: Some(packet), topic, retain, payload }))
     }
 
     /// Hands over a publish with QoS 0, not retained.
-    #[allow(dead_code, reason = "the first users are being written")]
     pub(in crate::upstream) fn publish_unacknowledged(
         &self,
         topic: &str,
@@ -113,16 +115,11 @@ impl Pipe {
     }
 
     /// Subscribes to these filters with QoS 1; `Subscribed` follows under this identifier.
-    #[allow(dead_code, reason = "the first users are being written")]
     pub(in crate::upstream) fn subscribe(&mut self, filters: Vec<String>) -> Result<u16, String> {
-        let packet = self.next_packet();
-        self.request(Request::Subscribe(packet, filters))?;
-        self.last = packet;
-        Ok(packet)
+        self.numbered(|packet| Request::Subscribe(packet, filters))
     }
 
     /// Asks the broker to say when it has read all that was handed over so far; `ReadSoFar` follows with this number.
-    #[allow(dead_code, reason = "the first users are being written")]
     pub(in crate::upstream) fn ask_how_far(&mut self) -> Result<u64, String> {
         self.request(Request::HowFar(self.asked + 1))?;
         self.asked += 1;
@@ -130,13 +127,16 @@ impl Pipe {
     }
 
     /// How much more may be handed over before something has gone out.
-    #[allow(dead_code, reason = "the first users are being written")]
     pub(in crate::upstream) fn room(&self) -> usize {
         self.requests.capacity()
     }
 
-    fn next_packet(&self) -> u16 {
-        self.last.checked_add(1).unwrap_or(1)
+    /// Hands over what has an identifier, under the next one.
+    fn numbered(&mut self, request: impl FnOnce(u16) -> Request) -> Result<u16, String> {
+        let packet = self.last.checked_add(1).unwrap_or(1);
+        self.request(request(packet))?;
+        self.last = packet;
+        Ok(packet)
     }
 
     fn request(&self, request: Request) -> Result<(), String> {
@@ -159,7 +159,6 @@ impl Pipe {
     }
 
     /// The same, and the broker says our Will, if it is one of MQTT 5 (3.14.2.1, reason 0x04); 3.1.1 has no such thing.
-    #[allow(dead_code, reason = "the first users are being written")]
     pub(in crate::upstream) fn close_with_will(&self) {
         let _ = self.requests.try_send(Request::Close(true));
     }
@@ -175,15 +174,15 @@ impl Drop for Pipe {
 async fn converse(
     (access, to): &(Access, Endpoint),
     by: Dialler,
-    hello: &Hello,
+    (clock_unsure, hello): (bool, impl Future<Output = Result<Hello, String>>),
     mut requests: mpsc::Receiver<Request>,
     events: &mpsc::Sender<Happened>,
 ) -> Result<(), String> {
     let dialled = by.dial(to, access.tls.as_ref()).await;
-    let connection = dialled.map_err(|error| undialled(&error, hello.clock_unsure))?;
+    let connection = dialled.map_err(|error| undialled(&error, clock_unsure))?;
     let validity = connection.validity();
     let mut talk = Talk::new(access, to, connection);
-    talk.access.version.connect(hello, &mut talk.output)?;
+    talk.access.version.connect(&hello.await?, &mut talk.output)?;
     let greeting = match timeout(GREETING, talk.greeting()).await {
         Ok(greeting) => greeting?,
         Err(_) => return Err(format!("{to} does not answer")),
@@ -217,6 +216,8 @@ struct Talk<'a> {
     /// Something was written and not flushed: TLS may hold it back.
     unflushed: bool,
     closing: bool,
+    /// Octets of a message that are still to be passed over.
+    giant: usize,
     keep_alive: Duration,
     sent: Instant,
     heard: Instant,
@@ -240,6 +241,7 @@ impl<'a> Talk<'a> {
             output: BytesMut::new(),
             unflushed: false,
             closing: false,
+            giant: 0,
             keep_alive: access.keep_alive,
             sent: now,
             heard: now,
@@ -266,7 +268,30 @@ impl<'a> Talk<'a> {
 
     fn hear(&mut self) -> Result<Option<Heard>, String> {
         let to = self.to;
+        if self.passes_over()? {
+            return Ok(None);
+        }
         self.access.version.hear(&mut self.input).map_err(|what| format!("{to} {what}"))
+    }
+
+    /// A message that is larger than what is taken, somebody else's, is acknowledged and passed over: it is no reason to end
+    /// the session, and a retained one would come again in the next. `true` where more of it has to come.
+    fn passes_over(&mut self) -> Result<bool, String> {
+        loop {
+            if self.giant == 0 {
+                let Some(Giant { octets, packet }) = Giant::of(&self.input) else { return Ok(false) };
+                self.giant = octets;
+                if let Some(packet) = packet {
+                    self.access.version.acknowledge(packet, &mut self.output)?;
+                }
+            }
+            let gone = self.giant.min(self.input.len());
+            self.input.advance(gone);
+            self.giant -= gone;
+            if self.giant > 0 {
+                return Ok(true);
+            }
+        }
     }
 
     /// What the session is to know of it, if anything.
@@ -421,8 +446,8 @@ mod tests {
             keep_alive: access.keep_alive,
             will: Some(will),
             login: None,
-            clock_unsure: false,
         };
+        let hello = (false, std::future::ready(Ok(hello)));
         let mut pipe = Pipe::connect(&access, &access.brokers[0], hello, Dialler::default());
         let (mut broker, _) = listener.accept().await.unwrap();
         // Clean session, a will with QoS 1 that is not retained, of any octets.
@@ -445,6 +470,21 @@ mod tests {
         let expected = Happened::Message { topic: "a/b".to_owned(), payload: b"x".to_vec(), retain: true };
         assert_eq!(pipe.next().await, expected);
         assert_eq!(heard(&mut broker, 4).await, b"\x40\x02\x01\x02");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_too_large_is_acknowledged_and_passed_over() {
+        let (mut pipe, mut broker) = greeted().await;
+        // 200 007 octets behind the head, which come in pieces, and a small one behind them.
+        let mut giant = b"\x32\xc7\x9a\x0c\x00\x01t\x00\x07".to_vec();
+        giant.resize(4 + 200_007, b'x');
+        giant.extend(b"\x30\x04\x00\x01ty");
+        for piece in giant.chunks(50_000) {
+            broker.write_all(piece).await.unwrap();
+        }
+        let message = Happened::Message { topic: "t".to_owned(), payload: b"y".to_vec(), retain: false };
+        assert_eq!(pipe.next().await, message);
+        assert_eq!(heard(&mut broker, 4).await, b"\x40\x02\x00\x07");
     }
 
     #[tokio::test]

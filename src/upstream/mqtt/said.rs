@@ -4,8 +4,12 @@ use super::layout::{Heard, Layout, Said, Standing};
 use super::session::{Ended, Session};
 use super::window::What;
 use crate::encode::json;
+use crate::model::{Event, EventKind};
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// Of what exists, so many messages between readings.
+const META_AT_A_TIME: usize = 2;
 
 impl Session<'_> {
     pub(super) fn say_status(&mut self) {
@@ -22,20 +26,42 @@ impl Session<'_> {
     }
 
     /// The good-bye.
-    pub(super) fn say_offline(&mut self) {
+    pub(super) fn offline(&self) -> Vec<Said> {
         let site = Arc::clone(&self.work.site.borrow());
-        let said = self.speaker(&site).offline();
-        self.words.extend(said);
+        self.speaker(&site).offline()
     }
 
-    /// Hands over what is to be said of ourselves, as far as there is room.
+    pub(super) fn has_said_all(&self) -> bool {
+        self.words.is_empty() && self.meta.is_empty()
+    }
+
+    pub(super) fn forget_words(&mut self) {
+        self.words.clear();
+        self.meta.clear();
+    }
+
+    /// Hands over what is to be said of ourselves: all of it before the first record, and after that a little at a time, for
+    /// what exists may be a lot, and readings wait behind it.
     pub(super) fn say_words(&mut self) -> Result<(), Ended> {
         while self.has_room()
-            && let Some(Said { topic, retain, payload }) = self.words.pop_front()
+            && let Some(said) = self.words.pop_front()
         {
-            self.publish(What::Word, &topic, retain, payload)?;
+            self.say(said)?;
         }
+        let most = if self.meta_was_said { META_AT_A_TIME } else { usize::MAX };
+        for _ in 0..most {
+            if !self.has_room() {
+                return Ok(());
+            }
+            let Some(said) = self.meta.pop_front() else { break };
+            self.say(said)?;
+        }
+        self.meta_was_said |= self.meta.is_empty();
         Ok(())
+    }
+
+    fn say(&mut self, Said { topic, retain, payload }: Said) -> Result<(), Ended> {
+        self.publish(What::Word, &topic, retain, payload)
     }
 
     /// Subscribes to what the layout wants to hear.
@@ -50,7 +76,7 @@ impl Session<'_> {
     pub(super) fn heard(&mut self, topic: &str, payload: &[u8]) -> Result<(), Ended> {
         let Layout::HomeAssistant(discovery) = &self.config.layout else { return Ok(()) };
         let site = Arc::clone(&self.work.site.borrow());
-        match discovery.hear(topic, payload, &site) {
+        match discovery.hear(topic, payload, &self.speaker(&site)) {
             Heard::Started => self.say_meta()?,
             Heard::Gone(topic) => {
                 tracing::info!(upstream = %self.work.name, topic, "a meter that is not configured any more is taken back");
@@ -72,7 +98,8 @@ impl Session<'_> {
         for what in meta.left_out {
             tracing::warn!(upstream = %self.work.name, "left out: {what}");
         }
-        self.words.extend(meta.said);
+        // In the place of what was not said yet.
+        self.meta = meta.said.into();
         Ok(())
     }
 
@@ -81,14 +108,28 @@ impl Session<'_> {
         while self.has_room() {
             let Some((number, event)) = self.work.events.borrow().after(self.told) else { break };
             let site = Arc::clone(&self.work.site.borrow());
-            let mut said = self.speaker(&site).event(&event).into_iter();
-            if let Some(Said { topic, retain, payload }) = said.next() {
+            self.note_lost(&event);
+            let mut said = self.speaker(&site).event(&event);
+            // The last one is the event: what goes with it has arrived before it counts as told.
+            let last = said.pop();
+            for said in said {
+                self.say(said)?;
+            }
+            if let Some(Said { topic, retain, payload }) = last {
                 self.publish(What::Event(number), &topic, retain, payload)?;
             }
-            self.words.extend(said);
             self.told = number;
         }
-        self.say_words()
+        Ok(())
+    }
+
+    /// Who is away is said again with what exists.
+    fn note_lost(&mut self, event: &Event) {
+        match (&event.device, event.kind) {
+            (Some(device), EventKind::DeviceLost) => drop(self.work.lost.insert(device.clone())),
+            (Some(device), EventKind::DeviceFound) => drop(self.work.lost.remove(device)),
+            _ => {}
+        }
     }
 
     /// Every loss is announced until it is acknowledged.
@@ -99,8 +140,11 @@ impl Session<'_> {
             return Ok(());
         }
         for gap in self.work.reader.gaps().await? {
-            if !is_new(self.gap_told, gap.id) || !self.has_room() {
+            if !is_new(self.gap_told, gap.id) {
                 continue;
+            }
+            if !self.has_room() {
+                break;
             }
             let loss = json::Loss { from: gap.from, to: gap.to, count: gap.count, reason: &gap.reason };
             let site = Arc::clone(&self.work.site.borrow());

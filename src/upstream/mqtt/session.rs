@@ -47,6 +47,13 @@ pub(super) struct Session<'a> {
     rate: Pace,
     /// Status, meta and what else is said of ourselves, and has not been handed over yet.
     pub(super) words: VecDeque<Said>,
+    /// What exists; said before anything else in a session, and beside it after that.
+    pub(super) meta: VecDeque<Said>,
+    pub(super) meta_was_said: bool,
+    /// Until when the backlog waits because the broker refuses it, and why that is not believed.
+    pub(super) held: Option<(Instant, String)>,
+    /// When something was acknowledged last.
+    pub(super) progress: Instant,
     /// From the cursor on: all of it in strict order, else up to where live begins.
     pub(super) history: Lane,
     pub(super) live: Option<Lane>,
@@ -87,7 +94,7 @@ impl<'a> Session<'a> {
         work: &'a mut Work,
         lasting: (&'a mut Backoff, &'a mut Trials),
     ) -> Ended {
-        let will = will(config, work);
+        let will = std::future::ready(Ok(will(config, work)));
         let (pipe, greeting, validity) = match connect(&config.access, broker, will, work).await {
             Ok(greeted) => greeted,
             Err(ended) => return ended,
@@ -131,6 +138,10 @@ impl<'a> Session<'a> {
             beat: Beat::default(),
             rate: Pace::new(config.layout.limits().rate),
             words: VecDeque::new(),
+            meta: VecDeque::new(),
+            meta_was_said: false,
+            held: None,
+            progress: now,
             history: Lane::start(work, cursor, bound),
             live: bound.map(|head| Lane::start(work, head, None)),
             live_from,
@@ -185,7 +196,11 @@ impl<'a> Session<'a> {
                 () = self.history.more() => {}
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 changed = self.work.site.changed() => {
-                    if changed.is_ok() { self.say_meta()?; }
+                    if changed.is_ok() {
+                        self.say_meta()?;
+                        // Who is gone is known by what the broker keeps, which it tells whoever subscribes.
+                        self.listen()?;
+                    }
                 }
                 // Only to wake: what is new is told with the records.
                 changed = self.work.events.changed(), if events => events = changed.is_ok(),
@@ -213,7 +228,7 @@ impl<'a> Session<'a> {
     async fn fill(&mut self) -> Result<Option<Instant>, Ended> {
         // Before what they explain.
         self.say_words()?;
-        if !self.words.is_empty() || self.alone.is_some() && !self.try_alone().await? {
+        if !self.meta_was_said || self.alone.is_some() && !self.try_alone().await? {
             return Ok(self.rate.not_before(Instant::now()));
         }
         if self.policy().allow.alarm {
@@ -259,7 +274,13 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn speaker<'s>(&'s self, site: &'s Site) -> Speaker<'s> {
-        Speaker { layout: &self.config.layout, topic: &self.config.topic, site, now: self.work.clock.utc() }
+        Speaker {
+            layout: &self.config.layout,
+            topic: &self.config.topic,
+            site,
+            lost: &self.work.lost,
+            now: self.work.clock.utc(),
+        }
     }
 
     pub(super) fn publish(
@@ -291,6 +312,7 @@ impl<'a> Session<'a> {
             Way::BATCHES => speaker.batch_topic(true),
             way => speaker.reading_topic(way, device),
         }));
+        warnings.extend(self.held.iter().map(|(_, why)| why.clone()));
         self.work.report.warn(warnings);
     }
 
@@ -340,7 +362,8 @@ impl<'a> Session<'a> {
 fn will(config: &Config, work: &Work) -> Option<Will> {
     let site = Arc::clone(&work.site.borrow());
     let now = work.clock.utc();
-    let speaker = Speaker { layout: &config.layout, topic: &config.topic, site: &site, now };
+    let (layout, topic, lost) = (&config.layout, &config.topic, &work.lost);
+    let speaker = Speaker { layout, topic, site: &site, lost, now };
     let Said { topic, retain, payload } = speaker.will()?;
     Some(Will { topic, payload, retain: retain && config.layout.limits().retains })
 }

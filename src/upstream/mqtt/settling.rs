@@ -6,6 +6,7 @@ use super::window::{Fate, What};
 use crate::spool::Outcome;
 use crate::upstream::proof::Way;
 use crate::upstream::thin::Sieve;
+use crate::upstream::unsent;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ impl Session<'_> {
         let thinned = self.work.thin.is_some() && self.alone.is_none();
         let mut runs = Runs::default();
         for (what, fate) in self.window.take_run(&lane_of) {
+            self.progress = Instant::now();
             match (what, fate) {
                 (What::Record(position), Fate::Delivered) if thinned => {
                     self.taken(position);
@@ -26,7 +28,7 @@ impl Session<'_> {
                 }
                 (What::Record(position), Fate::GivenUp(reason)) if thinned => {
                     self.under_way.remove(&position);
-                    self.ended(position, &Outcome::Dropped(reason.to_owned()));
+                    self.ended(position, &unsent(reason));
                 }
                 (What::Record(position), Fate::Delivered) => {
                     self.taken(position);
@@ -107,13 +109,14 @@ impl Session<'_> {
         }
         for (position, reason) in given_up {
             self.under_way.remove(&position);
-            self.work.reader.settle([position..=position], Outcome::Dropped(reason.to_owned())).await?;
+            self.work.reader.settle([position..=position], unsent(reason)).await?;
         }
         for (position, why) in refused {
             let way = self.way_of(position);
             self.under_way.remove(&position);
-            self.refuse(position, way, why).await?;
-            self.ended(position, &Outcome::Dropped("refused".to_owned()));
+            if self.refuse(position, way, why).await? {
+                self.ended(position, &Outcome::Dropped("refused".to_owned()));
+            }
         }
         Ok(())
     }

@@ -14,33 +14,33 @@ use std::ops::RangeInclusive;
 use tokio::time::Instant;
 
 /// The positions that one publish stands for: a record's, or those of a batch.
-pub(super) type Span = RangeInclusive<u64>;
+pub(in crate::upstream) type Span = RangeInclusive<u64>;
 
 #[derive(Debug, Default)]
-pub(super) struct Trials {
+pub(in crate::upstream) struct Trials {
     /// In flight when the last session failed.
     last: Vec<Span>,
     /// In flight when the one before failed too, in the order in which they went.
     suspects: VecDeque<Span>,
     /// Whose refusals are believed.
-    pub(super) proof: Proof,
+    pub(in crate::upstream) proof: Proof,
 }
 
 impl Trials {
     /// What is to be sent alone next, if anything is suspected.
-    pub(super) fn suspect(&self) -> Option<Span> {
+    pub(in crate::upstream) fn suspect(&self) -> Option<Span> {
         self.suspects.front().cloned()
     }
 
     /// A session failed with these in flight, oldest first. Batches may have been cut otherwise the time before.
-    pub(super) fn failed(&mut self, in_flight: Vec<Span>) {
+    pub(in crate::upstream) fn failed(&mut self, in_flight: Vec<Span>) {
         let again = in_flight.iter().flat_map(|span| self.last.iter().map(|last| common(span, last)));
         self.suspects = again.filter(|span| !span.is_empty()).collect();
         self.last = in_flight;
     }
 
     /// A session failed while nothing but these was in flight: whether that convicts a record. More than one are halved.
-    pub(super) fn failed_alone(&mut self, span: &Span, whose: Whose<'_>, now: Instant) -> bool {
+    pub(in crate::upstream) fn failed_alone(&mut self, span: &Span, whose: Whose<'_>, now: Instant) -> bool {
         if span.start() != span.end() {
             self.halve(span);
             return false;
@@ -53,7 +53,7 @@ impl Trials {
     }
 
     /// These positions are suspected by halves from now on.
-    pub(super) fn halve(&mut self, span: &Span) {
+    pub(in crate::upstream) fn halve(&mut self, span: &Span) {
         if !self.suspects.front().is_some_and(|suspect| suspect.contains(span.start())) {
             self.suspects.push_front(span.clone());
         }
@@ -61,7 +61,7 @@ impl Trials {
     }
 
     /// The first suspect is two from now on, the second from this position on.
-    pub(super) fn part(&mut self, at: u64) {
+    pub(in crate::upstream) fn part(&mut self, at: u64) {
         let Some((first, last)) = self.suspects.pop_front().map(Span::into_inner) else { return };
         for span in [at.max(first)..=last, first..=last.min(at.saturating_sub(1))] {
             if !span.is_empty() {
@@ -71,19 +71,19 @@ impl Trials {
     }
 
     /// A record was delivered: this far end takes some.
-    pub(super) fn delivered(&mut self, position: u64, whose: Whose<'_>, now: Instant) {
+    pub(in crate::upstream) fn delivered(&mut self, position: u64, whose: Whose<'_>, now: Instant) {
         self.proof.taken(whose, now);
         self.last.retain(|span| !span.contains(&position));
         self.suspects.retain(|suspect| !suspect.contains(&position));
     }
 
     /// Sends this one alone, before those that are suspected.
-    pub(super) fn call(&mut self, witness: u64) {
+    pub(in crate::upstream) fn call(&mut self, witness: u64) {
         self.suspects.push_front(witness..=witness);
     }
 
     /// The suspect is settled, or not in the spool any more.
-    pub(super) fn gone(&mut self) {
+    pub(in crate::upstream) fn gone(&mut self) {
         if let Some(gone) = self.suspects.pop_front() {
             self.last.retain(|span| common(span, &gone).is_empty());
         }

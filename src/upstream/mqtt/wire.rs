@@ -33,8 +33,6 @@ pub(in crate::upstream) struct Hello {
     pub will: Option<Will>,
     /// User name and password.
     pub login: Option<(String, String)>,
-    /// The wall clock is not known to be right: a certificate's dates may only seem wrong.
-    pub clock_unsure: bool,
 }
 
 /// What the broker takes.
@@ -377,13 +375,7 @@ mod tests {
     fn a_session_is_asked_for_as_the_specification_writes_it() {
         let will = Some(Will { topic: "t".to_owned(), payload: b"w".to_vec(), retain: true });
         let login = Some(("u".to_owned(), "p".to_owned()));
-        let hello = Hello {
-            client_id: "id".to_owned(),
-            keep_alive: Duration::from_secs(30),
-            will,
-            login,
-            clock_unsure: false,
-        };
+        let hello = Hello { client_id: "id".to_owned(), keep_alive: Duration::from_secs(30), will, login };
         let mut out = BytesMut::new();
         Version::V311.connect(&hello, &mut out).unwrap();
         // 3.1: level 4; user, password, will retained with QoS 1, clean session; 30 s.

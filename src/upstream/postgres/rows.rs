@@ -104,7 +104,7 @@ fn put(out: &mut String, what: std::fmt::Arguments<'_>) {
 mod tests {
     use super::*;
     use crate::encode::Number;
-    use crate::model::{Bad, DeviceInfo, PointInfo, Reading, Sample, Timestamp};
+    use crate::model::{Bad, DeviceInfo, Form, PointInfo, Reading, Sample, Timestamp};
     use std::time::Duration;
 
     fn reading(samples: Vec<(&str, Sample)>) -> Reading {
@@ -132,6 +132,7 @@ mod tests {
             resolution: None,
             range: None,
             index: false,
+            form: Form::default(),
         };
         let device = DeviceInfo {
             name: "m".parse().unwrap(),

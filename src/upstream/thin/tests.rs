@@ -20,6 +20,7 @@ fn point(name: &str, quantity: &str, index: bool) -> PointInfo {
         resolution: Some("0.1".parse().unwrap()),
         range: (name == "u").then(|| ("0".parse().unwrap(), "500".parse().unwrap())),
         index,
+        form: Default::default(),
     }
 }
 
@@ -277,7 +278,7 @@ fn readings() -> impl Strategy<Value = Vec<Reading>> {
 fn some_rules() -> impl Strategy<Value = Rules> {
     let word =
         prop_oneof![Just(Aggregate::Last), Just(Aggregate::Mean), Just(Aggregate::Min), Just(Aggregate::Max)];
-    let amount = prop_oneof![Just("0"), Just("2"), Just("5%")].prop_map(|text| amount(text));
+    let amount = prop_oneof![Just("0"), Just("2"), Just("5%")].prop_map(amount);
     (any::<bool>(), proptest::option::of(amount), proptest::option::of(word)).prop_map(
         |(only, deadband, aggregate)| {
             let named = if only {

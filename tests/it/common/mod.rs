@@ -6,6 +6,7 @@ pub mod octets;
 pub mod port;
 pub mod running;
 pub mod skipped;
+pub mod sparkplug;
 pub mod specimen;
 pub mod station;
 pub mod upstream;

@@ -16,6 +16,7 @@ pub fn site() -> Site {
             resolution: resolution.map(|step| step.parse().unwrap()),
             range: (quantity == "voltage").then(|| ("0".parse().unwrap(), "400".parse().unwrap())),
             index,
+            form: Default::default(),
         };
     let device = |name: &str, points: &[(&str, &str, &str, Option<&str>, bool)]| DeviceInfo {
         name: name.parse().unwrap(),

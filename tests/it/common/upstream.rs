@@ -38,6 +38,7 @@ impl Ground {
             events,
             version: "0",
             refused: dir.path().join("refused"),
+            folder: dir.path().to_owned(),
             clock: Arc::new(SystemClock),
             dating,
             link: linesman::uplink::Link::default(),

@@ -7,6 +7,7 @@ mod broker;
 mod end;
 mod files;
 mod plant;
+mod sparkplug;
 mod web;
 
 use end::{End, Mood};
@@ -19,6 +20,7 @@ use std::time::Duration;
 fn ends() -> Vec<(&'static str, Option<End>)> {
     let mut ends: Vec<(&str, Option<End>)> =
         broker::ends().into_iter().chain(web::ends()).map(|(word, end)| (word, Some(end))).collect();
+    ends.push(("sparkplug", Some(sparkplug::end())));
     ends.push(("file", Some(files::end())));
     // Its far end is this process' own output: tests/e2e.
     ends.push(("stdout", None));

@@ -102,6 +102,7 @@ impl Plant {
             events: watch::channel(Chronicle::default()).1,
             version: "0",
             refused: self.folder.path().join("refused"),
+            folder: self.folder.path().to_owned(),
             clock: Arc::new(SystemClock),
             dating: watch::channel(Arc::new(Dating::default())).1,
             link: linesman::uplink::Link::default(),

@@ -42,14 +42,15 @@ impl Discovery {
         vec![format!("{}/status", self.prefix), format!("{}/device/+/config", self.prefix)]
     }
 
-    pub(in crate::upstream) fn hear(&self, topic: &str, payload: &[u8], site: &Site) -> Heard {
+    pub(in crate::upstream) fn hear(&self, topic: &str, payload: &[u8], speaker: &Speaker<'_>) -> Heard {
         let Some(rest) = topic.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('/')) else {
             return Heard::Nothing;
         };
         if rest == "status" {
             return if payload == b"online" { Heard::Started } else { Heard::Nothing };
         }
-        let is_gone = is_ours(payload, site) && !objects(site).any(|object| topic == self.topic(&object));
+        let is_gone =
+            is_ours(payload, speaker) && !objects(speaker.site).any(|object| topic == self.topic(&object));
         if is_gone { Heard::Gone(topic.to_owned()) } else { Heard::Nothing }
     }
 
@@ -92,11 +93,15 @@ fn object_of(gateway: &Name, device: Option<&Name>) -> String {
     device.map_or_else(|| format!("linesman_{gateway}"), |device| format!("linesman_{gateway}_{device}"))
 }
 
-/// By its origin and the device that it is behind: names alone do not tell `a` with `b_c` from `a_b` with `c`.
-fn is_ours(payload: &[u8], site: &Site) -> bool {
+/// By its origin, the device that it is behind, and where its readings are: names alone do not tell `a` with `b_c` from `a_b`
+/// with `c`, nor two gateways of one name with topics of their own.
+fn is_ours(payload: &[u8], speaker: &Speaker<'_>) -> bool {
     let Ok(config) = serde_json::from_slice::<Value>(payload) else { return false };
-    let gateway = object_of(&site.gateway, None);
-    config["o"]["name"] == "linesman" && config["dev"]["via_device"] == gateway.as_str()
+    let gateway = object_of(&speaker.site.gateway, None);
+    let below = |state: &str| state.strip_prefix(speaker.topic).is_some_and(|rest| rest.starts_with("/d/"));
+    config["o"]["name"] == "linesman"
+        && config["dev"]["via_device"] == gateway.as_str()
+        && config["state_topic"].as_str().is_some_and(below)
 }
 
 fn origin(version: &str) -> Value {

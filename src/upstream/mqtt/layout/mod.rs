@@ -27,6 +27,7 @@ use crate::encode::json::Loss;
 use crate::encode::{Encoding, Numbered, Payload, Refused, json, thingsboard as thingsboard_payload};
 use crate::model::{Event, Name, Site, Timestamp};
 use crate::upstream::proof::Way;
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 /// Whom an upstream speaks to.
@@ -98,6 +99,8 @@ pub(in crate::upstream) struct Speaker<'a> {
     /// `P`.
     pub(in crate::upstream) topic: &'a str,
     pub(in crate::upstream) site: &'a Site,
+    /// The meters that are away, as far as it was told.
+    pub(in crate::upstream) lost: &'a BTreeSet<Name>,
     pub(in crate::upstream) now: Timestamp,
 }
 

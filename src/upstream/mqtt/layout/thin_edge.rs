@@ -36,6 +36,10 @@ fn entity(device: &Name) -> String {
     format!("te/device/{device}//")
 }
 
+fn alarm(entity: &str) -> String {
+    format!("{entity}/a/device-lost")
+}
+
 pub(super) fn health(speaker: &Speaker<'_>, up: bool, at: Option<Timestamp>) -> Said {
     let status = if up { "up" } else { "down" };
     let payload = match at {
@@ -58,6 +62,10 @@ pub(super) fn meta(edge: &ThinEdge, speaker: &Speaker<'_>) -> Meta {
         said.push(Said::kept(entity(&device.name), child.to_string()));
         let topic = format!("{}/meta", edge.measurement_topic(&device.name));
         said.push(Said::kept(topic, units(device).to_string()));
+        if !speaker.lost.contains(&device.name) {
+            // One of an earlier process, or of a meter that was exchanged.
+            said.push(Said::kept(alarm(&entity(&device.name)), Vec::new()));
+        }
     }
     Meta { said, ..Meta::default() }
 }
@@ -71,7 +79,7 @@ fn units(device: &DeviceInfo) -> Value {
 
 pub(super) fn event(event: &Event) -> Vec<Said> {
     let of = event.device.as_ref().map_or_else(|| MAIN.to_owned(), entity);
-    let alarm = format!("{of}/a/device-lost");
+    let alarm = alarm(&of);
     vec![if event.kind == EventKind::DeviceLost {
         Said::kept(alarm, telling(&event.text, event.ts, Some("major")))
     } else if event.kind == EventKind::DeviceFound {

@@ -25,7 +25,9 @@ pub(super) fn attributes(speaker: &Speaker<'_>, standing: Standing<'_>) -> Strin
 }
 
 pub(super) fn meta(speaker: &Speaker<'_>) -> Meta {
+    // All of them, for that makes those that are new; then those that are away.
     let mut said: Vec<Said> = speaker.site.devices.iter().map(connected).collect();
+    said.extend(speaker.lost.iter().filter_map(|device| presence(EventKind::DeviceLost, device)));
     let mut attributes = Map::new();
     let mut octets = 0;
     for device in &speaker.site.devices {
@@ -69,11 +71,8 @@ fn describe(device: &DeviceInfo) -> Value {
 
 /// As telemetry of the gateway; a meter that is lost or back is disconnected or connected too.
 pub(super) fn event(event: &Event) -> Vec<Said> {
-    let mut said = vec![telemetry(event.ts, "event", &json::event(event))];
-    if let Some(device) = &event.device {
-        said.extend(presence(event.kind, device));
-    }
-    said
+    let presence = event.device.as_ref().and_then(|device| presence(event.kind, device));
+    presence.into_iter().chain([telemetry(event.ts, "event", &json::event(event))]).collect()
 }
 
 fn presence(kind: EventKind, device: &Name) -> Option<Said> {

@@ -1,4 +1,5 @@
-//! A small document kept in the spool's folder, as `learned.json`: JSON with its `format` in front, replaced whole.
+//! A small document that others keep in the spool's folder, as `learned.json`: JSON with its `format` in front, replaced
+//! whole. The spool does not know what stands in it.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -11,8 +12,11 @@ struct Head {
     format: u32,
 }
 
-/// What stands in it. One of another format, or of more than `largest` octets, is not ours.
-pub(super) fn read<T: DeserializeOwned>(path: &Path, format: u32, largest: u64) -> io::Result<T> {
+/// What stands in it.
+///
+/// # Errors
+/// Also for one of another format, or of more than `largest` octets: that is not ours.
+pub fn read<T: DeserializeOwned>(path: &Path, format: u32, largest: u64) -> io::Result<T> {
     let size = fs::metadata(path)?.len();
     if size > largest {
         return Err(io::Error::other(format!("{size} octets are too many")));
@@ -26,7 +30,10 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, format: u32, largest: u64) 
 }
 
 /// Whatever happens meanwhile, the old one is there or the new one.
-pub(super) fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// What the disk says.
+pub fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("json.new");
     let mut file = File::create(&beside)?;
     file.write_all(octets)?;
