@@ -55,10 +55,7 @@ pub(super) fn build(
 
 /// In which order and how fast; lines of text have one lane, and so has remote write, which refuses what is out of order.
 fn ways(node: &Node, mut config: Config, report: &mut Report<'_>) -> Config {
-    if matches!(
-        config.kind,
-        Kind::Mqtt(_) | Kind::Sparkplug(_) | Kind::Postgres(_) | Kind::Influx(_) | Kind::Http(_)
-    ) {
+    if config.kind.has_lanes() {
         if text(node, "order") == Some("strict") {
             config.order = Order::Strict;
         }

@@ -68,6 +68,15 @@ impl Kind {
     pub const PRESETS: &'static [&'static str] =
         &["thingsboard", "homeassistant", "aws-iot", "azure-iot", "azure-event-grid", "thin-edge"];
 
+    /// Whether live readings may go beside a backlog. Text is written oldest first, and remote write refuses what is out of
+    /// order.
+    pub const fn has_lanes(&self) -> bool {
+        match self {
+            Kind::Mqtt(_) | Kind::Sparkplug(_) | Kind::Postgres(_) | Kind::Influx(_) | Kind::Http(_) => true,
+            Kind::File(_) | Kind::Stdout | Kind::Prometheus(_) => false,
+        }
+    }
+
     pub const fn word(&self) -> &'static str {
         match self {
             Kind::Mqtt(config) => config.layout.word(),

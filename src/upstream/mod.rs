@@ -188,6 +188,7 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         report,
         thin: (!thin.is_plain()).then(|| Arc::new(thin)),
     };
+    let order = if kind.has_lanes() { order } else { Order::Strict };
     let ways = Ways { order, history_rate };
     tokio::spawn(async move {
         let _ended = ended_tx;

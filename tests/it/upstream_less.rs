@@ -23,6 +23,7 @@ fn site() -> Site {
         resolution: None,
         range: None,
         index: false,
+        form: Default::default(),
     };
     let device = |name: &str| DeviceInfo {
         name: name.parse().unwrap(),

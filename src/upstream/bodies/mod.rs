@@ -18,6 +18,7 @@
 
 mod body;
 mod lanes;
+mod refusals;
 mod text;
 mod thinning;
 mod writer;

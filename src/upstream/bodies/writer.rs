@@ -4,11 +4,7 @@ use super::body::{Body, Settle};
 use super::lanes::{Lane, Lanes, Ways};
 use super::thinning::Thinning;
 use super::{LONGEST_BUSY, Refusal, Sink};
-use crate::encode::Number;
-use crate::model::Name;
-use crate::record;
 use crate::spool::{Closed, Gap, Outcome, Stored};
-use crate::upstream::aside::Refused;
 use crate::upstream::backoff::Backoff;
 use crate::upstream::proof::{Proof, Way};
 use crate::upstream::{Work, unsent};
@@ -16,16 +12,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Octets that are read from the spool at a time.
-const OCTETS: usize = 256 << 10;
+pub(super) const OCTETS: usize = 256 << 10;
 /// Whether a window's time is over is looked at so often.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long what was there at the stop may take to be written.
 const DRAIN: Duration = Duration::from_secs(2);
 /// A lane of live records that has grown older than this is history.
 const LIVE_MS: i64 = 30_000;
-/// How far is looked for a device that may be taken.
-const WITNESS_READS: usize = 16;
-const WITNESS_RECORDS: usize = 256;
 
 pub(in crate::upstream) async fn run<S: Sink>(sink: S, ways: Ways, work: Work) {
     let lanes = Lanes::new(ways, work.reader.cursor(), work.reader.head());
@@ -54,28 +47,28 @@ pub(in crate::upstream) async fn run<S: Sink>(sink: S, ways: Ways, work: Work) {
     }
 }
 
-struct Writer<S> {
-    sink: S,
-    lanes: Lanes,
+pub(super) struct Writer<S> {
+    pub(super) sink: S,
+    pub(super) lanes: Lanes,
     /// Records in the next body: halved by each refusal, doubled by each success.
-    most: usize,
-    gap_told: Option<u64>,
+    pub(super) most: usize,
+    pub(super) gap_told: Option<u64>,
     /// A body with losses and records was refused: the losses go alone.
-    gaps_alone: bool,
+    pub(super) gaps_alone: bool,
     /// The far end took no announcement of some losses.
-    gaps_unheard: bool,
+    pub(super) gaps_unheard: bool,
     /// It has been away since the last body was taken.
-    was_away: bool,
+    pub(super) was_away: bool,
     /// The backlog is refused, and it is not known whether everything would be.
-    doubt: Option<String>,
-    doubts: Backoff,
+    pub(super) doubt: Option<String>,
+    pub(super) doubts: Backoff,
     /// Told to stop, and there is nothing more to try.
-    over: bool,
-    backoff: Backoff,
-    proof: Proof,
+    pub(super) over: bool,
+    pub(super) backoff: Backoff,
+    pub(super) proof: Proof,
     /// Where not everything goes.
-    thinning: Option<Thinning>,
-    work: Work,
+    pub(super) thinning: Option<Thinning>,
+    pub(super) work: Work,
 }
 
 /// The end of the task, as far as it has come.
@@ -178,7 +171,7 @@ impl<S: Sink> Writer<S> {
     }
 
     /// What waits is read again, with nothing remembered.
-    fn cut(&mut self) {
+    pub(super) fn cut(&mut self) {
         self.lanes.cut(self.work.reader.cursor(), self.work.reader.head());
         self.thinning = self.work.thin.as_ref().map(Thinning::new);
     }
@@ -262,7 +255,7 @@ impl<S: Sink> Writer<S> {
     }
 
     /// `None` where it was given up because of the stop. What says nothing is not sent.
-    async fn write(&mut self, body: Vec<u8>) -> Option<Result<(), Refusal>> {
+    pub(super) async fn write(&mut self, body: Vec<u8>) -> Option<Result<(), Refusal>> {
         if body.is_empty() {
             return Some(Ok(()));
         }
@@ -276,7 +269,7 @@ impl<S: Sink> Writer<S> {
         }
     }
 
-    fn worked(&mut self) {
+    pub(super) fn worked(&mut self) {
         self.backoff.worked();
         self.work.report.connected();
         // One that did not take them may do so now.
@@ -293,7 +286,7 @@ impl<S: Sink> Writer<S> {
     }
 
     /// Once told to stop, nobody waits, and nobody tries again.
-    async fn pause(&mut self, why: &str, least: Duration) {
+    pub(super) async fn pause(&mut self, why: &str, least: Duration) {
         self.work.report.trouble(why);
         let wait = self.backoff.after_failure(fastrand::f64()).max(least);
         self.work.pause(wait).await;
@@ -344,112 +337,10 @@ impl<S: Sink> Writer<S> {
         self.gaps_alone &= body.gaps.is_empty();
         Ok(())
     }
-
-    /// This record alone is refused for good: set aside, if that is believed; else somebody else is asked.
-    async fn refused(&mut self, lane: Lane, stored: Stored, body: Body, why: String) -> Result<(), Closed> {
-        let device = device_of(&stored);
-        if !self.proof.may_refuse((Way::BODIES, device.as_ref()), Instant::now()) {
-            let of = device.map_or_else(String::new, |device| format!(" of {device}"));
-            let why =
-                format!("records{of} are refused, and none of another device was taken: all wait: {why}");
-            return self.doubt(lane, why).await;
-        }
-        self.give_up(lane, stored, body, (why, "refused")).await
-    }
-
-    /// A refusal that is not believed: what is refused waits, and somebody else is asked. What is sampled from now on
-    /// does not wait behind it, where the order is not strict.
-    async fn doubt(&mut self, lane: Lane, why: String) -> Result<(), Closed> {
-        if !self.lanes.has_backlog() {
-            self.cut();
-        }
-        if lane == Lane::History && self.lanes.has_backlog() {
-            let wait = self.doubts.after_failure(fastrand::f64());
-            self.lanes.hold(Instant::now() + wait);
-            self.doubt = Some(why);
-        } else {
-            self.pause(&why, Duration::ZERO).await;
-        }
-        self.ask_somebody_else().await
-    }
-
-    /// Set aside with what the far end said of it, and counted under a word.
-    async fn give_up(
-        &mut self,
-        lane: Lane,
-        stored: Stored,
-        body: Body,
-        (reason, word): (String, &str),
-    ) -> Result<(), Closed> {
-        let (device, number) = (device_of(&stored), Number { epoch: stored.epoch, seq: stored.seq });
-        let payload = self.sink.legible(&body.octets);
-        let at = self.work.clock.utc();
-        self.work.aside.put(Refused { at, reason, device, number, payload }).await;
-        let outcome = Outcome::Dropped(word.to_owned());
-        let mut upto = stored.position;
-        match &mut self.thinning {
-            Some(thinning) => {
-                thinning.ended(lane, [&stored].into_iter(), &outcome);
-                upto = self.lanes.span(lane).0;
-                thinning.settle(lane, &self.work).await?;
-            }
-            None => self.work.reader.settle([upto..=upto], outcome).await?,
-        }
-        self.lanes.settled(lane, upto, 1, Instant::now());
-        Ok(())
-    }
-
-    /// The next record of a device that has not been refused, alone: whether anybody's are taken.
-    async fn ask_somebody_else(&mut self) -> Result<(), Closed> {
-        let Some(refused) = self.proof.witness_wanted() else { return Ok(()) };
-        let (mut at, head) = (self.work.reader.cursor(), self.work.reader.head());
-        for _ in 0..WITNESS_READS {
-            let found = self.work.reader.read_until(at, head, WITNESS_RECORDS, OCTETS).await?;
-            let Some(last) = found.last() else { break };
-            at = last.position;
-            let is_another =
-                |stored: &Stored| device_of(stored).is_some_and(|device| !refused.contains(&device));
-            if let Some(stored) = found.into_iter().find(is_another) {
-                return match self.work.choose(vec![stored]).await?.pop() {
-                    Some(chosen) => self.ask(chosen).await,
-                    None => Ok(()),
-                };
-            }
-        }
-        Ok(())
-    }
-
-    async fn ask(&mut self, witness: Stored) -> Result<(), Closed> {
-        let (position, device) = (witness.position, device_of(&witness));
-        let body = Body::of(&self.sink, &self.work, &[witness], &[]);
-        let now = Instant::now();
-        if body.octets.is_empty() {
-            // It can't be asked about, and is no proof.
-            let lost = body.settle.first().and_then(|settle| settle.lost);
-            return self.work.reader.settle([position..=position], outcome(lost)).await;
-        }
-        match self.write(body.octets).await {
-            Some(Ok(())) => {
-                self.worked();
-                self.proof.taken((Way::BODIES, device.as_ref()), now);
-                self.work.reader.settle([position..=position], Outcome::Delivered).await?;
-            }
-            // It is asked again after the next pause, and this device is not the one to ask.
-            Some(Err(Refusal::ForGood(_) | Refusal::TooLate(_))) => {
-                self.proof.may_refuse((Way::BODIES, device.as_ref()), now);
-            }
-            Some(Err(Refusal::Later(_) | Refusal::Busy(..) | Refusal::Gone(_))) | None => {}
-        }
-        Ok(())
-    }
 }
 
-fn outcome(lost: Option<&'static str>) -> Outcome {
+pub(super) fn outcome(lost: Option<&'static str>) -> Outcome {
     lost.map_or(Outcome::Delivered, unsent)
-}
-
-fn device_of(stored: &Stored) -> Option<Name> {
-    record::decode(&stored.octets).ok().map(|reading| reading.device)
 }
 
 #[cfg(test)]
@@ -457,6 +348,7 @@ mod tests {
     use super::*;
     use crate::encode::Encoding;
     use crate::model::{Chronicle, Clock as _, Dating, Reading, Site, SystemClock, Timestamp, Value};
+    use crate::record;
     use crate::upstream::Order;
     use crate::upstream::aside::Aside;
     use crate::upstream::bodies::{TextSink, WriteText};

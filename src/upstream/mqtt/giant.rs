@@ -1,19 +1,51 @@
-//! Messages that are larger than what is taken: seen by their head, before the rest has arrived. Pure.
+//! Messages that are larger than what is taken: seen by their head, before the rest has arrived, acknowledged, and passed
+//! over. They are somebody else's, and no reason to end the session: a retained one would come again in the next. Pure.
 
 use super::wire::LARGEST_PACKET;
+use bytes::{Buf, BytesMut};
+
+/// What is being passed over.
+#[derive(Debug, Default)]
+pub(super) struct Giants {
+    /// Octets that are still to come.
+    left: usize,
+}
+
+impl Giants {
+    /// Takes them out of what has arrived; `true` where more of one has to come.
+    pub(super) fn pass(
+        &mut self,
+        input: &mut BytesMut,
+        mut acknowledge: impl FnMut(u16) -> Result<(), String>,
+    ) -> Result<bool, String> {
+        loop {
+            if self.left == 0 {
+                let Some(Giant { octets, packet }) = Giant::of(input) else { return Ok(false) };
+                self.left = octets;
+                packet.map_or(Ok(()), &mut acknowledge)?;
+            }
+            let gone = self.left.min(input.len());
+            input.advance(gone);
+            self.left -= gone;
+            if self.left > 0 {
+                return Ok(true);
+            }
+        }
+    }
+}
 
 /// A PUBLISH (MQTT 3.1.1 and 5, section 3.3) of too many octets.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Giant {
+struct Giant {
     /// Of the whole packet.
-    pub(super) octets: usize,
+    octets: usize,
     /// Where it wants to be acknowledged.
-    pub(super) packet: Option<u16>,
+    packet: Option<u16>,
 }
 
 impl Giant {
     /// At the beginning of what has arrived, as soon as that can be said.
-    pub(super) fn of(input: &[u8]) -> Option<Giant> {
+    fn of(input: &[u8]) -> Option<Giant> {
         let head = *input.first()?;
         let qos = head >> 1 & 3;
         if head >> 4 != 3 {

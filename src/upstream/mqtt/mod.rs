@@ -32,6 +32,7 @@ mod hand;
 pub(super) mod lane;
 pub(super) mod layout;
 mod moving;
+mod out;
 pub(super) mod pipe;
 mod said;
 mod session;

@@ -9,10 +9,11 @@
 
 use super::broken::{io_sentence, undialled};
 use super::config::Access;
-use super::giant::Giant;
+use super::giant::Giants;
+use super::out::push;
 use super::wire::{Greeting, Heard, Hello, Letter};
 use crate::uplink::{Connection, Dialler, Endpoint, Validity};
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
@@ -216,8 +217,7 @@ struct Talk<'a> {
     /// Something was written and not flushed: TLS may hold it back.
     unflushed: bool,
     closing: bool,
-    /// Octets of a message that are still to be passed over.
-    giant: usize,
+    giants: Giants,
     keep_alive: Duration,
     sent: Instant,
     heard: Instant,
@@ -241,7 +241,7 @@ impl<'a> Talk<'a> {
             output: BytesMut::new(),
             unflushed: false,
             closing: false,
-            giant: 0,
+            giants: Giants::default(),
             keep_alive: access.keep_alive,
             sent: now,
             heard: now,
@@ -268,30 +268,11 @@ impl<'a> Talk<'a> {
 
     fn hear(&mut self) -> Result<Option<Heard>, String> {
         let to = self.to;
-        if self.passes_over()? {
+        let (version, output) = (self.access.version, &mut self.output);
+        if self.giants.pass(&mut self.input, |packet| version.acknowledge(packet, output))? {
             return Ok(None);
         }
         self.access.version.hear(&mut self.input).map_err(|what| format!("{to} {what}"))
-    }
-
-    /// A message that is larger than what is taken, somebody else's, is acknowledged and passed over: it is no reason to end
-    /// the session, and a retained one would come again in the next. `true` where more of it has to come.
-    fn passes_over(&mut self) -> Result<bool, String> {
-        loop {
-            if self.giant == 0 {
-                let Some(Giant { octets, packet }) = Giant::of(&self.input) else { return Ok(false) };
-                self.giant = octets;
-                if let Some(packet) = packet {
-                    self.access.version.acknowledge(packet, &mut self.output)?;
-                }
-            }
-            let gone = self.giant.min(self.input.len());
-            self.input.advance(gone);
-            self.giant -= gone;
-            if self.giant > 0 {
-                return Ok(true);
-            }
-        }
     }
 
     /// What the session is to know of it, if anything.
@@ -411,16 +392,6 @@ async fn asked(requests: Option<&mut mpsc::Receiver<Request>>, into: &mut Vec<Re
     match requests {
         Some(requests) => requests.recv_many(into, REQUESTS).await > 0,
         None => std::future::pending().await,
-    }
-}
-
-/// Writes some of it, or, where there is nothing left to write, sees to it that all goes out: `true`. Nothing is lost where
-/// this is not waited for to the end.
-async fn push(writer: &mut WriteHalf<Connection>, output: &mut BytesMut) -> io::Result<bool> {
-    if output.is_empty() {
-        writer.flush().await.map(|()| true)
-    } else {
-        writer.write_buf(output).await.map(|_| false)
     }
 }
 
