@@ -353,7 +353,7 @@ mod tests {
             r#"linesman_uplink_month_bytes{uplink="lte"} 40.0"#,
             r#"linesman_uplink_budget_bytes{uplink="lte"} 100.0"#,
             r#"linesman_uplink_in_use{uplink="lte"} 1.0"#,
-            "linesman_uplink_changes_total 2",
+            "linesman_uplink_changes_total{} 2",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }

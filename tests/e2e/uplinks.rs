@@ -341,3 +341,42 @@ fn what_goes_by_http_takes_the_other_path_too_and_comes_back() {
     let missing: Vec<u64> = (1..=came.last().copied().unwrap()).filter(|seq| !came.contains(seq)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+#[test]
+fn an_edge_node_is_born_again_over_each_path_and_dies_in_order_on_one_that_works() {
+    let Some(site) = Site::build() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let profile = small_profile(folder.path());
+    let line = folder.path().join("ttyRS485");
+    let units: Vec<_> = (1..=METERS).map(|unit| (profile.clone(), unit)).collect();
+    let _meters = Meters::rtu(&line, &units);
+    let _broker = Broker::inside(&site.far(), folder.path(), PORT);
+    let mut command = inside(&site.far(), "stdbuf");
+    command.args(["-oL", "mosquitto_sub", "-d", "-t", "spBv1.0/#", "-F", "%t", "-p"]).arg(PORT.to_string());
+    let mut child = Kept::spawn(command.stdout(Stdio::piped())).unwrap();
+    let topics = child.output();
+    until("a subscription", || topics.try_iter().any(|line| line.starts_with("Subscribed")).then_some(()));
+    let yaml = config(&profile, &line, FAR, "", "").replace("mqtt: {", "sparkplug: { group: plant,");
+    let gateway = Gateway::inside(&site.near(), folder.path(), &yaml);
+    let mut said: Vec<String> = Vec::new();
+    let mut until_births = |count: usize| {
+        until(&format!("birth {count}, and data behind it"), || {
+            said.extend(topics.try_iter().filter(|line| line.starts_with("spBv1.0/")));
+            let births = said.iter().enumerate().filter(|(_, topic)| topic.contains("/NBIRTH/"));
+            let last = births.map(|(at, _)| at).nth(count - 1)?;
+            let devices = said[last..].iter().filter(|topic| topic.contains("/DBIRTH/")).count();
+            (devices >= usize::from(METERS)).then(|| said.clone())
+        })
+    };
+    until_births(1);
+    // Its registers do not change, so nothing is sent that could be missed: only the carrier tells.
+    site.unplug();
+    until_births(2);
+    site.plug_in();
+    let said = until_births(3);
+    let births: Vec<usize> =
+        said.iter().enumerate().filter(|(_, topic)| topic.contains("/NBIRTH/")).map(|(at, _)| at).collect();
+    assert!(said[births[1]..births[2]].iter().any(|topic| topic.contains("/NDEATH/")), "{said:?}");
+    gateway.signal(Signal::TERM);
+    assert!(gateway.wait().0.success());
+}
