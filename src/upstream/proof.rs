@@ -56,11 +56,13 @@ struct OfWay {
 impl Proof {
     /// A record is refused: whether that is the record's fault.
     pub(super) fn may_refuse(&mut self, (way, device): Whose<'_>, now: Instant) -> bool {
+        // By whatever way: one and the same mistake must not cost three records by each.
+        let in_a_row: u32 = self.ways.values().map(|of| of.in_a_row).sum();
         let of = self.ways.entry(way).or_default();
         of.refused.extend(device.cloned());
         of.taken.retain(|_, at| now.duration_since(*at) < PROOF);
         let somebody_else = of.taken.keys().any(|device| !of.refused.contains(device));
-        let may = somebody_else || of.in_a_row < IN_A_ROW;
+        let may = somebody_else || in_a_row < IN_A_ROW;
         of.in_a_row += u32::from(may);
         if !may {
             self.wants_witness = Some(way);
@@ -130,5 +132,6 @@ mod tests {
         });
         assert_eq!(believed.count(), 3);
         assert_eq!(proof.witness_wanted().unwrap().len(), 2);
+        assert!(!proof.may_refuse((Way::BATCHES, devices.first()), now), "three by all ways together");
     }
 }

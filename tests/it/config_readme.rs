@@ -46,3 +46,30 @@ fn the_upstreams_of_the_pages_check() {
         assert!(config.is_ok(), "{}\n{text}", config.unwrap_err());
     }
 }
+
+/// The upstreams that the README's table shows, a line each.
+fn upstreams(document: &str) -> Vec<String> {
+    let table = document.split("## Where it delivers to").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = table.unwrap_or_default().lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    rows.filter_map(|row| Some(row.split('|').nth(2)?.trim().trim_matches('`').to_owned()))
+        .filter(|cell| cell != "beside `name:")
+        .collect()
+}
+
+#[test]
+fn every_upstream_of_the_readme_checks_as_it_stands_and_every_kind_has_its_row() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let dirs = [PathBuf::from(root).join("tests/it/golden/config/profiles")];
+    let found = upstreams(&readme);
+    for kind in linesman::upstream::Kind::ALL.iter().filter(|kind| **kind != "stdout") {
+        assert!(found.iter().any(|row| row.starts_with(&format!("{kind}: "))), "{kind} has no row");
+    }
+    for upstream in found {
+        let text = format!(
+            "lines:\n  - name: l\n    serial: {{ port: /dev/ttyS0 }}\n    devices:\n      - {{ name: a, profile: acme-x1, unit: 1 }}\nupstreams:\n  - name: u\n    {upstream}\n"
+        );
+        let config = config::parse("README.md", &text, &Overlays::default(), root, &dirs);
+        assert!(config.is_ok(), "{}\n{text}", config.unwrap_err());
+    }
+}
