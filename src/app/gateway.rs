@@ -1,5 +1,6 @@
 //! The gateway as it runs: all parts, started, watched, changed by a reload, and stopped in the data's order.
 
+use super::bill::Uplinks;
 use super::memory::Keeper;
 use super::meters::{self, Known, Meters, Rules};
 use super::parts::{Part, PartId, Parts};
@@ -50,6 +51,7 @@ pub(super) struct Gateway {
     events: mpsc::Sender<Event>,
     chronicle: watch::Receiver<Chronicle>,
     pub(super) memory: Keeper,
+    uplinks: Uplinks,
     pub(super) rules: watch::Sender<Arc<Rules>>,
     pub(super) meters: watch::Receiver<Known>,
     pub(super) site: watch::Sender<Arc<Site>>,
@@ -86,6 +88,7 @@ impl Gateway {
         let seen = shown.subscribe();
         let meters = Meters::open(&config.spool.dir, rules.subscribe(), events.clone(), shown);
         let watchdog = Watchdog::new(spool.status());
+        let (uplinks, keeper_of_uplinks) = Uplinks::start(&config.uplinks, &config.spool.dir, &time, &events);
         let sources = Sources {
             gateway: config.gateway.to_string(),
             version: VERSION,
@@ -98,6 +101,7 @@ impl Gateway {
             meters: seen.clone(),
             progress: watchdog.progress(),
             clock: time.status(),
+            uplinks: uplinks.paths.status(),
         };
         let mut gateway = Gateway {
             site: watch::Sender::new(Arc::new(config.site())),
@@ -108,6 +112,7 @@ impl Gateway {
             events,
             chronicle: chronicle.subscribe(),
             memory,
+            uplinks,
             rules,
             meters: seen,
             http: listener.as_ref().and_then(|l| l.local_addr().ok()),
@@ -117,14 +122,27 @@ impl Gateway {
             config,
             capture,
         };
-        let stop = CancellationToken::new();
-        gateway.parts.add(PartId::Clock, Part::task(stop.clone(), keeper.run(stop)));
         let telling = chronicle::run(events_in, chronicle, gateway.time.clone());
-        gateway.parts.add(PartId::Chronicle, Part::task(CancellationToken::new(), telling));
-        gateway.parts.add(PartId::Spool, Part::task(CancellationToken::new(), ended(gateway.spool.status())));
+        gateway.add_keepers(keeper, telling, keeper_of_uplinks);
         gateway.name_the_meters();
         gateway.start_parts(scans_in, onlooker, meters, listener)?;
         Ok(gateway)
+    }
+
+    /// Those that run as long as the process does.
+    fn add_keepers(
+        &mut self,
+        time: time::Keeper,
+        telling: impl Future<Output = ()> + Send + 'static,
+        uplinks: Option<Part>,
+    ) {
+        let stop = CancellationToken::new();
+        self.parts.add(PartId::Clock, Part::task(stop.clone(), time.run(stop)));
+        self.parts.add(PartId::Chronicle, Part::task(CancellationToken::new(), telling));
+        self.parts.add(PartId::Spool, Part::task(CancellationToken::new(), ended(self.spool.status())));
+        if let Some(part) = uplinks {
+            self.parts.add(PartId::Uplinks, part);
+        }
     }
 
     fn start_parts(
@@ -184,6 +202,7 @@ impl Gateway {
             folder: self.config.spool.dir.clone(),
             clock: Arc::new(self.time.clone()),
             dating: self.time.dating(),
+            link: self.uplinks.paths.link(config.wired_only),
             stop: stop.clone(),
         };
         let running = upstream::start(config, reader, around);
@@ -223,6 +242,7 @@ impl Gateway {
                 _ = looks.tick() => {
                     self.watchdog.look(self.time.mono(), self.pump_sign());
                     self.keep_memory();
+                    self.uplinks.keep();
                     if self.parts.take_ended() {
                         self.start_missing()?;
                         self.publish_sources();
@@ -248,7 +268,8 @@ impl Gateway {
         }
         let upstreams = self.parts.ids(|id| matches!(id, PartId::Upstream(_)));
         self.stop_and_name(&upstreams, UPSTREAMS_STOP).await;
-        self.stop_and_name(&[PartId::Http], Duration::from_millis(100)).await;
+        self.stop_and_name(&[PartId::Http, PartId::Uplinks], Duration::from_millis(100)).await;
+        self.uplinks.close().await;
         if let Err(error) = self.spool.close().await {
             tracing::error!(%error, "the spool could not be closed cleanly");
         }

@@ -38,7 +38,9 @@ impl Gateway {
         self.spool.set_upstreams(&names).await;
         self.rules.send_replace(Arc::new(meters::rules(&new)));
         self.watchdog.forget(&changed);
-        self.config = Config { spool: self.config.spool.clone(), http: self.config.http.clone(), ..new };
+        let old = &self.config;
+        let (spool, http, uplinks) = (old.spool.clone(), old.http.clone(), old.uplinks.clone());
+        self.config = Config { spool, http, uplinks, ..new };
         self.name_the_meters();
         self.start_missing()?;
         self.publish_sources();
@@ -74,6 +76,7 @@ impl Gateway {
             ("spool", new.spool != old.spool),
             ("http", new.http != old.http),
             ("clock", new.clock != old.clock),
+            ("uplinks", new.uplinks != old.uplinks),
         ];
         for (key, _) in differs.iter().filter(|(_, differs)| *differs) {
             tracing::warn!("`{key}:` changed; that takes effect at the next restart");

@@ -139,9 +139,16 @@ fn tables(status: &Value) -> String {
         let keys = ["name", "state", "delivered", "pending", "left_out", "dropped", "detail"];
         upstreams.add_row(keys.map(|key| text(&upstream, key)));
     }
+    let mut uplinks =
+        table(&["uplink", "interface", "state", "in use", "octets", "budget", "stage", "detail"]);
+    for uplink in rows("uplinks") {
+        let keys = ["name", "interface", "state", "in_use", "octets", "budget", "stage", "detail"];
+        uplinks.add_row(keys.map(|key| text(&uplink, key)));
+    }
+    let uplinks = if rows("uplinks").is_empty() { String::new() } else { format!("\n\n{uplinks}") };
     let spool = &status["spool"];
     format!(
-        "gateway {}, linesman {}, configuration {}, epoch {}{}\nspool: {} records, {} octets{}\n\n{lines}\n\n{devices}\n{found}\n{upstreams}",
+        "gateway {}, linesman {}, configuration {}, epoch {}{}\nspool: {} records, {} octets{}\n\n{lines}\n\n{devices}\n{found}\n{upstreams}{uplinks}",
         text(status, "gateway"),
         text(status, "version"),
         text(status, "config"),

@@ -1,7 +1,7 @@
 //! From the checked tree to the configuration: what the table alone cannot say.
 
 use super::devices::Profiles;
-use super::{Config, adapt, devices, endpoints, upstreams};
+use super::{Config, adapt, devices, endpoints, uplinks, upstreams};
 use crate::bus::{self, LineConfig, PortConfig};
 use crate::model::Name;
 use crate::profile::Profile;
@@ -63,6 +63,8 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
     ground.devices = devices.map(|device| (device.name.clone(), Arc::clone(&device.profile))).collect();
     let spool = spool(root.get("spool"), base, report);
     let upstreams = upstreams::build(root.get("upstreams"), &gateway, &mut ground, report);
+    let uplinks = uplinks::build(root.get("uplinks"), report);
+    upstreams::wired_only_without_wires(root.get("upstreams"), &uplinks, report);
     upstreams::outside_of(&spool.dir, root.get("upstreams"), base, report);
     if upstreams.is_empty() && root.get("upstreams").is_none_or(|list| list.items().is_empty()) {
         let place = root.entry("upstreams").map_or(&root.place, |entry| &entry.at);
@@ -84,6 +86,7 @@ pub(super) fn config(root: &Node, base: &Path, dirs: &[PathBuf], report: &mut Re
         lines,
         spool,
         upstreams,
+        uplinks,
         http: http.map(|listen| serve::Config { listen }),
         clock: clock(root.get("clock"), base, report),
         hash,

@@ -5,6 +5,7 @@ mod databases;
 mod encoding;
 mod less;
 mod presets;
+mod uplinks;
 mod upstreams;
 mod webs;
 
@@ -13,6 +14,7 @@ use super::endpoints::{ADDRESS, LISTEN};
 use crate::profile::format::{BAUD, EVERY, PARITIES};
 use crate::profile::yaml::scalar::{DECIMAL, DURATION, NAME, SIZE, TEXT};
 use crate::profile::yaml::table::{Key, Kind, Table, Word};
+use uplinks::UPLINK;
 use upstreams::UPSTREAM;
 
 /// A thousand lines of a thousand devices: beyond that something else is wrong.
@@ -41,7 +43,11 @@ pub static CONFIG: Table = Table {
             Kind::List { of: &Kind::Table(&UPSTREAM), least: 0, most: 16 },
             "where readings go",
         ),
-        Key::new("uplinks", Kind::Anything, "network paths").later("the system's own routing is used"),
+        Key::new(
+            "uplinks",
+            Kind::List { of: &Kind::Table(&UPLINK), least: 1, most: 8 },
+            "network paths to the far ends, in order of preference; the system's default route unless given",
+        ),
         Key::new("http", Kind::Table(&HTTP), "health, metrics and status over HTTP; no key, no listener"),
         Key::new("clock", Kind::Table(&CLOCK), "when the wall clock is taken for right"),
     ],

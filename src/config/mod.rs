@@ -21,6 +21,7 @@ mod overlay;
 mod presets;
 mod serial;
 mod site;
+mod uplinks;
 mod upstreams;
 mod webs;
 
@@ -33,7 +34,7 @@ pub use site::Chains;
 
 use crate::model::Name;
 use crate::profile::yaml::{Report, Scalar, node, scalar, walk};
-use crate::{app, bus, profile, serve, spool, upstream};
+use crate::{app, bus, profile, serve, spool, uplink, upstream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub lines: Vec<bus::LineConfig>,
     pub spool: spool::Config,
     pub upstreams: Vec<upstream::Config>,
+    /// In order of preference; none: the system's default route.
+    pub uplinks: Vec<uplink::Config>,
     /// No key, no listener.
     pub http: Option<serve::Config>,
     /// When the wall clock is taken for right.

@@ -4,7 +4,7 @@ use super::build::{Ground, Once, duration, name, text, whole};
 use super::{databases, encodings, endpoints, less, presets, webs};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
-use crate::uplink::{Endpoint, Identity, Tls, TlsError};
+use crate::uplink::{self, Endpoint, Identity, Tls, TlsError};
 use crate::upstream::{Config, Kind, Order, Secret, file, mqtt, sparkplug};
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
@@ -46,6 +46,7 @@ pub(super) fn build(
         if let (Some(name), Some(kind)) = (name, kind) {
             let mut config = ways(node, Config::new(name, kind), report);
             config.thin = less::rules(node, ground, report);
+            config.wired_only = text(node, "history") == Some("wired-only");
             upstreams.push(config);
         }
     }
@@ -73,6 +74,24 @@ fn ways(node: &Node, mut config: Config, report: &mut Report<'_>) -> Config {
         );
     }
     config
+}
+
+/// A backlog that waits for a wire waits for ever where there is none.
+pub(super) fn wired_only_without_wires(
+    list: Option<&Node>,
+    uplinks: &[uplink::Config],
+    report: &mut Report<'_>,
+) {
+    if uplinks.iter().any(|uplink| !uplink.metered) {
+        return;
+    }
+    for node in list.map(Node::items).unwrap_or_default() {
+        let Some(at) = node.get("history").filter(|_| text(node, "history") == Some("wired-only")) else {
+            continue;
+        };
+        let why = if uplinks.is_empty() { "there are no `uplinks`" } else { "every uplink is `metered`" };
+        report.at(&at.place, format!("`history: wired-only`: {why}, so the backlog would wait for ever"));
+    }
 }
 
 fn mqtt_config(

@@ -54,10 +54,11 @@ pub fn reading(reading: &Reading, number: Number, gateway: Option<&str>) -> Stri
 }
 
 /// What the gateway says of itself while it is connected.
-pub fn online(ts: Timestamp, version: &str, config: &str, backlog: u64) -> String {
+pub fn online(ts: Timestamp, version: &str, config: &str, (backlog, uplink): (u64, Option<&str>)) -> String {
     let (version, config) = (quoted(version), quoted(config));
+    let uplink = uplink.map(|name| format!("\"uplink\":{},", quoted(name))).unwrap_or_default();
     format!(
-        "{{\"online\":true,\"ts\":{},\"version\":{version},\"config\":{config},\"backlog\":{backlog}}}",
+        "{{\"online\":true,\"ts\":{},\"version\":{version},\"config\":{config},{uplink}\"backlog\":{backlog}}}",
         ts.0
     )
 }
@@ -74,7 +75,7 @@ pub fn offline(ts: Option<Timestamp>) -> String {
 /// it begins or ends.
 pub fn event(event: &Event) -> String {
     let mut out = format!("{{\"type\":\"{}\",\"ts\":{}", event.kind.word(), event.ts.0);
-    put(&mut out, format_args!(",\"line\":{}", quoted(event.line.as_str())));
+    put(&mut out, format_args!(",\"{}\":{}", event.kind.place(), quoted(event.line.as_str())));
     if let Some(device) = &event.device {
         put(&mut out, format_args!(",\"device\":{}", quoted(device.as_str())));
     }
@@ -89,7 +90,10 @@ pub fn event(event: &Event) -> String {
         | EventKind::NamelessMeter
         | EventKind::MeterExchanged
         | EventKind::CounterReset
-        | EventKind::CounterBack => None,
+        | EventKind::CounterBack
+        | EventKind::UplinkChanged
+        | EventKind::BudgetLow
+        | EventKind::BudgetSpent => None,
     };
     if let Some((finding, state)) = finding {
         put(&mut out, format_args!(",\"finding\":\"{finding}\",\"state\":\"{state}\""));

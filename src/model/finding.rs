@@ -88,6 +88,12 @@ pub enum EventKind {
     CounterReset,
     /// A counter that was taken for reset is where it stood before.
     CounterBack,
+    /// Connections go over another uplink.
+    UplinkChanged,
+    /// 80 % of an uplink's budget are used.
+    BudgetLow,
+    /// All of an uplink's budget is used.
+    BudgetSpent,
     /// A finding began.
     Begins(FindingKind),
     /// A finding is over.
@@ -107,16 +113,29 @@ impl EventKind {
             EventKind::MeterExchanged => "meter-exchanged",
             EventKind::CounterReset => "counter-reset",
             EventKind::CounterBack => "counter-back",
+            EventKind::UplinkChanged => "uplink-changed",
+            EventKind::BudgetLow => "budget-low",
+            EventKind::BudgetSpent => "budget-spent",
             EventKind::Begins(_) | EventKind::Ends(_) => "finding",
+        }
+    }
+
+    /// What [`Event::line`] names: `line`, or `uplink`.
+    pub const fn place(self) -> &'static str {
+        if matches!(self, EventKind::UplinkChanged | EventKind::BudgetLow | EventKind::BudgetSpent) {
+            "uplink"
+        } else {
+            "line"
         }
     }
 }
 
-/// Something that changed on a line, told once.
+/// Something that changed on a line, or an uplink, told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     pub ts: Timestamp,
     pub kind: EventKind,
+    /// Where: see [`EventKind::place`].
     pub line: Name,
     /// None where it concerns the whole line.
     pub device: Option<Name>,

@@ -134,6 +134,48 @@ pub struct UpstreamStatus {
     pub warnings: Vec<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UplinkState {
+    /// Its interface is up, and nothing has gone over it yet.
+    #[default]
+    Unproven,
+    Up,
+    /// Its interface is up, and nothing comes through.
+    Failed,
+    /// Its interface is down.
+    Down,
+    /// There is no such interface.
+    Missing,
+}
+
+/// One network path, and what it has cost this month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UplinkStatus {
+    pub name: Name,
+    pub interface: String,
+    pub metered: bool,
+    /// Connections are made over it.
+    pub in_use: bool,
+    pub state: UplinkState,
+    /// Why it is not up.
+    pub detail: Option<String>,
+    /// When the month began that is counted; 0 while the date is not known.
+    pub since: Timestamp,
+    /// Of this month, both directions, with IP and TLS.
+    pub octets: u64,
+    /// Of these, the backlog.
+    pub history_octets: u64,
+    /// Since the account began.
+    pub octets_ever: u64,
+    /// Octets a month.
+    pub budget: Option<u64>,
+    /// `free`, `stretched` from 80 % of the budget on, `spent` from 100 %.
+    pub stage: &'static str,
+    /// How often another path was taken, since the start.
+    pub changes: u64,
+}
+
 /// What is known of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ClockStatus {

@@ -1,8 +1,8 @@
 //! The status in Prometheus' text form (OpenMetrics): every count of every line and device, the spool,
 //! and the account of each upstream. Names `linesman_…`, units in the name, counters end in `_total`.
 
-use super::status::{Device, Finding, Line, Snapshot, Upstream};
-use crate::model::status::{BusCounters, DeviceState, LineState, UpstreamState};
+use super::status::{Device, Finding, Line, Snapshot, Uplink, Upstream};
+use crate::model::status::{BusCounters, DeviceState, LineState, UplinkState, UpstreamState};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -61,7 +61,8 @@ impl Collector for Exposition {
         self.lines(out)?;
         self.devices(out)?;
         self.spool(out)?;
-        self.upstreams(out)
+        self.upstreams(out)?;
+        self.uplinks(out)
     }
 }
 
@@ -172,6 +173,29 @@ impl Exposition {
         let up = upstreams.iter().map(|upstream| (upstream_labels(upstream), connected(upstream))).collect();
         gauges(out, "upstream_up", "1 while connected", up)
     }
+}
+
+impl Exposition {
+    fn uplinks(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let of = |read: fn(&Uplink) -> f64| {
+            self.0.uplinks.iter().map(|uplink| (uplink_labels(uplink), read(uplink))).collect()
+        };
+        let ever = self.0.uplinks.iter().map(|uplink| (uplink_labels(uplink), uplink.octets_ever)).collect();
+        counters(out, "uplink_traffic_bytes", "Octets in both directions, with IP and TLS", ever)?;
+        let month = of(|uplink| whole(uplink.octets));
+        gauges_in(out, "uplink_month", "Octets of the month that is counted", Unit::Bytes, month)?;
+        let budgets = self.0.uplinks.iter().filter_map(|u| Some((uplink_labels(u), whole(u.budget?))));
+        gauges_in(out, "uplink_budget", "Octets that a month may have", Unit::Bytes, budgets.collect())?;
+        let up = of(|uplink| truth(matches!(uplink.state, UplinkState::Up | UplinkState::Unproven)));
+        gauges(out, "uplink_up", "1 while its interface is up and nothing says that it fails", up)?;
+        gauges(out, "uplink_in_use", "1 while connections are made over it", of(|u| truth(u.in_use)))?;
+        let changes = self.0.uplinks.iter().take(1).map(|uplink| (vec![], uplink.changes)).collect();
+        counters(out, "uplink_changes", "How often another uplink was taken", changes)
+    }
+}
+
+fn uplink_labels(uplink: &Uplink) -> Labels<'_> {
+    vec![("uplink", uplink.name.as_str())]
 }
 
 fn line_labels(line: &Line) -> Labels<'_> {
@@ -303,11 +327,35 @@ mod tests {
             devices,
             spool,
             upstreams,
+            uplinks: vec![Uplink {
+                name: "lte".to_owned(),
+                interface: "wwan0".to_owned(),
+                metered: true,
+                in_use: true,
+                state: UplinkState::Up,
+                detail: None,
+                since: Some(0),
+                octets: 40,
+                history_octets: 0,
+                octets_ever: 70,
+                budget: Some(100),
+                stage: "free",
+                changes: 2,
+            }],
         };
         let text = text(&snapshot).unwrap();
         let degraded: Vec<_> =
             text.lines().filter(|line| line.starts_with("linesman_device_degraded{")).collect();
         assert_eq!(degraded, [r#"linesman_device_degraded{line="l",device="b",reason="identity"} 1.0"#]);
         assert!(text.contains(r#"linesman_device_up{line="l",device="b"} 1.0"#), "{text}");
+        for line in [
+            r#"linesman_uplink_traffic_bytes_total{uplink="lte"} 70"#,
+            r#"linesman_uplink_month_bytes{uplink="lte"} 40.0"#,
+            r#"linesman_uplink_budget_bytes{uplink="lte"} 100.0"#,
+            r#"linesman_uplink_in_use{uplink="lte"} 1.0"#,
+            "linesman_uplink_changes_total{} 2",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
     }
 }

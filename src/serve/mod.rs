@@ -11,7 +11,7 @@ pub mod metrics;
 pub mod status;
 
 use crate::model::Name;
-use crate::model::status::{ClockStatus, LineStatus, MeterStatus, UpstreamStatus};
+use crate::model::status::{ClockStatus, LineStatus, MeterStatus, UplinkStatus, UpstreamStatus};
 use crate::spool;
 use axum::Router;
 use axum::extract::State;
@@ -50,6 +50,8 @@ pub struct Sources {
     pub progress: watch::Receiver<bool>,
     /// Whether the wall clock is known to be right, and what to add to the lines' stamps.
     pub clock: watch::Receiver<ClockStatus>,
+    /// Nothing where the system's default route is taken.
+    pub uplinks: Option<watch::Receiver<Vec<UplinkStatus>>>,
 }
 
 /// Serves until `stop`; the listener is handed in so that the caller can say where it is.

@@ -2,7 +2,8 @@
 
 use super::Sources;
 use crate::model::status::{
-    BusCounters, DeviceState, DeviceStatus, LineState, LineStatus, MeterStatus, UpstreamState, UpstreamStatus,
+    BusCounters, DeviceState, DeviceStatus, LineState, LineStatus, MeterStatus, UplinkState, UplinkStatus,
+    UpstreamState, UpstreamStatus,
 };
 use crate::model::{Bad, Name};
 use crate::{model, spool};
@@ -23,6 +24,9 @@ pub struct Snapshot {
     pub devices: Vec<Device>,
     pub spool: Spool,
     pub upstreams: Vec<Upstream>,
+    /// In order of preference; none where the system's default route is taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uplinks: Vec<Uplink>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -94,6 +98,34 @@ pub struct Upstream {
     pub warnings: Vec<String>,
 }
 
+/// A network path, and what it has cost since the month began that is counted.
+#[derive(Debug, Clone, Serialize)]
+pub struct Uplink {
+    pub name: String,
+    pub interface: String,
+    pub metered: bool,
+    pub in_use: bool,
+    pub state: UplinkState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// ms since 1970 UTC; not there while the date is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<i64>,
+    /// Both directions, with IP and TLS.
+    pub octets: u64,
+    /// Of these, the backlog.
+    pub history_octets: u64,
+    /// In all, since the account began.
+    pub octets_ever: u64,
+    /// Octets a month.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u64>,
+    /// `free`, `stretched` from 80 % of the budget on, `spent` from 100 %.
+    pub stage: &'static str,
+    /// How often another one was taken, of all uplinks, since the start.
+    pub changes: u64,
+}
+
 /// Reads every room's latest word; a line that the watchdog holds for stuck is shown as such.
 pub fn snapshot(sources: &Sources) -> Snapshot {
     let stuck = sources.stuck.borrow().clone();
@@ -115,6 +147,7 @@ pub fn snapshot(sources: &Sources) -> Snapshot {
         lines: lines.into_iter().map(|line| line_row(line, &stuck, clock.shift_ms)).collect(),
         spool: spool_row(&sources.spool.borrow()),
         upstreams: sources.upstreams.iter().map(|upstream| upstream_row(&upstream.borrow())).collect(),
+        uplinks: sources.uplinks.iter().flat_map(|all| all.borrow().clone()).map(uplink_row).collect(),
     }
 }
 
@@ -200,6 +233,24 @@ fn upstream_row(upstream: &UpstreamStatus) -> Upstream {
         last_delivery: upstream.last_delivery.map(|at| at.0),
         reconnects: upstream.reconnects,
         warnings: upstream.warnings.clone(),
+    }
+}
+
+fn uplink_row(uplink: UplinkStatus) -> Uplink {
+    Uplink {
+        name: uplink.name.to_string(),
+        interface: uplink.interface,
+        metered: uplink.metered,
+        in_use: uplink.in_use,
+        state: uplink.state,
+        detail: uplink.detail,
+        since: Some(uplink.since.0).filter(|since| *since != 0),
+        octets: uplink.octets,
+        history_octets: uplink.history_octets,
+        octets_ever: uplink.octets_ever,
+        budget: uplink.budget,
+        stage: uplink.stage,
+        changes: uplink.changes,
     }
 }
 

@@ -1,8 +1,9 @@
 //! Opens a connection: name, addresses, TCP, and TLS where it is asked for.
 
+use super::path::{News, Path, is_of_the_path};
+use super::resolve;
 use super::tls::{Secured, Tls, TlsError};
 use crate::model::Timestamp;
-use rustix::net::sockopt;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -10,17 +11,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
-/// Name, addresses and TLS share this.
-const PATIENCE: Duration = Duration::from_secs(25);
 /// Between one address and the next (RFC 8305, section 5: 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
 /// More than these are not tried.
 const ADDRESSES: usize = 8;
+/// Of a connection that hears all the time this is told so often.
+const HEARD_EVERY: Duration = Duration::from_secs(1);
 /// How long what was sent may wait for the far end's acknowledgement before the connection is dead. Long enough for
 /// a cellular cell change, short against the system's default of about fifteen minutes.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,6 +71,9 @@ pub enum DialError {
 pub struct Connection {
     stream: Stream,
     validity: Validity,
+    path: Path,
+    /// When it was last told that something was heard.
+    heard: Option<Instant>,
 }
 
 /// Until when certificates are valid, where there are some.
@@ -88,9 +92,9 @@ impl Connection {
     /// Secures an open connection, for protocols that ask for TLS themselves; one that is secure stays as it is.
     ///
     /// # Errors
-    /// As those of [`dial`].
+    /// As those of [`Dialler::dial`](super::Dialler::dial).
     pub async fn secure(self, to: &Endpoint, tls: &Tls) -> Result<Connection, DialError> {
-        match timeout(PATIENCE, secured(self, to, tls)).await {
+        match timeout(self.path.patience(), secured(self, to, tls)).await {
             Ok(opened) => opened,
             Err(_) => Err(DialError::Silent(to.clone())),
         }
@@ -103,23 +107,49 @@ enum Stream {
     Secure(Box<TlsStream<TcpStream>>),
 }
 
-/// Connects, and with `tls` secures the connection, before it returns.
+/// Connects over a path, which is told what came of it, and with `tls` secures the connection before it returns.
 ///
 /// # Errors
 /// In words for an operator; none of them is a reason to stop trying.
-pub async fn dial(to: &Endpoint, tls: Option<&Tls>) -> Result<Connection, DialError> {
-    match timeout(PATIENCE, open(to, tls)).await {
+pub(super) async fn dial_over(
+    path: &Path,
+    to: &Endpoint,
+    tls: Option<&Tls>,
+) -> Result<Connection, DialError> {
+    let opened = match timeout(path.patience(), open(path, to, tls)).await {
         Ok(opened) => opened,
+        Err(_) => Err(DialError::Silent(to.clone())),
+    };
+    match &opened {
+        Ok(_) => path.tell(News::Opened),
+        // What it refuses, it refuses on each path.
+        Err(DialError::Refused(_) | DialError::Tls(..)) => {}
+        Err(error @ (DialError::Name(..) | DialError::Silent(_) | DialError::Tcp(..))) => {
+            path.tell(News::Failed(error.to_string()));
+        }
+    }
+    opened
+}
+
+/// Whether the far end can be reached over this path; one that refuses can.
+pub(super) async fn probe(path: &Path, to: &Endpoint) -> Result<(), DialError> {
+    match timeout(path.patience(), reach(path, to)).await {
+        Ok(Ok(_) | Err(DialError::Refused(_))) => Ok(()),
+        Ok(Err(error)) => Err(error),
         Err(_) => Err(DialError::Silent(to.clone())),
     }
 }
 
-async fn open(to: &Endpoint, tls: Option<&Tls>) -> Result<Connection, DialError> {
-    let found = lookup_host((to.host.as_str(), to.port)).await;
-    let addresses = found.map_err(|error| DialError::Name(to.clone(), error))?;
-    let stream = race(addresses.take(ADDRESSES).collect()).await.map_err(|error| no_tcp(to, error))?;
-    set_up(&stream).map_err(|error| DialError::Tcp(to.clone(), error))?;
-    let plain = Connection { stream: Stream::Plain(stream), validity: Validity::default() };
+async fn reach(path: &Path, to: &Endpoint) -> Result<TcpStream, DialError> {
+    let found = resolve::addresses(path, &to.host, to.port).await;
+    let mut addresses = found.map_err(|error| DialError::Name(to.clone(), error))?;
+    addresses.truncate(ADDRESSES);
+    race(path, addresses).await.map_err(|error| no_tcp(to, error))
+}
+
+async fn open(path: &Path, to: &Endpoint, tls: Option<&Tls>) -> Result<Connection, DialError> {
+    let stream = Stream::Plain(reach(path, to).await?);
+    let plain = Connection { stream, validity: Validity::default(), path: path.clone(), heard: None };
     match tls {
         Some(tls) => secured(plain, to, tls).await,
         None => Ok(plain),
@@ -127,10 +157,12 @@ async fn open(to: &Endpoint, tls: Option<&Tls>) -> Result<Connection, DialError>
 }
 
 async fn secured(connection: Connection, to: &Endpoint, tls: &Tls) -> Result<Connection, DialError> {
-    let Stream::Plain(stream) = connection.stream else { return Ok(connection) };
+    let Connection { stream: Stream::Plain(stream), path, heard, .. } = connection else {
+        return Ok(connection);
+    };
     let secured = tls.secure(stream, &to.host).await.map_err(|error| DialError::Tls(to.clone(), error))?;
     let Secured { stream, validity } = secured;
-    Ok(Connection { stream: Stream::Secure(Box::new(stream)), validity })
+    Ok(Connection { stream: Stream::Secure(Box::new(stream)), validity, path, heard })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "an open set; its own words do for the others")]
@@ -143,14 +175,15 @@ fn no_tcp(to: &Endpoint, error: io::Error) -> DialError {
 }
 
 /// The first address that answers; with none, what the last one said.
-async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+async fn race(path: &Path, addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut attempts = JoinSet::new();
     let mut waiting = addresses.into_iter();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut next = true;
     loop {
         if next && let Some(address) = waiting.next() {
-            attempts.spawn(TcpStream::connect(address));
+            let path = path.clone();
+            attempts.spawn(async move { path.connect(address).await });
         }
         let some_wait = !waiting.as_slice().is_empty();
         tokio::select! {
@@ -165,35 +198,54 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-fn set_up(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let millis = u32::try_from(USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
-    sockopt::set_tcp_user_timeout(stream, millis)?;
-    Ok(())
+impl Connection {
+    /// What an attempt to read or write says of the path.
+    fn judge<T>(&mut self, is_life: bool, tried: &Poll<io::Result<T>>) {
+        match tried {
+            Poll::Ready(Ok(_)) if is_life => {
+                let now = Instant::now();
+                if self.heard.is_none_or(|told| now.duration_since(told) >= HEARD_EVERY) {
+                    self.heard = Some(now);
+                    self.path.tell(News::Heard);
+                }
+            }
+            Poll::Ready(Err(error)) if is_of_the_path(error) => self.path.tell(News::Dead(error.to_string())),
+            Poll::Ready(_) | Poll::Pending => {}
+        }
+    }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
+        let (this, before) = (self.get_mut(), buf.filled().len());
+        let read = match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Secure(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
-        }
+        };
+        this.judge(buf.filled().len() > before, &read);
+        read
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        let written = match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Secure(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
-        }
+        };
+        this.judge(false, &written);
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        let flushed = match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Secure(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
-        }
+        };
+        this.judge(false, &flushed);
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -222,19 +274,21 @@ mod tests {
         let dead = closed.local_addr().unwrap();
         drop(closed);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let alive = listener.local_addr().unwrap();
-        assert_eq!(race(vec![dead, alive]).await.unwrap().peer_addr().unwrap(), alive);
-        assert_eq!(race(vec![dead, dead]).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-        assert!(race(vec![]).await.is_err());
+        let (alive, here) = (listener.local_addr().unwrap(), Path::default());
+        assert_eq!(race(&here, vec![dead, alive]).await.unwrap().peer_addr().unwrap(), alive);
+        assert_eq!(race(&here, vec![dead, dead]).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(race(&here, vec![]).await.is_err());
     }
 
     #[tokio::test]
     async fn a_dead_path_is_noticed_by_the_socket_itself() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let opened = dial(&Endpoint { host: "127.0.0.1".to_owned(), port }, None).await.unwrap();
+        let opened = dial_over(&Path::default(), &Endpoint { host: "127.0.0.1".to_owned(), port }, None)
+            .await
+            .unwrap();
         let Stream::Plain(stream) = &opened.stream else { panic!("not plain") };
-        assert_eq!(sockopt::tcp_user_timeout(stream).unwrap(), 30_000);
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(stream).unwrap(), 30_000);
         assert!(stream.nodelay().unwrap());
     }
 }

@@ -13,11 +13,14 @@ pub struct Config {
     pub history_rate: Option<NonZeroU32>,
     /// What is not sent of all that.
     pub thin: thin::Rules,
+    /// The backlog waits for an uplink that is not metered.
+    pub wired_only: bool,
 }
 
 impl Config {
     pub fn new(name: Name, kind: Kind) -> Config {
-        Config { name, kind, order: Order::default(), history_rate: None, thin: thin::Rules::default() }
+        let (order, thin) = (Order::default(), thin::Rules::default());
+        Config { name, kind, order, history_rate: None, thin, wired_only: false }
     }
 }
 

@@ -48,12 +48,14 @@ use crate::model::status::UpstreamStatus;
 use crate::model::{Chronicle, Clock, Dating, Name, Site};
 use crate::record;
 use crate::spool::{self, Closed, Outcome, Stored};
+use crate::uplink::Link;
 use aside::Aside;
 use bodies::{TextSink, Ways};
 use report::Report;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -95,6 +97,8 @@ struct Work {
     aside: Aside,
     /// Where a kind keeps what it has to know again after a restart.
     folder: PathBuf,
+    /// Over which path, and what that allows.
+    link: Link,
     stop: CancellationToken,
     report: Report,
     /// What is left out; `None` where everything goes.
@@ -121,6 +125,15 @@ impl Work {
         }
         Ok(chosen)
     }
+
+    /// Waits before the next attempt, but not for a path that is given up: what failed on one may work on the next.
+    async fn pause(&mut self, wait: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.stop.cancelled() => {}
+            () = self.link.another_way() => {}
+        }
+    }
 }
 
 /// What every upstream needs from outside.
@@ -135,6 +148,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Dates readings that were taken while the clock was unsure.
     pub dating: watch::Receiver<Arc<Dating>>,
+    /// Its part in the uplinks, if there are any.
+    pub link: Link,
     pub stop: CancellationToken,
 }
 
@@ -147,8 +162,12 @@ impl std::fmt::Debug for Surroundings {
 /// Starts the task of an upstream. When told to stop it delivers what was there by then, for a moment,
 /// says good-bye, and ends.
 pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Running {
-    let Config { name, kind, order, history_rate, thin } = config;
-    let Surroundings { site, events, version, refused, folder, clock, dating, stop } = around;
+    let Config { name, kind, order, history_rate, thin, wired_only: _ } = config;
+    let Surroundings { site, events, version, refused, folder, clock, dating, link, stop } = around;
+    // What never leaves the machine has no part in them.
+    let link = if matches!(kind, Kind::File(_) | Kind::Stdout) { Link::default() } else { link };
+    // For whoever makes its connections.
+    let dials = link.another();
     let aside = Aside::new(&refused, &name);
     let (report, status) = Report::new(&name, kind.word(), reader.account());
     let (ended_tx, ended) = oneshot::channel::<()>();
@@ -164,6 +183,7 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
         told: 0,
         aside,
         folder,
+        link,
         stop,
         report,
         thin: (!thin.is_plain()).then(|| Arc::new(thin)),
@@ -180,13 +200,13 @@ pub fn start(config: Config, reader: spool::Reader, around: Surroundings) -> Run
                 bodies::run(TextSink::new(file::FileSink::new(config), encoding), ways, work).await;
             }
             Kind::Postgres(config) => {
-                bodies::run(postgres::PostgresSink::new(config), ways, work).await;
+                bodies::run(postgres::PostgresSink::new(config, dials), ways, work).await;
             }
             Kind::Stdout => {
                 bodies::run(TextSink::new(stdout::StdoutSink, Encoding::Json), ways, work).await;
             }
             Kind::Influx(config) | Kind::Http(config) | Kind::Prometheus(config) => {
-                bodies::run(web::WebSink::new(config), ways, work).await;
+                bodies::run(web::WebSink::new(config, dials), ways, work).await;
             }
         }
     });

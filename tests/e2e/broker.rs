@@ -35,6 +35,23 @@ impl Broker {
         panic!("mosquitto finds no free port");
     }
 
+    /// In a network namespace, where it has all ports and addresses to itself.
+    pub fn inside(namespace: &str, folder: &Path, port: u16) -> Broker {
+        let config = folder.join("mosquitto.conf");
+        let lines =
+            ["allow_anonymous true", "persistence false", "max_queued_messages 0", "set_tcp_nodelay true"];
+        fs::write(&config, format!("listener {port}\n{}\n", lines.join("\n"))).unwrap();
+        let mut command = crate::netns::inside(namespace, program());
+        command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = Kept::spawn(&mut command).expect("mosquitto is missing: run tests/run once");
+        until("mosquitto to listen", || {
+            let mut hello = crate::netns::inside(namespace, "mosquitto_pub");
+            hello.args(["-p", &port.to_string(), "-t", "hello", "-n"]).stderr(Stdio::null());
+            hello.status().unwrap().success().then_some(())
+        });
+        Broker { child, port, folder: folder.to_owned(), more: Vec::new() }
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -53,6 +70,12 @@ impl Broker {
     }
 }
 
+/// Where Debian puts it no path of an ordinary user leads.
+fn program() -> &'static str {
+    let paths = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
+    paths.into_iter().find(|path| Path::new(path).exists()).unwrap_or("mosquitto")
+}
+
 /// Free when it was looked at.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -68,10 +91,7 @@ fn spawn(folder: &Path, port: u16, more: &[String]) -> Option<Kept> {
         "set_tcp_nodelay true",
     ];
     fs::write(&config, format!("{}\n{}\n", lines.join("\n"), more.join("\n"))).unwrap();
-    let program = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"]
-        .into_iter()
-        .find(|path| Path::new(path).exists());
-    let mut command = Command::new(program.unwrap_or("mosquitto"));
+    let mut command = Command::new(program());
     command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = Kept::spawn(&mut command).expect("mosquitto is missing: run tests/run once");
     until("mosquitto to listen, or to give up", || {

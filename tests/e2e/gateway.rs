@@ -100,11 +100,27 @@ impl Gateway {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Gateway {
+        let command = Command::new(env!("CARGO_BIN_EXE_linesman"));
+        Gateway::start_by(command, folder, yaml, arguments, environment)
+    }
+
+    /// In a network namespace.
+    pub fn inside(namespace: &str, folder: &Path, yaml: &str) -> Gateway {
+        let command = crate::netns::inside(namespace, env!("CARGO_BIN_EXE_linesman"));
+        Gateway::start_by(command, folder, yaml, &[], &[])
+    }
+
+    fn start_by(
+        mut command: Command,
+        folder: &Path,
+        yaml: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Gateway {
         let config = folder.join("linesman.yaml");
         fs::write(&config, yaml).unwrap();
         let log = folder.join("gateway.log");
         let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_linesman"));
         command
             .args(["run", "--config"])
             .arg(&config)

@@ -54,7 +54,15 @@ impl Inbox {
     pub fn open(port: u16, gateway: &str) -> Inbox {
         // Quality of service 0: the broker passes a message on before it acknowledges it to the gateway,
         // so that what was acknowledged has been seen here even if the broker is killed at once.
-        let mut command = Command::new("stdbuf");
+        Inbox::open_by(Command::new("stdbuf"), port, gateway)
+    }
+
+    /// The same in a network namespace.
+    pub fn inside(namespace: &str, port: u16, gateway: &str) -> Inbox {
+        Inbox::open_by(crate::netns::inside(namespace, "stdbuf"), port, gateway)
+    }
+
+    fn open_by(mut command: Command, port: u16, gateway: &str) -> Inbox {
         command
             .args(["-oL", "mosquitto_sub", "-d", "-V", "mqttv311", "-q", "0", "-h", "127.0.0.1", "-p"])
             .args([port.to_string(), "-t".to_owned(), format!("linesman/{gateway}/#")])

@@ -69,7 +69,7 @@ impl Boots {
 
 /// This boot. Where the kernel does not say, this run of the process stands for it: then only a restart of the
 /// process in between leaves readings marked.
-pub(super) fn this_boot() -> BootId {
+pub(in crate::app) fn this_boot() -> BootId {
     let kernels = fs::read_to_string(KERNELS).ok().and_then(|text| BootId::parse(&text));
     kernels.unwrap_or_else(|| BootId(fastrand::u128(..)))
 }

@@ -28,7 +28,7 @@ mod witness;
 
 pub use witness::Config;
 
-pub(super) use boots::Boots;
+pub(super) use boots::{Boots, this_boot};
 pub(super) use keeper::Keeper;
 
 use crate::model::status::ClockStatus;

@@ -51,6 +51,7 @@ pub(super) static UPSTREAM: Table = Table {
         MAX_SILENCE_KEY,
         AGGREGATE_KEY,
         WINDOW_KEY,
+        Key::new("history", Kind::Word(HISTORIES), "over which uplinks the backlog goes; any unless given"),
     ],
     exactly_one: &[&[
         "mqtt",
@@ -73,6 +74,11 @@ pub(super) static UPSTREAM: Table = Table {
 static ORDERS: &[Word] = &[
     Word::new("live-first", "live readings at once, the backlog beside them"),
     Word::new("strict", "oldest first; the way of files, standard output and remote write"),
+];
+
+static HISTORIES: &[Word] = &[
+    Word::new("any", "over whichever is in use, as far as it allows that"),
+    Word::new("wired-only", "it waits for an uplink that is not metered"),
 ];
 
 static MQTT: Table = Table {

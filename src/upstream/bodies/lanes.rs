@@ -1,10 +1,15 @@
 //! Which records go next: pure. History from the cursor up to a bound, and live ones behind it, in turns; one lane where
 //! the order is strict, or where there is no backlog.
 
+use crate::uplink::Link;
 use crate::upstream::config::Order;
 use crate::upstream::pace::Pace;
 use std::num::NonZeroU32;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// What the path does not allow now is looked at again after this.
+const ALLOWED_AGAIN: Duration = Duration::from_secs(1);
 
 /// In which order and how fast.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +62,19 @@ impl Lanes {
             (None, Lane::Live) => (vec![Lane::History, Lane::Live], None),
             (None, Lane::History) => (vec![Lane::Live, Lane::History], None),
         }
+    }
+
+    /// Of these, those that the path allows. One lane of everything is live unless it has a backlog.
+    pub(super) fn turn_on(&self, link: &Link, now: Instant) -> (Vec<Lane>, Option<Instant>) {
+        let (mut may, until) = self.turn(now);
+        let (live, history) = (link.policy().allow.live, link.history_waits(now));
+        let waits = |lane: &Lane| match lane {
+            Lane::History if self.has_backlog() => history,
+            Lane::History | Lane::Live => (!live).then(|| now + ALLOWED_AGAIN),
+        };
+        let until = may.iter().filter_map(waits).chain(until).min();
+        may.retain(|lane| waits(lane).is_none());
+        (may, until)
     }
 
     /// Records of this lane lie behind the first position and not behind the second.

@@ -9,7 +9,7 @@ use crate::upstream::backoff::Backoff;
 use crate::upstream::proof::{Proof, Way};
 use crate::upstream::{Work, unsent};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Octets that are read from the spool at a time.
 pub(super) const OCTETS: usize = 256 << 10;
@@ -133,7 +133,7 @@ impl<S: Sink> Writer<S> {
             return Ok((Some(Next { lane: Lane::History, records: Vec::new(), gaps }), None));
         }
         loop {
-            let (may, until) = self.lanes.turn(Instant::now());
+            let (may, until) = self.lanes.turn_on(&self.work.link, Instant::now());
             for lane in may {
                 let records = self.read(lane).await?;
                 if records.is_empty() {
@@ -197,7 +197,9 @@ impl<S: Sink> Writer<S> {
     /// Losses that are still to be announced.
     async fn gaps(&self) -> Result<Vec<Gap>, Closed> {
         let is_new = |gap: &Gap| self.gap_told.is_none_or(|told| gap.id > told);
-        if !self.work.reader.account().borrow().gaps.iter().any(is_new) {
+        if !self.work.link.policy().allow.alarm
+            || !self.work.reader.account().borrow().gaps.iter().any(is_new)
+        {
             return Ok(Vec::new());
         }
         let gaps = self.work.reader.gaps().await?;
@@ -214,6 +216,9 @@ impl<S: Sink> Writer<S> {
                 if !body.octets.is_empty() {
                     self.worked();
                     if lane == Lane::History {
+                        if self.lanes.has_backlog() {
+                            self.work.link.history_went(body.octets.len(), Instant::now());
+                        }
                         self.doubt = None;
                         self.doubts.worked();
                     }
@@ -284,7 +289,8 @@ impl<S: Sink> Writer<S> {
     pub(super) async fn pause(&mut self, why: &str, least: Duration) {
         self.work.report.trouble(why);
         let wait = self.backoff.after_failure(fastrand::f64()).max(least);
-        self.over |= timeout(wait, self.work.stop.cancelled()).await.is_ok();
+        self.work.pause(wait).await;
+        self.over |= self.work.stop.is_cancelled();
     }
 
     /// Whether it is for the losses in it or for the records is found out by sending the losses alone. A far end that takes
@@ -422,6 +428,7 @@ mod tests {
             told: 0,
             name,
             reader,
+            link: crate::uplink::Link::default(),
             stop,
             report,
             thin: None,

@@ -17,6 +17,7 @@ use crate::encode::{Encoding, Number, Numbered};
 use crate::model::{Reading, Site};
 use crate::record;
 use crate::spool::Stored;
+use crate::uplink::Policy;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,8 @@ pub(super) struct Batches {
     /// None where a layout packs readings in its own way.
     options: Option<Options>,
     every: Duration,
+    /// As configured, where the path says nothing.
+    plain: Duration,
     schema: Option<Schema>,
     live: Pile,
     history: Pile,
@@ -112,6 +115,7 @@ impl Batches {
         let (now, every) = (Instant::now(), config.batch_every);
         Some(Batches {
             every,
+            plain: every,
             schema: options.as_ref().map(|options| Schema::unpublished(site, options)),
             options,
             live: Pile::default(),
@@ -139,6 +143,18 @@ impl Batches {
         self.live.pieces.is_empty() && self.history.pieces.is_empty()
     }
 
+    /// The path may want them less often, or more; what is due by now stays so.
+    fn follow(&mut self, policy: &Policy) {
+        let every = policy.batch.unwrap_or(self.plain);
+        if every != self.every {
+            let (now, shorter) = (Instant::now(), every < self.every);
+            self.every = every;
+            if self.due > now {
+                self.due = if shorter { self.due.min(now + every) } else { self.due.max(now + every) };
+            }
+        }
+    }
+
     /// How long a live record waits for its batch.
     pub(super) fn every(&self) -> Duration {
         self.every
@@ -164,13 +180,16 @@ impl Session<'_> {
 
     /// Makes batches while the window has room; `Err` is trouble. When there is something to wait for: until when.
     pub(super) fn fill_batches(&mut self, batches: &mut Batches) -> Result<Option<Instant>, Ended> {
-        if let Some(stopping) = self.stopping {
+        let policy = self.policy();
+        batches.follow(&policy);
+        if let Some(stopping) = self.stopping.filter(|stopping| !stopping.moving) {
             batches.upto = Some(stopping.upto);
         } else if batches.upto.is_none() && Instant::now() >= batches.due {
             batches.upto = Some(self.work.reader.head());
         }
         let mut wake = batches.upto.is_none().then_some(batches.due);
         if self.live.is_some()
+            && policy.allow.live
             && let Some(upto) = batches.upto
             && self.drain_live(batches, upto)?
         {
@@ -216,7 +235,8 @@ impl Session<'_> {
             true => session.window.has_room_for_history(),
             false => session.window.has_room(),
         };
-        while room(self) && !self.recut {
+        let live = self.policy().allow.live;
+        while room(self) && !self.recut && !self.is_moving() {
             if !batches.history.gather(&mut self.history, upto) {
                 return Ok(None);
             }
@@ -228,8 +248,11 @@ impl Session<'_> {
                 return Ok(None);
             };
             let is_backlog = first.position <= self.backlog_upto;
-            if is_backlog && let Some(until) = self.pace.not_before(Instant::now()) {
+            if let Some(until) = self.backlog_waits(is_backlog, Instant::now()) {
                 return Ok(Some(until));
+            }
+            if !is_backlog && !live {
+                return Ok(None);
             }
             if let Some(until) = self.held(first) {
                 return Ok(Some(until));

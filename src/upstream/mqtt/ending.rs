@@ -32,6 +32,16 @@ pub(super) struct Stopping {
     by: Instant,
     said_goodbye: bool,
     pub(super) closing: bool,
+    /// Only this connection ends.
+    pub(super) moving: bool,
+}
+
+impl Stopping {
+    /// What is in flight is waited for, nothing else goes, and nobody says good-bye.
+    pub(super) fn to_move() -> Stopping {
+        let by = Instant::now() + DRAIN;
+        Stopping { upto: 0, by, said_goodbye: true, closing: false, moving: true }
+    }
 }
 
 impl Session<'_> {
@@ -45,6 +55,7 @@ impl Session<'_> {
         let waiting = self.window.waiting_since().map(|since| since.max(self.progress));
         if waiting.is_some_and(|since| since.elapsed() > patience) {
             let patience = patience.as_secs();
+            self.work.link.unanswered();
             return Err(Ended::Trouble(format!("a publish was not acknowledged within {patience} s")));
         }
         if let Some((_, why)) = self.held.take_if(|(until, _)| Instant::now() >= *until) {
@@ -59,7 +70,7 @@ impl Session<'_> {
 
     pub(super) fn begin_stop(&mut self) {
         let (upto, by) = (self.work.reader.head(), Instant::now() + DRAIN);
-        self.stopping = Some(Stopping { upto, by, said_goodbye: false, closing: false });
+        self.stopping = Some(Stopping { upto, by, said_goodbye: false, closing: false, moving: false });
     }
 
     /// Goes on with the stop as far as it can; `true` when it took too long and is over all the same.

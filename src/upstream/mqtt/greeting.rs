@@ -27,16 +27,19 @@ pub(in crate::upstream) async fn connect(
     access: &Access,
     broker: &Endpoint,
     will: impl Future<Output = Result<Option<Will>, String>> + Send + 'static,
-    work: &Work,
+    work: &mut Work,
 ) -> Result<(Pipe, Greeting, Validity), Ended> {
     let gateway = work.site.borrow().gateway.clone();
     let client_id = access.client_id.clone().unwrap_or_else(|| format!("linesman-{gateway}-{}", work.name));
     let login = login(access, work.clock.utc()).map_err(Ended::Trouble)?;
     // A certificate's dates may only seem wrong.
     let clock_unsure = work.dating.borrow().is_waiting();
-    let keep_alive = access.keep_alive;
+    let by = work.link.dialler(broker);
+    // A path that is paid by the octet is not woken up as often.
+    let keep_alive = work.link.policy().keep_alive.unwrap_or(access.keep_alive);
+    let access = Access { keep_alive, ..access.clone() };
     let hello = async move { Ok(Hello { client_id, keep_alive, will: will.await?, login }) };
-    let mut pipe = Pipe::connect(access, broker, clock_unsure, hello);
+    let mut pipe = Pipe::connect(&access, broker, (clock_unsure, hello), by);
     let first = tokio::select! {
         first = pipe.next() => first,
         () = work.stop.cancelled() => return Err(Ended::AsAsked),

@@ -23,27 +23,46 @@ const LIVE: Duration = Duration::from_secs(30);
 impl Session<'_> {
     /// The record that goes next; or until when there is none, if that is known.
     pub(super) fn next_record(&mut self) -> Result<Stored, Option<Instant>> {
-        if let Some(live) = &mut self.live
-            && live.front().is_some()
-            && let Some(stored) = live.take()
+        let now = Instant::now();
+        let live_waits = self.live_waits(now);
+        if live_waits.is_none()
+            && let Some(live) = &mut self.live
         {
-            return Ok(stored);
+            match live.take_front() {
+                Some(stored) => return Ok(stored),
+                None => self.live_has_gone(),
+            }
         }
+        self.next_of_history(now, live_waits)
+    }
+
+    fn next_of_history(
+        &mut self,
+        now: Instant,
+        live_waits: Option<Instant>,
+    ) -> Result<Stored, Option<Instant>> {
+        let sooner = |until: Instant| Some(live_waits.map_or(until, |live| live.min(until)));
         if self.live.is_some() && !self.window.has_room_for_history() {
-            return Err(None);
+            return Err(live_waits);
         }
         if let Some((until, _)) = &self.held {
-            return Err(Some(*until));
+            return Err(sooner(*until));
         }
-        let now = Instant::now();
-        let Some(front) = self.history.front() else { return Err(None) };
+        let Some(front) = self.history.front().cloned() else {
+            if self.live.is_none() {
+                self.live_has_gone();
+            }
+            return Err(live_waits);
+        };
         let is_backlog = front.position <= self.backlog_upto;
-        if is_backlog && let Some(until) = self.pace.not_before(now) {
+        if let Some(until) = self.backlog_waits(is_backlog, now) {
+            return Err(sooner(until));
+        }
+        if !is_backlog && let Some(until) = live_waits {
             return Err(Some(until));
         }
-        let front = front.clone();
         if let Some(until) = self.hold(|dating| may_yet_date(dating, &front)) {
-            return Err(Some(until));
+            return Err(sooner(until));
         }
         if is_backlog {
             self.pace.take(now);
@@ -130,7 +149,8 @@ impl Session<'_> {
 
     /// What is live may wait so long for its batch.
     fn batch_every(&self) -> Duration {
-        self.batches.as_ref().map_or(Duration::ZERO, Batches::every)
+        let every = self.batches.as_ref().map(Batches::every);
+        every.max(self.policy().batch).unwrap_or_default()
     }
 
     fn age(&self, ts: i64) -> i64 {

@@ -113,6 +113,12 @@ impl Lane {
         self.thinning.as_ref().is_none_or(|thinning| thinning.sieve.ready().is_empty())
     }
 
+    /// The first that waits, if it is here by now.
+    pub(in crate::upstream) fn take_front(&mut self) -> Option<Stored> {
+        self.front()?;
+        self.take()
+    }
+
     pub(in crate::upstream) fn take(&mut self) -> Option<Stored> {
         if let Some(thinning) = &mut self.thinning {
             return thinning.sieve.take_ready();

@@ -31,6 +31,7 @@ pub(super) mod greeting;
 mod hand;
 pub(super) mod lane;
 pub(super) mod layout;
+mod moving;
 mod out;
 pub(super) mod pipe;
 mod said;

@@ -12,7 +12,7 @@ use super::config::Access;
 use super::giant::Giants;
 use super::out::push;
 use super::wire::{Greeting, Heard, Hello, Letter};
-use crate::uplink::{self, Connection, Endpoint, Validity};
+use crate::uplink::{Connection, Dialler, Endpoint, Validity};
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::io;
@@ -81,14 +81,14 @@ impl Pipe {
     pub(in crate::upstream) fn connect(
         access: &Access,
         to: &Endpoint,
-        clock_unsure: bool,
-        hello: impl Future<Output = Result<Hello, String>> + Send + 'static,
+        hello: (bool, impl Future<Output = Result<Hello, String>> + Send + 'static),
+        by: Dialler,
     ) -> Pipe {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (told, events) = mpsc::channel(EVENTS);
-        let (access, to) = (access.clone(), to.clone());
+        let end = (access.clone(), to.clone());
         let driver = tokio::spawn(async move {
-            let ended = converse(&access, &to, (clock_unsure, hello), asked, &told).await;
+            let ended = converse(&end, by, hello, asked, &told).await;
             let _ = told.send(ended.map_or_else(Happened::Trouble, |()| Happened::Closed)).await;
         });
         Pipe { requests, events, driver, last: 0, asked: 0 }
@@ -173,13 +173,13 @@ impl Drop for Pipe {
 
 /// The whole connection; `Ok` when our good-bye is out.
 async fn converse(
-    access: &Access,
-    to: &Endpoint,
+    (access, to): &(Access, Endpoint),
+    by: Dialler,
     (clock_unsure, hello): (bool, impl Future<Output = Result<Hello, String>>),
     mut requests: mpsc::Receiver<Request>,
     events: &mpsc::Sender<Happened>,
 ) -> Result<(), String> {
-    let dialled = uplink::dial(to, access.tls.as_ref()).await;
+    let dialled = by.dial(to, access.tls.as_ref()).await;
     let connection = dialled.map_err(|error| undialled(&error, clock_unsure))?;
     let validity = connection.validity();
     let mut talk = Talk::new(access, to, connection);
@@ -418,8 +418,8 @@ mod tests {
             will: Some(will),
             login: None,
         };
-        let hello = std::future::ready(Ok(hello));
-        let mut pipe = Pipe::connect(&access, &access.brokers[0], false, hello);
+        let hello = (false, std::future::ready(Ok(hello)));
+        let mut pipe = Pipe::connect(&access, &access.brokers[0], hello, Dialler::default());
         let (mut broker, _) = listener.accept().await.unwrap();
         // Clean session, a will with QoS 1 that is not retained, of any octets.
         assert_eq!(

@@ -6,22 +6,23 @@ use super::window::What;
 use crate::encode::json;
 use crate::model::{Event, EventKind};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// Of what exists, so many messages between readings.
 const META_AT_A_TIME: usize = 2;
-/// Status is said again after this, and when the backlog has come to nothing.
-const STATUS_EVERY: Duration = Duration::from_secs(60);
 
 impl Session<'_> {
     pub(super) fn say_status(&mut self) {
         let backlog = self.work.reader.account().borrow().pending;
         let site = Arc::clone(&self.work.site.borrow());
-        let said = self.speaker(&site).status(Standing { version: self.work.version, backlog });
+        let said = {
+            let uplink = self.work.link.name().map(|name| name.as_str());
+            let standing = Standing { version: self.work.version, backlog, uplink };
+            self.speaker(&site).status(standing)
+        };
         self.words.extend(said);
         self.had_backlog = backlog > 0;
-        self.status_due = Instant::now() + STATUS_EVERY;
+        self.status_due = Instant::now() + self.policy().status_every;
     }
 
     /// The good-bye.

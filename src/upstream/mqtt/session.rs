@@ -6,6 +6,7 @@ use super::ending::Stopping;
 use super::greeting::connect;
 use super::lane::Lane;
 use super::layout::{Said, Speaker};
+use super::moving::Beat;
 use super::pipe::{Happened, Pipe};
 use super::trials::Trials;
 pub(super) use super::walk::Ended;
@@ -41,6 +42,7 @@ pub(super) struct Session<'a> {
     pub(super) validity: Validity,
     pub(super) window: Window,
     pub(super) pace: Pace,
+    pub(super) beat: Beat,
     /// How fast the far end takes publishes.
     rate: Pace,
     /// Status, meta and what else is said of ourselves, and has not been handed over yet.
@@ -103,6 +105,7 @@ impl<'a> Session<'a> {
         (session.greeting, session.validity) = (greeting, validity);
         session.warn();
         match session.deliver().await {
+            Ok(()) if session.is_moving() => Ended::Moved,
             Ok(()) => Ended::AsAsked,
             Err(Ended::Trouble(why)) => {
                 session.convict(&why).await;
@@ -132,6 +135,7 @@ impl<'a> Session<'a> {
             validity: Validity::default(),
             window: Window::default(),
             pace: Pace::new(ways.history_rate),
+            beat: Beat::default(),
             rate: Pace::new(config.layout.limits().rate),
             words: VecDeque::new(),
             meta: VecDeque::new(),
@@ -172,6 +176,7 @@ impl<'a> Session<'a> {
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.work.stop.clone();
+        let tls = self.config.access.tls.as_ref();
         let mut events = true;
         loop {
             let wake = self.fill().await?;
@@ -199,7 +204,10 @@ impl<'a> Session<'a> {
                 }
                 // Only to wake: what is new is told with the records.
                 changed = self.work.events.changed(), if events => events = changed.is_ok(),
-                () = stop.cancelled(), if self.stopping.is_none() => self.begin_stop(),
+                () = stop.cancelled(), if self.stopping.is_none_or(|stopping| stopping.moving && !stopping.closing) => {
+                    self.begin_stop();
+                }
+                () = self.work.link.moved(self.broker, tls), if self.stopping.is_none() => self.move_on()?,
                 _ = ticks.tick() => self.look()?,
             }
         }
@@ -223,8 +231,10 @@ impl<'a> Session<'a> {
         if !self.meta_was_said || self.alone.is_some() && !self.try_alone().await? {
             return Ok(self.rate.not_before(Instant::now()));
         }
-        self.tell_events()?;
-        self.tell_gaps().await?;
+        if self.policy().allow.alarm {
+            self.tell_events()?;
+            self.tell_gaps().await?;
+        }
         self.cut_anew();
         let wake = match self.batches.take() {
             Some(mut batches) => {
@@ -255,7 +265,7 @@ impl<'a> Session<'a> {
 
     /// Whether the far end takes another publish now.
     pub(super) fn has_room(&self) -> bool {
-        self.window.has_room() && self.rate.not_before(Instant::now()).is_none()
+        !self.is_moving() && self.window.has_room() && self.rate.not_before(Instant::now()).is_none()
     }
 
     /// Octets of payload that go at once under this topic.
@@ -281,8 +291,11 @@ impl<'a> Session<'a> {
         payload: impl Into<Vec<u8>>,
     ) -> Result<(), Ended> {
         let retain = retain && self.greeting.retains && self.config.layout.limits().retains;
+        let (payload, now) = (payload.into(), Instant::now());
+        if matches!(what, What::Record(position) if position <= self.backlog_upto) {
+            self.work.link.history_went(payload.len() + topic.len(), now);
+        }
         let packet = self.pipe.publish(topic, retain, payload).map_err(Ended::Trouble)?;
-        let now = Instant::now();
         self.window.handed(what, packet, now);
         self.rate.take(now);
         Ok(())

@@ -15,6 +15,8 @@ use tokio::time::Instant;
 pub(in crate::upstream) enum Ended {
     AsAsked,
     SpoolClosed,
+    /// Another path is taken: the next session begins at once.
+    Moved,
     Trouble(String),
 }
 
@@ -55,6 +57,7 @@ pub(in crate::upstream) async fn keep_up(access: &Access, work: &mut Work, mut s
         match sessions.session(&broker, work, &mut backoff).await {
             Ended::AsAsked => break,
             Ended::SpoolClosed => return,
+            Ended::Moved => {}
             Ended::Trouble(mut why) => {
                 let was_connected = work.report.is_connected() && !sessions.suspects();
                 let has_rival = rival.is_likely(was_connected, begun.elapsed(), &why);
@@ -67,7 +70,7 @@ pub(in crate::upstream) async fn keep_up(access: &Access, work: &mut Work, mut s
                 }
                 let wait = backoff.after_failure(fastrand::f64());
                 let wait = if has_rival { wait.max(TRUCE.mul_f64(1.0 + fastrand::f64())) } else { wait };
-                let _ = tokio::time::timeout(wait, work.stop.cancelled()).await;
+                work.pause(wait).await;
             }
         }
     }

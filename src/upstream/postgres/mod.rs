@@ -48,6 +48,7 @@ use super::bodies::{Refusal, Sink};
 use super::standing::ends;
 use crate::encode::{Loss, Numbered, Payload, Refused};
 use crate::model::{Site, Timestamp};
+use crate::uplink::Link;
 use crate::uplink::{Endpoint, Tls, Validity};
 use session::Session;
 use std::time::Duration;
@@ -80,6 +81,8 @@ pub struct Config {
 
 pub(super) struct PostgresSink {
     config: Config,
+    /// Over which path the next session goes.
+    link: Link,
     session: Option<Session>,
     /// Of the last session, for it is true of the next one too.
     validity: Validity,
@@ -87,15 +90,20 @@ pub(super) struct PostgresSink {
 }
 
 impl PostgresSink {
-    pub(super) fn new(config: Config) -> PostgresSink {
-        PostgresSink { config, session: None, validity: Validity::default(), doubts: Vec::new() }
+    pub(super) fn new(config: Config, link: Link) -> PostgresSink {
+        PostgresSink { config, link, session: None, validity: Validity::default(), doubts: Vec::new() }
     }
 
     async fn attempt(&mut self, body: &[u8]) -> Result<(), Refusal> {
         // The server may have ended a session in which nothing was said for long: that is no outage.
-        let mut session = match self.session.take().filter(Session::is_open) {
+        // And where another path is taken by now, the next one goes over that.
+        let kept = self.session.take().filter(|session| session.is_open() && !self.link.has_moved());
+        let mut session = match kept {
             Some(session) => session,
-            None => Session::open(&self.config).await.map_err(Refusal::Later)?,
+            None => {
+                let dialler = self.link.dialler(&self.config.to);
+                Session::open(&self.config, dialler).await.map_err(Refusal::Later)?
+            }
         };
         (self.validity, self.doubts) = (session.validity, session.doubts.clone());
         let written = session.write(body).await;
@@ -126,7 +134,10 @@ impl Sink for PostgresSink {
     async fn write(&mut self, body: Vec<u8>) -> Result<(), Refusal> {
         match timeout(PATIENCE, self.attempt(&body)).await {
             Ok(written) => written,
-            Err(_) => Err(Refusal::Later(format!("{} does not answer", self.config.to))),
+            Err(_) => {
+                self.link.unanswered();
+                Err(Refusal::Later(format!("{} does not answer", self.config.to)))
+            }
         }
     }
 

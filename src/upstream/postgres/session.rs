@@ -2,7 +2,7 @@
 
 use super::table::{COLUMNS, COPY, COPY_GAPS, Column, Of, STAGED, STAGED_GAPS, Table};
 use super::{Config, rows, said};
-use crate::uplink::{Connection, Validity, dial};
+use crate::uplink::{Connection, Dialler, Validity};
 use crate::upstream::bodies::Refusal;
 use bytes::Bytes;
 use futures_util::SinkExt;
@@ -47,8 +47,8 @@ impl Drop for Session {
 
 impl Session {
     /// Whatever goes wrong here goes wrong for every record: in words.
-    pub(super) async fn open(config: &Config) -> Result<Session, String> {
-        let wire = wire(config).await?;
+    pub(super) async fn open(config: &Config, dialler: Dialler) -> Result<Session, String> {
+        let wire = wire(config, dialler).await?;
         let validity = wire.validity();
         let mut login = tokio_postgres::Config::new();
         login.user(&config.user).dbname(&config.database).application_name("linesman");
@@ -134,8 +134,8 @@ impl Drop for Guard {
 }
 
 /// TCP, and TLS where it is wanted: asked for in plain text, with nothing of ours in it.
-async fn wire(config: &Config) -> Result<Connection, String> {
-    let mut wire = dial(&config.to, None).await.map_err(|error| error.to_string())?;
+async fn wire(config: &Config, dialler: Dialler) -> Result<Connection, String> {
+    let mut wire = dialler.dial(&config.to, None).await.map_err(|error| error.to_string())?;
     let Some(tls) = &config.tls else { return Ok(wire) };
     let mut answer = [0];
     let asked = async {

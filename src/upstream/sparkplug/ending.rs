@@ -31,12 +31,27 @@ pub(super) struct Stopping {
     pub(super) closing: bool,
     /// Not asked for: the primary host is gone.
     for_want_of_host: bool,
+    /// Only this connection ends: another path is taken.
+    pub(super) moving: bool,
 }
 
 impl Stopping {
     /// Nothing is said any more.
     pub(super) fn is_dying(&self) -> bool {
         self.death.is_some() || self.closing
+    }
+
+    fn upto(upto: u64) -> Stopping {
+        let by = Instant::now() + DRAIN;
+        Stopping {
+            upto,
+            by,
+            death: None,
+            is_dead: false,
+            closing: false,
+            for_want_of_host: false,
+            moving: false,
+        }
     }
 }
 
@@ -49,29 +64,30 @@ impl Session<'_> {
         let patience = if alone { ALONE_PATIENCE } else { PATIENCE };
         if self.flight.waiting_since().is_some_and(|since| since.elapsed() > patience) {
             let patience = patience.as_secs();
+            self.work.link.unanswered();
             return Err(Ended::Trouble(format!("the broker has not read what was sent within {patience} s")));
         }
         self.look_for_host()
     }
 
     pub(super) fn begin_stop(&mut self) {
-        let (upto, by) = (self.work.reader.head(), Instant::now() + DRAIN);
-        self.stopping =
-            Some(Stopping { upto, by, death: None, is_dead: false, closing: false, for_want_of_host: false });
+        self.stopping = Some(Stopping::upto(self.work.reader.head()));
+    }
+
+    /// Another path is taken: where this one still works, what was said is waited for, and the death is said; the next
+    /// birth comes over the other one.
+    pub(super) fn move_on(&mut self) -> Result<(), Ended> {
+        if !self.work.link.leaves_in_order() {
+            return Err(Ended::Moved);
+        }
+        self.stopping = Some(Stopping { moving: true, ..Stopping::upto(0) });
+        Ok(())
     }
 
     /// Dies at once, and tries elsewhere.
     pub(super) fn die_for_want_of_host(&mut self) -> Result<(), Ended> {
-        let (upto, by) = (0, Instant::now() + DRAIN);
-        let packet = self.say_death()?;
-        self.stopping = Some(Stopping {
-            upto,
-            by,
-            death: Some(packet),
-            is_dead: false,
-            closing: false,
-            for_want_of_host: true,
-        });
+        let death = Some(self.say_death()?);
+        self.stopping = Some(Stopping { death, for_want_of_host: true, ..Stopping::upto(0) });
         Ok(())
     }
 

@@ -40,7 +40,8 @@ impl Session<'_> {
     /// Hands records over while there is room. When history has to wait: until when.
     pub(super) async fn fill_records(&mut self) -> Result<Option<Instant>, Ended> {
         while self.flight.has_room() && self.pipe.room() >= ROOM && !self.recut {
-            if let Some((after, stored)) = self.lanes.as_mut().and_then(Lanes::take_live) {
+            let live = self.work.link.policy().allow.live;
+            if let Some((after, stored)) = self.lanes.as_mut().filter(|_| live).and_then(Lanes::take_live) {
                 self.hand_live(after, &stored).await?;
                 continue;
             }
@@ -49,7 +50,9 @@ impl Session<'_> {
                 let Some(wait) = wait else { return Ok(None) };
                 return Ok(Some(wait));
             }
+            let before = self.octets;
             self.hand_history(chunk).await?;
+            self.work.link.history_went(self.octets - before, Instant::now());
         }
         Ok(None)
     }
@@ -67,8 +70,13 @@ impl Session<'_> {
             if !is_backlog && !chunk.is_empty() {
                 break;
             }
-            if is_backlog && let Some(until) = self.pace.not_before(now) {
+            if is_backlog
+                && let Some(until) = self.pace.not_before(now).max(self.work.link.history_waits(now))
+            {
                 return (chunk, Some(until));
+            }
+            if !is_backlog && !self.work.link.policy().allow.live {
+                return (chunk, Some(now + Duration::from_secs(1)));
             }
             if let Some(until) = hold {
                 return (chunk, Some(until));

@@ -78,6 +78,8 @@ pub(super) struct Session<'a> {
     /// As the last births have described it.
     pub(super) site: Arc<Site>,
     pub(super) stopping: Option<Stopping>,
+    /// Octets of topics and payloads so far.
+    pub(super) octets: usize,
 }
 
 impl<'a> Session<'a> {
@@ -105,6 +107,7 @@ impl<'a> Session<'a> {
         session.warn();
         let ended = session.deliver().await;
         match ended {
+            Ok(()) if session.stopping.is_some_and(|stopping| stopping.moving) => Ended::Moved,
             Ok(()) => Ended::AsAsked,
             Err(Ended::Trouble(why)) => {
                 session.convict(&why).await;
@@ -156,6 +159,7 @@ impl<'a> Session<'a> {
             every: BTreeMap::new(),
             site,
             stopping: None,
+            octets: 0,
             config,
             work,
             node,
@@ -170,6 +174,7 @@ impl<'a> Session<'a> {
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.work.stop.clone();
+        let tls = self.config.access.tls.clone();
         let mut events = true;
         loop {
             let wake = self.fill().await?;
@@ -190,6 +195,7 @@ impl<'a> Session<'a> {
                 // Only to wake: what is new is told with the records.
                 changed = self.work.events.changed(), if events => events = changed.is_ok(),
                 () = stop.cancelled(), if self.stopping.is_none() => self.begin_stop(),
+                () = self.work.link.moved(self.broker, tls.as_ref()), if self.stopping.is_none() => self.move_on()?,
                 _ = ticks.tick() => self.look()?,
             }
         }
@@ -200,6 +206,9 @@ impl<'a> Session<'a> {
         if self.stopping.is_some_and(|stopping| stopping.is_dying()) {
             return Ok(None);
         }
+        if self.stopping.is_some_and(|stopping| stopping.moving) {
+            return self.close_off().map(|()| None);
+        }
         let wake = self.bear().await?;
         let wake = if self.birth.is_done() { self.fill_born().await? } else { wake };
         self.close_off()?;
@@ -207,8 +216,10 @@ impl<'a> Session<'a> {
     }
 
     async fn fill_born(&mut self) -> Result<Option<Instant>, Ended> {
-        self.tell_events()?;
-        self.tell_gaps().await?;
+        if self.work.link.policy().allow.alarm {
+            self.tell_events()?;
+            self.tell_gaps().await?;
+        }
         self.tell_pending()?;
         self.mourn()?;
         if self.alone.is_some() && !self.try_alone().await? {
@@ -250,7 +261,9 @@ impl<'a> Session<'a> {
         self.seq = seq.wrapping_add(1);
         let timestamp = Some(millis(self.work.clock.utc()));
         let payload = Payload { timestamp, metrics, seq: Some(seq.into()) };
-        self.pipe.publish_unacknowledged(&topic, payload.encode_to_vec()).map_err(Ended::Trouble)?;
+        let octets = payload.encode_to_vec();
+        self.octets += topic.len() + octets.len();
+        self.pipe.publish_unacknowledged(&topic, octets).map_err(Ended::Trouble)?;
         self.flight.said();
         Ok(())
     }

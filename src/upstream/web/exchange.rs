@@ -5,7 +5,7 @@
 //! (RFC 9112, section 9.3.1) and no trouble of the far end's. On a new connection nothing is excused.
 
 use super::heard::Heard;
-use crate::uplink::{self, Endpoint, Tls, Validity, said_by_tls};
+use crate::uplink::{Endpoint, Link, Tls, Validity, said_by_tls};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -50,6 +50,8 @@ pub(super) struct Answer {
 /// Keeps a connection between requests.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
+    /// Over which path the next connection goes.
+    link: Link,
     open: Option<Open>,
     validity: Validity,
 }
@@ -69,6 +71,10 @@ impl Drop for Open {
 }
 
 impl Exchange {
+    pub(super) fn over(link: Link) -> Exchange {
+        Exchange { link, ..Exchange::default() }
+    }
+
     /// Until when the certificates of the last connection are valid.
     pub(super) fn validity(&self) -> Validity {
         self.validity
@@ -90,9 +96,11 @@ impl Exchange {
         body: Vec<u8>,
     ) -> Result<Answer, String> {
         // Left behind where this is dropped in the middle: no other request may follow on such a connection.
-        let kept = self.open.take();
+        // Where another path is taken by now, the next one goes over that.
+        let kept = self.open.take().filter(|_| !self.link.has_moved());
         let answered = timeout(target.timeout, self.exchange(kept, target, more, Bytes::from(body))).await;
         let answered = answered.unwrap_or_else(|_| {
+            self.link.unanswered();
             Err(format!("{} has not answered for {} s", target.endpoint, target.timeout.as_secs()))
         });
         if answered.is_err() {
@@ -128,7 +136,7 @@ impl Exchange {
     }
 
     async fn opened(&mut self, target: &Target) -> Result<Open, String> {
-        let dialled = uplink::dial(&target.endpoint, target.tls.as_ref()).await;
+        let dialled = self.link.dialler(&target.endpoint).dial(&target.endpoint, target.tls.as_ref()).await;
         let connection = dialled.map_err(|error| error.to_string())?;
         self.validity = connection.validity();
         let (connection, heard) = Heard::on(connection);

@@ -41,6 +41,7 @@ use super::bodies::{Refusal, Sink};
 use super::standing::standing;
 use crate::encode::{Encoding, Loss, Numbered, Payload, Refused};
 use crate::model::{Site, Timestamp};
+use crate::uplink::Link;
 use exchange::{Exchange, Target};
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use tokio::task::spawn_blocking;
@@ -54,7 +55,7 @@ pub(super) struct WebSink {
 }
 
 impl WebSink {
-    pub(super) fn new(config: Config) -> WebSink {
+    pub(super) fn new(config: Config, link: Link) -> WebSink {
         let target = Target {
             endpoint: config.endpoint.clone(),
             tls: config.tls.clone(),
@@ -63,7 +64,7 @@ impl WebSink {
             headers: config.headers.clone(),
             timeout: config.timeout,
         };
-        WebSink { config, target, exchange: Exchange::default() }
+        WebSink { config, target, exchange: Exchange::over(link) }
     }
 }
 

@@ -41,6 +41,7 @@ impl Ground {
             folder: dir.path().to_owned(),
             clock: Arc::new(SystemClock),
             dating,
+            link: linesman::uplink::Link::default(),
             stop: stop.clone(),
         };
         let running = upstream::start(config, spool.reader("u").unwrap(), around);

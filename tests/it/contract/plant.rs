@@ -105,6 +105,7 @@ impl Plant {
             folder: self.folder.path().to_owned(),
             clock: Arc::new(SystemClock),
             dating: watch::channel(Arc::new(Dating::default())).1,
+            link: linesman::uplink::Link::default(),
             stop: CancellationToken::new(),
         };
         let config = upstream::Config::new("u".parse().unwrap(), self.far.kind(self.folder.path()));

@@ -88,6 +88,8 @@ pub(in crate::upstream) struct Meta {
 pub(in crate::upstream) struct Standing<'a> {
     pub(in crate::upstream) version: &'a str,
     pub(in crate::upstream) backlog: u64,
+    /// The network path that this goes over, where there are some to choose from.
+    pub(in crate::upstream) uplink: Option<&'a str>,
 }
 
 /// A layout with what it speaks of.
@@ -166,8 +168,8 @@ impl Speaker<'_> {
     }
 
     pub(in crate::upstream) fn status(&self, standing: Standing<'_>) -> Vec<Said> {
-        let Standing { version, backlog } = standing;
-        let online = json::online(self.now, version, &self.site.config_hash, backlog);
+        let Standing { version, backlog, uplink } = standing;
+        let online = json::online(self.now, version, &self.site.config_hash, (backlog, uplink));
         vec![match self.layout {
             Layout::ThingsBoard => {
                 Said::once("v1/devices/me/attributes".to_owned(), thingsboard::attributes(self, standing))

@@ -15,9 +15,13 @@ const TELEMETRY: &str = "v1/devices/me/telemetry";
 const AT_ONCE: usize = 32_000;
 
 pub(super) fn attributes(speaker: &Speaker<'_>, standing: Standing<'_>) -> String {
-    let Standing { version, backlog } = standing;
+    let Standing { version, backlog, uplink } = standing;
     let config = &speaker.site.config_hash;
-    object!({ "version": version, "config": config, "backlog": backlog }).to_string()
+    let mut attributes = object!({ "version": version, "config": config, "backlog": backlog });
+    if let (Some(uplink), Some(attributes)) = (uplink, attributes.as_object_mut()) {
+        attributes.insert("uplink".to_owned(), uplink.into());
+    }
+    attributes.to_string()
 }
 
 pub(super) fn meta(speaker: &Speaker<'_>) -> Meta {
