@@ -23,7 +23,7 @@
 mod process;
 
 use linesman::model::{Clock, SystemClock};
-use process::{LINESMAN, broker, free_port, mebibytes, pause, processor_seconds, spawn, wait_for};
+use process::{ARENAS, LINESMAN, broker, free_port, mebibytes, pause, processor_seconds, spawn, wait_for};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::de::IgnoredAny;
@@ -100,7 +100,8 @@ fn measure(wanted: &Wanted, dir: &Path, hosts: &[Arc<Host>], broker: u16, got: &
         wanted.answer,
         wanted.measure.as_secs()
     );
-    let gateway = spawn(Command::new(LINESMAN).arg("run").arg("--config").arg(&config))?;
+    let gateway =
+        spawn(Command::new(LINESMAN).arg("run").arg("--config").arg(&config).env(ARENAS.0, ARENAS.1))?;
     let (pid, start) = (gateway.pid(), Instant::now());
     wait_for("a record of every device", || locked(got).devices.len() == wanted.hosts)?;
     println!("every host published after {:.1} s", start.elapsed().as_secs_f64());

@@ -9,7 +9,7 @@
 #[path = "common/process.rs"]
 mod process;
 
-use process::{LINESMAN, Running, broker, mebibytes, pause, processor_seconds, spawn, wait_for};
+use process::{ARENAS, LINESMAN, Running, broker, mebibytes, pause, processor_seconds, spawn, wait_for};
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,8 @@ fn measure(dir: &Path, every: &str) -> Result<(f64, f64, f64), Box<dyn Error>> {
     let config = dir.join("linesman.yaml");
     fs::write(&config, configuration(dir, &ports, broker, every))?;
     let readings = dir.join("readings.jsonl");
-    let gateway = spawn(Command::new(LINESMAN).arg("run").arg("--config").arg(&config))?;
+    let gateway =
+        spawn(Command::new(LINESMAN).arg("run").arg("--config").arg(&config).env(ARENAS.0, ARENAS.1))?;
     let pid = gateway.pid();
     wait_for("the first reading", || readings.exists())?;
     pause(SETTLE);

@@ -30,6 +30,9 @@ impl Drop for Running {
     }
 }
 
+/// The unit has it in its environment: `systemd/linesman.service`.
+pub const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
+
 pub fn spawn(command: &mut Command) -> Result<Running, Box<dyn Error>> {
     Ok(Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
 }
