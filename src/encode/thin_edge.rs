@@ -55,6 +55,8 @@ mod tests {
             measurement(&one).unwrap(),
             r#"{"time":"2025-11-21T23:00:00.123Z","u":231.7,"on":1,"bad":{"p":16}}"#
         );
+        one.clock_unsure = true;
+        assert!(measurement(&one).unwrap().ends_with(r#","on":1,"clock_unsure":1,"bad":{"p":16}}"#));
         one.samples.retain(|(name, _)| name.as_str() == "state");
         assert_eq!(measurement(&one), None);
     }

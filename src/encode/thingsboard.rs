@@ -86,5 +86,9 @@ mod tests {
         }
         assert_eq!(encode(&readings, all.octets.len() + 3).unwrap().taken, 3);
         assert!(encode(&[], 100).unwrap().octets.is_empty());
+        let mut unsure = reading("a", &[("u", Ok("1"))]);
+        unsure.clock_unsure = true;
+        let octets = encode(&[Numbered { reading: &unsure, number }], 200).unwrap().octets;
+        assert!(String::from_utf8(octets).unwrap().ends_with(r#"{"u":1,"clock.unsure":true}}]}"#));
     }
 }
