@@ -103,6 +103,10 @@ pub(super) fn whole<T: TryFrom<i128>>(node: &Node, key: &str) -> Option<T> {
     scalar::whole(node.get(key)?.scalar()?).ok().and_then(|n| T::try_from(n).ok())
 }
 
+pub(super) fn flag(node: &Node, key: &str) -> Option<bool> {
+    scalar::flag(node.get(key)?.scalar()?)
+}
+
 pub(super) fn duration(node: &Node, key: &str) -> Option<Duration> {
     scalar::duration(node.get(key)?.scalar()?).ok()
 }

@@ -1,10 +1,10 @@
 //! Databases: where one is, who logs in there, and how it is secured.
 
-use super::build::{Ground, text};
+use super::build::{Ground, flag, text};
 use super::endpoints::host_and_port;
 use super::upstreams::{identity_of, secret};
 use crate::profile::yaml::table::ScalarRule;
-use crate::profile::yaml::{Node, Report, scalar};
+use crate::profile::yaml::{Node, Report};
 use crate::uplink::{Endpoint, Tls};
 use crate::upstream::postgres::{Config, PORT, Table};
 
@@ -76,16 +76,15 @@ fn database(text: &str) -> Result<Database, String> {
 pub(super) fn postgres(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Option<Config> {
     let password = secret(node, ("password_file", "password_credential"), ground, report);
     let Database { to, user, name } = database(text(node, "url")?).ok()?;
-    let flag = |key: &str| node.get(key).and_then(Node::scalar).and_then(scalar::flag);
     Some(Config {
-        tls: tls(node, &to, flag("insecure").unwrap_or(false), ground, report),
+        tls: tls(node, &to, flag(node, "insecure").unwrap_or(false), ground, report),
         to,
         database: name,
         user,
         password,
         table: text(node, "table").and_then(|name| Table::parse(name).ok()).unwrap_or_default(),
-        create: flag("create").unwrap_or(true),
-        timescale: flag("timescale").unwrap_or(false),
+        create: flag(node, "create").unwrap_or(true),
+        timescale: flag(node, "timescale").unwrap_or(false),
     })
 }
 

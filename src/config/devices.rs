@@ -1,6 +1,6 @@
 //! The devices of a line: their profiles, their unit ids, and how often each point is read.
 
-use super::build::{Ground, Once, duration, name, whole};
+use super::build::{Ground, Once, duration, flag, name, whole};
 use super::{DEFAULT_EVERY, adapt};
 use crate::bus::{self, DeviceConfig};
 use crate::model::{Decimal, Name};
@@ -142,7 +142,7 @@ fn device(
     Some(DeviceConfig {
         name: name(node)?,
         unit: 0,
-        enabled: node.get("enabled").and_then(|n| scalar::flag(n.scalar()?)).unwrap_or(true),
+        enabled: flag(node, "enabled").unwrap_or(true),
         timeout,
         min_timeout,
         retries: whole(node, "retries").unwrap_or(bus::RETRIES),

@@ -1,9 +1,9 @@
 //! A serial port: its name, its settings, and how its transmitter is turned on and off.
 
-use super::build::{Ground, Once, duration, text, whole};
+use super::build::{Ground, Once, duration, flag, text, whole};
 use crate::bus::{LONGEST_DELAY, LowLatency, Rs485Config, Rs485Mode, SerialConfig};
 use crate::modbus::Framing;
-use crate::profile::yaml::{Node, Report, scalar};
+use crate::profile::yaml::{Node, Report};
 use crate::profile::{Parity, parity};
 use std::time::Duration;
 
@@ -67,10 +67,6 @@ fn rs485(node: &Node, report: &mut Report<'_>) -> Option<Rs485Config> {
         delay_after: after.unwrap_or(plain.delay_after),
         rx_during_tx: flag(node, "rx_during_tx").unwrap_or(plain.rx_during_tx),
     })
-}
-
-fn flag(node: &Node, key: &str) -> Option<bool> {
-    scalar::flag(node.get(key)?.scalar()?)
 }
 
 fn delay(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Duration> {

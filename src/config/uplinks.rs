@@ -1,8 +1,8 @@
 //! The uplinks: which interfaces there are, in order, and what each may cost.
 
-use super::build::{Once, duration, name, text, whole};
+use super::build::{Once, duration, flag, name, text, whole};
 use crate::profile::yaml::table::ScalarRule;
-use crate::profile::yaml::{Node, Report, Scalar, scalar};
+use crate::profile::yaml::{Node, Report, Scalar};
 use crate::uplink::{Allow, Budget, Config};
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -82,7 +82,7 @@ pub(super) fn build(list: Option<&Node>, report: &mut Report<'_>) -> Vec<Config>
         if let (Some(interface), Some(at)) = (interface, node.get("interface")) {
             interfaces.enter("the interface", interface, &at.place, report);
         }
-        let metered = node.get("metered").and_then(Node::scalar).and_then(scalar::flag).unwrap_or(false);
+        let metered = flag(node, "metered").unwrap_or(false);
         if let (Some(name), Some(interface)) = (name, interface) {
             uplinks.push(one(node, Config::new(name, interface.to_owned(), metered), report));
         }

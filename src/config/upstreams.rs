@@ -1,6 +1,6 @@
 //! The upstreams: where each delivers to.
 
-use super::build::{Ground, Once, duration, name, text, whole};
+use super::build::{Ground, Once, duration, flag, name, text, whole};
 use super::{databases, encodings, endpoints, less, presets, webs};
 use crate::model::Name;
 use crate::profile::yaml::{Node, Report, scalar};
@@ -117,7 +117,7 @@ fn sparkplug_config(
     report: &mut Report<'_>,
 ) -> Option<sparkplug::Config> {
     let plain = sparkplug::Config::default();
-    let include_datatype = node.get("include_datatype").and_then(Node::scalar).and_then(scalar::flag);
+    let include_datatype = flag(node, "include_datatype");
     Some(sparkplug::Config {
         access: access(node, ground, report)?,
         group: text(node, "group").unwrap_or(&plain.group).to_owned(),
@@ -199,7 +199,7 @@ fn brokers(node: &Node, report: &mut Report<'_>) -> Option<(Vec<Endpoint>, bool)
     let parsed = |node: &&Node| endpoints::broker(&node.scalar()?.text).ok();
     let brokers: Vec<endpoints::Broker> = given.iter().map(parsed).collect::<Option<_>>()?;
     let secure = brokers.first()?.secure;
-    let insecure = node.get("insecure").and_then(Node::scalar).and_then(scalar::flag).unwrap_or(false);
+    let insecure = flag(node, "insecure").unwrap_or(false);
     for (broker, at) in brokers.iter().zip(&given) {
         if broker.secure != secure {
             report.at(&at.place, "all of `urls` are mqtts://, or all are mqtt://: readings that are worth TLS on one way are so on each");

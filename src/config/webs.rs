@@ -1,6 +1,6 @@
 //! The upstreams by HTTP: `influx`, `http`, `prometheus`.
 
-use super::build::{Ground, duration, text, whole};
+use super::build::{Ground, duration, flag, text, whole};
 use super::{encodings, endpoints, upstreams};
 use crate::profile::yaml::scalar;
 use crate::profile::yaml::table::ScalarRule;
@@ -185,7 +185,7 @@ fn common(
 ) -> Option<Config> {
     let at = node.get("url")?;
     let web = endpoints::web(&at.scalar()?.text).ok()?;
-    let insecure = node.get("insecure").and_then(Node::scalar).and_then(scalar::flag).unwrap_or(false);
+    let insecure = flag(node, "insecure").unwrap_or(false);
     if !web.secure && !web.endpoint.is_loopback() && !insecure {
         let message =
             format!("http:// sends readings, tokens and passwords to {} in plain text", web.endpoint);

@@ -4,8 +4,13 @@
 //! A file of more than 1 MiB becomes `NAME.jsonl.1`, in place of the one before: so a far end that refuses everything
 //! costs 2 MiB and no more. What goes from there is gone; that it was refused has been counted and announced.
 
+use super::Work;
+use super::witness::number_of;
+use crate::encode::Numbered;
 use crate::encode::json::Number;
 use crate::model::{Name, Timestamp};
+use crate::record;
+use crate::spool::{Outcome, Stored};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +31,26 @@ pub(super) struct Refused {
     pub device: Option<Name>,
     pub number: Number,
     pub payload: String,
+}
+
+impl Work {
+    /// Sets this record aside as refused, shown as the far end would have seen it, and counts it.
+    pub(super) async fn set_aside(&self, stored: &Stored, why: &str, shown: impl Fn(Numbered<'_>) -> String) {
+        let reading = record::decode(&stored.octets).ok();
+        let number = number_of(stored);
+        let payload = reading.as_ref().map(|reading| shown(Numbered { reading, number }));
+        let refused = Refused {
+            at: self.clock.utc(),
+            reason: why.to_owned(),
+            device: reading.map(|reading| reading.device),
+            number,
+            payload: payload.unwrap_or_default(),
+        };
+        self.aside.put(refused).await;
+        let outcome = Outcome::Dropped("refused".to_owned());
+        // Should the spool be gone, the process ends.
+        let _ = self.reader.settle([stored.position..=stored.position], outcome).await;
+    }
 }
 
 impl Aside {

@@ -39,6 +39,7 @@ mod standing;
 mod stdout;
 pub mod thin;
 pub mod web;
+mod witness;
 
 pub use config::{Config, Kind, Order};
 pub use secret::Secret;

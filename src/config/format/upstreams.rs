@@ -53,22 +53,7 @@ pub(super) static UPSTREAM: Table = Table {
         WINDOW_KEY,
         Key::new("history", Kind::Word(HISTORIES), "over which uplinks the backlog goes; any unless given"),
     ],
-    exactly_one: &[&[
-        "mqtt",
-        "sparkplug",
-        "thingsboard",
-        "homeassistant",
-        "aws-iot",
-        "azure-iot",
-        "azure-event-grid",
-        "thin-edge",
-        "postgres",
-        "file",
-        "stdout",
-        "influx",
-        "http",
-        "prometheus",
-    ]],
+    exactly_one: &[crate::upstream::Kind::ALL],
 };
 
 static ORDERS: &[Word] = &[

@@ -5,6 +5,7 @@ use crate::encode::{Loss, Number, Numbered};
 use crate::model::{Name, Reading, Site};
 use crate::record;
 use crate::spool::{Gap, Stored};
+use crate::upstream::witness::number_of;
 use crate::upstream::{SAYS_NOTHING, Work};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,7 +52,7 @@ impl Body {
             match record::decode(&stored.octets) {
                 Ok(mut reading) => {
                     work.dating.borrow().date(&mut reading);
-                    run.push((stored.position, reading, Number { epoch: stored.epoch, seq: stored.seq }));
+                    run.push((stored.position, reading, number_of(stored)));
                 }
                 Err(error) => {
                     if !body.put(sink, work, &site, std::mem::take(&mut run)) {

@@ -4,18 +4,12 @@ use super::body::Body;
 use super::lanes::Lane;
 use super::writer::{OCTETS, Writer, outcome};
 use super::{Refusal, Sink};
-use crate::encode::Number;
-use crate::model::Name;
-use crate::record;
 use crate::spool::{Closed, Outcome, Stored};
 use crate::upstream::aside::Refused;
 use crate::upstream::proof::Way;
+use crate::upstream::witness::{self, device_of, number_of};
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// How far is looked for a device that may be taken.
-const WITNESS_READS: usize = 16;
-const WITNESS_RECORDS: usize = 256;
 
 impl<S: Sink> Writer<S> {
     /// This record alone is refused for good: set aside, if that is believed; else somebody else is asked.
@@ -60,7 +54,7 @@ impl<S: Sink> Writer<S> {
         body: Body,
         (reason, word): (String, &str),
     ) -> Result<(), Closed> {
-        let (device, number) = (device_of(&stored), Number { epoch: stored.epoch, seq: stored.seq });
+        let (device, number) = (device_of(&stored), number_of(&stored));
         let payload = self.sink.legible(&body.octets);
         let at = self.work.clock.utc();
         self.work.aside.put(Refused { at, reason, device, number, payload }).await;
@@ -81,21 +75,11 @@ impl<S: Sink> Writer<S> {
     /// The next record of a device that has not been refused, alone: whether anybody's are taken.
     async fn ask_somebody_else(&mut self) -> Result<(), Closed> {
         let Some(refused) = self.proof.witness_wanted() else { return Ok(()) };
-        let (mut at, head) = (self.work.reader.cursor(), self.work.reader.head());
-        for _ in 0..WITNESS_READS {
-            let found = self.work.reader.read_until(at, head, WITNESS_RECORDS, OCTETS).await?;
-            let Some(last) = found.last() else { break };
-            at = last.position;
-            let is_another =
-                |stored: &Stored| device_of(stored).is_some_and(|device| !refused.contains(&device));
-            if let Some(stored) = found.into_iter().find(is_another) {
-                return match self.work.choose(vec![stored]).await?.pop() {
-                    Some(chosen) => self.ask(chosen).await,
-                    None => Ok(()),
-                };
-            }
+        let Some(stored) = witness::find(&self.work.reader, &refused, OCTETS).await? else { return Ok(()) };
+        match self.work.choose(vec![stored]).await?.pop() {
+            Some(chosen) => self.ask(chosen).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn ask(&mut self, witness: Stored) -> Result<(), Closed> {
@@ -121,8 +105,4 @@ impl<S: Sink> Writer<S> {
         }
         Ok(())
     }
-}
-
-fn device_of(stored: &Stored) -> Option<Name> {
-    record::decode(&stored.octets).ok().map(|reading| reading.device)
 }

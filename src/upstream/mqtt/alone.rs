@@ -3,12 +3,7 @@
 use super::session::{Ended, Session};
 use super::trials::Span;
 use crate::encode::batch;
-use crate::record;
-use crate::spool::Stored;
-
-/// How far a session looks for a device that may be taken.
-const WITNESS_READS: usize = 16;
-const WITNESS_RECORDS: usize = 256;
+use crate::upstream::witness;
 
 impl Session<'_> {
     /// Fetches the next records that are suspected, to send them alone.
@@ -30,18 +25,8 @@ impl Session<'_> {
     /// Whom refusals may be measured by: the next record of a device that has not been refused itself.
     pub(super) async fn find_witness(&mut self) -> Result<(), Ended> {
         let Some(refused) = self.trials.proof.witness_wanted() else { return Ok(()) };
-        let (mut at, head) = (self.work.reader.cursor(), self.work.reader.head());
-        for _ in 0..WITNESS_READS {
-            let found = self.work.reader.read_until(at, head, WITNESS_RECORDS, usize::MAX).await?;
-            let Some(last) = found.last() else { break };
-            at = last.position;
-            let is_another = |stored: &&Stored| {
-                record::decode(&stored.octets).is_ok_and(|reading| !refused.contains(&reading.device))
-            };
-            if let Some(stored) = found.iter().find(is_another) {
-                self.trials.call(stored.position);
-                break;
-            }
+        if let Some(stored) = witness::find(&self.work.reader, &refused, usize::MAX).await? {
+            self.trials.call(stored.position);
         }
         Ok(())
     }

@@ -7,7 +7,6 @@
 //! one may yet be dated. After a break the same records may be cut into other batches; each still has its (`epoch`, `seq`).
 
 use super::config::Config;
-use super::hand::number_of;
 use super::lane::Lane;
 use super::session::{Ended, Session};
 use super::trials::Span;
@@ -18,6 +17,7 @@ use crate::model::{Reading, Site};
 use crate::record;
 use crate::spool::Stored;
 use crate::uplink::Policy;
+use crate::upstream::witness::number_of;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;

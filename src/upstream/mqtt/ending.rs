@@ -1,17 +1,12 @@
 //! How a session ends: as asked, step by step; for a broker that does not acknowledge; and whose fault it was.
 
 use super::batches::Batches;
-use super::hand::number_of;
 use super::layout::Said;
 use super::session::{Ended, Session};
 use super::trials::Span;
 use super::window::What;
-use crate::encode::Numbered;
-use crate::model::Name;
-use crate::record;
-use crate::spool::{Outcome, Stored};
-use crate::upstream::aside::Refused;
 use crate::upstream::proof::Way;
+use crate::upstream::witness::device_of;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -128,7 +123,7 @@ impl Session<'_> {
                 let device = refused.and_then(device_of);
                 if self.trials.failed_alone(&span, (way, device.as_ref()), Instant::now()) {
                     if let Some(stored) = refused {
-                        self.set_aside(stored, why).await;
+                        self.work.set_aside(stored, why, |one| self.shown(one)).await;
                     }
                 } else if span.start() != span.end() {
                     // It comes to an end within a few tries, and what waits behind it should not wait for long.
@@ -168,7 +163,7 @@ impl Session<'_> {
             return self.doubt(way, why).map(|()| false);
         }
         self.unwanted.extend(device.map(|device| ((device, way), why)));
-        self.set_aside(&stored, why).await;
+        self.work.set_aside(&stored, why, |one| self.shown(one)).await;
         Ok(true)
     }
 
@@ -184,25 +179,4 @@ impl Session<'_> {
         self.held.get_or_insert((Instant::now() + HELD, why));
         Ok(())
     }
-
-    async fn set_aside(&self, stored: &Stored, why: &str) {
-        let reading = record::decode(&stored.octets).ok();
-        let number = number_of(stored);
-        let payload = reading.as_ref().map(|reading| self.shown(Numbered { reading, number }));
-        let refused = Refused {
-            at: self.work.clock.utc(),
-            reason: why.to_owned(),
-            device: reading.map(|reading| reading.device),
-            number,
-            payload: payload.unwrap_or_default(),
-        };
-        self.work.aside.put(refused).await;
-        let outcome = Outcome::Dropped("refused".to_owned());
-        // Should the spool be gone, the process ends.
-        let _ = self.work.reader.settle([stored.position..=stored.position], outcome).await;
-    }
-}
-
-fn device_of(stored: &Stored) -> Option<Name> {
-    record::decode(&stored.octets).ok().map(|reading| reading.device)
 }

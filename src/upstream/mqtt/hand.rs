@@ -6,12 +6,13 @@ use super::layout::Layout;
 use super::session::{Ended, Session};
 use super::window::What;
 use super::wire::LARGEST_PAYLOAD;
-use crate::encode::{Encoding, Number, Numbered, Refused, json, thin_edge};
+use crate::encode::{Encoding, Numbered, Refused, json, thin_edge};
 use crate::model::{Dating, Reading};
 use crate::record;
 use crate::spool::Stored;
 use crate::upstream::SAYS_NOTHING;
 use crate::upstream::proof::Way;
+use crate::upstream::witness::number_of;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -171,10 +172,6 @@ impl Session<'_> {
         self.start_lanes(Some(head));
         (self.backlog_upto, self.recut) = (head, false);
     }
-}
-
-pub(super) fn number_of(stored: &Stored) -> Number {
-    Number { epoch: stored.epoch, seq: stored.seq }
 }
 
 fn may_yet_date(dating: &Dating, stored: &Stored) -> bool {

@@ -4,12 +4,10 @@
 use super::births::death;
 use super::session::Session;
 use super::topics::Verb;
-use crate::encode::{Number, Numbered, json};
-use crate::record;
-use crate::spool::{Outcome, Stored};
-use crate::upstream::aside::Refused;
+use crate::encode::json;
 use crate::upstream::mqtt::walk::Ended;
 use crate::upstream::proof::Way;
+use crate::upstream::witness::device_of;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -152,10 +150,12 @@ impl Session<'_> {
         let in_flight = self.flight.positions();
         match self.alone.take() {
             Some((stored, true)) if in_flight.contains(&stored.position) => {
-                let device = record::decode(&stored.octets).ok().map(|reading| reading.device);
+                let device = device_of(&stored);
                 let span = stored.position..=stored.position;
                 if self.node.trials.failed_alone(&span, (Way::BODIES, device.as_ref()), Instant::now()) {
-                    self.set_aside(&stored, why).await;
+                    self.work
+                        .set_aside(&stored, why, |one| json::reading(one.reading, one.number, None))
+                        .await;
                 }
             }
             // Broken before it could be tried, or by something else.
@@ -163,23 +163,5 @@ impl Session<'_> {
             None if in_flight.is_empty() || self.node.trials.suspect().is_some() => {}
             None => self.node.trials.failed(in_flight.into_iter().map(|at| at..=at).collect()),
         }
-    }
-
-    async fn set_aside(&self, stored: &Stored, why: &str) {
-        let reading = record::decode(&stored.octets).ok();
-        let number = Number { epoch: stored.epoch, seq: stored.seq };
-        let shown = |one: Numbered<'_>| json::reading(one.reading, one.number, None);
-        let payload = reading.as_ref().map(|reading| shown(Numbered { reading, number }));
-        let refused = Refused {
-            at: self.work.clock.utc(),
-            reason: why.to_owned(),
-            device: reading.map(|reading| reading.device),
-            number,
-            payload: payload.unwrap_or_default(),
-        };
-        self.work.aside.put(refused).await;
-        let outcome = Outcome::Dropped("refused".to_owned());
-        // Should the spool be gone, the process ends.
-        let _ = self.work.reader.settle([stored.position..=stored.position], outcome).await;
     }
 }
