@@ -5,8 +5,8 @@ use super::{encodings, endpoints, upstreams};
 use crate::profile::yaml::scalar;
 use crate::profile::yaml::table::ScalarRule;
 use crate::profile::yaml::{Node, Report, Scalar};
-use crate::upstream::Kind;
 use crate::upstream::web::{self, Compression, Config, Form, OUR_LABELS, Sign};
+use crate::upstream::{Kind, percent};
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use std::time::Duration;
@@ -121,10 +121,10 @@ fn influx(node: &Node, ground: &mut Ground<'_>, report: &mut Report<'_>) -> Opti
     let base = config.path.trim_end_matches('/');
     let path = match (bucket, database) {
         (Some(bucket), _) => {
-            let org = org.map(|org| format!("org={}&", escaped(org))).unwrap_or_default();
-            format!("{base}/api/v2/write?{org}bucket={}&precision=ns", escaped(bucket))
+            let org = org.map(|org| format!("org={}&", percent(org))).unwrap_or_default();
+            format!("{base}/api/v2/write?{org}bucket={}&precision=ns", percent(bucket))
         }
-        (None, database) => format!("{base}/write?db={}&precision=ns", escaped(database?)),
+        (None, database) => format!("{base}/write?db={}&precision=ns", percent(database?)),
     };
     let compression = compression(node, Compression::Gzip);
     Some(Config { path, compression, most: web::MOST_LINES, ..config })
@@ -297,31 +297,8 @@ fn labels(node: &Node, report: &mut Report<'_>) -> Vec<(String, String)> {
     labels
 }
 
-/// A value of a query (RFC 3986, section 2.1).
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for octet in text.bytes() {
-        if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
-            out.push(char::from(octet));
-        } else {
-            out.push_str(&format!("%{octet:02X}"));
-        }
-    }
-    out
-}
-
 /// A parameter of this query that looks like a secret.
 pub(super) fn secret_parameter(query: &str) -> Option<&str> {
     let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
     names.into_iter().find(|name| SECRET_PARAMETERS.contains(&name.to_ascii_lowercase().as_str()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_plain_is_escaped_in_a_query() {
-        assert_eq!(escaped("my bucket/ü&b=1"), "my%20bucket%2F%C3%BC%26b%3D1");
-    }
 }

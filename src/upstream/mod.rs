@@ -26,6 +26,7 @@
 mod aside;
 mod backoff;
 mod bodies;
+mod coding;
 mod config;
 pub mod file;
 pub mod mqtt;
@@ -41,6 +42,7 @@ pub mod thin;
 pub mod web;
 mod witness;
 
+pub use coding::percent;
 pub use config::{Config, Kind, Order};
 pub use secret::Secret;
 

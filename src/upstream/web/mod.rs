@@ -42,6 +42,7 @@ use super::standing::standing;
 use crate::encode::{Encoding, Loss, Numbered, Payload, Refused};
 use crate::model::{Site, Timestamp};
 use crate::uplink::Link;
+use crate::upstream::coding::base64;
 use exchange::{Exchange, Target};
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use tokio::task::spawn_blocking;
@@ -157,7 +158,7 @@ fn signed(sign: &Sign) -> Result<(HeaderName, HeaderValue), String> {
         Sign::Token { header, scheme, token } => (header.clone(), format!("{scheme}{}", token.read()?)),
         Sign::Basic { username, password } => {
             let pair = format!("{username}:{}", password.read()?);
-            (AUTHORIZATION, format!("Basic {}", pack::base64(pair.as_bytes())))
+            (AUTHORIZATION, format!("Basic {}", base64(pair.as_bytes())))
         }
     };
     let mut value = HeaderValue::from_str(&text)

@@ -12,8 +12,8 @@
 use super::{Meta, Said, Speaker};
 use crate::encode::json;
 use crate::model::{Name, Timestamp};
+use crate::upstream::coding::{base64, percent, unbase64};
 use ring::hmac;
-use std::fmt::Write;
 
 const API_VERSION: &str = "2021-04-12";
 const TOKEN_SECONDS: i64 = 3600;
@@ -39,11 +39,11 @@ impl Hub {
     pub fn token(&self, key: &str, now: Timestamp) -> Result<String, String> {
         let key = unbase64(key.trim())
             .ok_or("the key is not base64: copy the device's primary key as it is shown")?;
-        let resource = encoded(&format!("{}/devices/{}", self.host, self.device));
+        let resource = percent(&format!("{}/devices/{}", self.host, self.device));
         let until = now.0.div_euclid(1000) + TOKEN_SECONDS;
         let signed = format!("{resource}\n{until}");
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), signed.as_bytes());
-        let signature = encoded(&base64(tag.as_ref()));
+        let signature = percent(&base64(tag.as_ref()));
         Ok(format!("SharedAccessSignature sr={resource}&sig={signature}&se={until}"))
     }
 
@@ -71,73 +71,12 @@ pub(super) fn meta(
     Ok(Meta { said, describes: false, left_out: left_out.into_iter().collect() })
 }
 
-/// Percent-encoding (RFC 3986, section 2.1): all but the unreserved.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for octet in text.bytes() {
-        if octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(octet));
-        } else {
-            // Writing to a String does not fail.
-            let _ = write!(out, "%{octet:02X}");
-        }
-    }
-    out
-}
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// RFC 4648, section 4.
-fn base64(octets: &[u8]) -> String {
-    let mut out = String::new();
-    for chunk in octets.chunks(3) {
-        let bits =
-            chunk.iter().enumerate().fold(0_u32, |bits, (n, octet)| bits | u32::from(*octet) << (16 - 8 * n));
-        for n in 0..4 {
-            let index = usize::try_from(bits >> (18 - 6 * n) & 63).unwrap_or_default();
-            let sign = ALPHABET.get(index).copied().unwrap_or(b'=');
-            out.push(if n <= chunk.len() { char::from(sign) } else { '=' });
-        }
-    }
-    out
-}
-
-fn unbase64(text: &str) -> Option<Vec<u8>> {
-    let signs = text.trim_end_matches('=');
-    if text.is_empty() || !text.len().is_multiple_of(4) || text.len() - signs.len() > 2 {
-        return None;
-    }
-    let (mut out, mut bits, mut count) = (Vec::new(), 0_u32, 0_u32);
-    for sign in signs.bytes() {
-        let value = ALPHABET.iter().position(|of| *of == sign)?;
-        bits = bits << 6 | u32::try_from(value).ok()?;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    Some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn hub() -> Hub {
         Hub { host: "plant.azure-devices.net".into(), device: "gw 7".into() }
-    }
-
-    #[test]
-    fn base64_is_the_one_of_rfc_4648() {
-        // Its test vectors, section 10.
-        for (plain, coded) in [("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(plain.as_bytes()), coded);
-            assert_eq!(unbase64(coded).unwrap(), plain.as_bytes());
-        }
-        for wrong in ["", "Zg", "Zg=", "Z===", "Zm9$", "not a key!!!"] {
-            assert_eq!(unbase64(wrong), None, "{wrong}");
-        }
     }
 
     #[test]
