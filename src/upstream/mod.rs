@@ -139,6 +139,18 @@ impl Work {
     }
 }
 
+impl Work {
+    /// Losses that are still to be announced, behind the one that was told last. The spool is asked only where there are any.
+    async fn gaps_after(&self, told: Option<u64>) -> Result<Vec<spool::Gap>, spool::Closed> {
+        let is_new = |gap: &spool::Gap| told.is_none_or(|told| gap.id > told);
+        if !self.reader.account().borrow().gaps.iter().any(is_new) {
+            return Ok(Vec::new());
+        }
+        let gaps = self.reader.gaps().await?;
+        Ok(gaps.into_iter().filter(is_new).collect())
+    }
+}
+
 /// What every upstream needs from outside.
 pub struct Surroundings {
     pub site: watch::Receiver<Arc<Site>>,

@@ -128,7 +128,7 @@ impl<S: Sink> Writer<S> {
 
     /// What goes next; or until when nothing does, if that is known.
     async fn next(&mut self) -> Result<(Option<Next>, Option<Instant>), Closed> {
-        let gaps = self.gaps().await?;
+        let gaps = self.work.gaps_after(self.gap_told).await?;
         if self.gaps_alone && !gaps.is_empty() {
             return Ok((Some(Next { lane: Lane::History, records: Vec::new(), gaps }), None));
         }
@@ -192,18 +192,6 @@ impl<S: Sink> Writer<S> {
         let now = self.work.clock.utc().0;
         // Behind what is refused and not believed nothing would ever go.
         self.doubt.is_none() && live.first().is_some_and(|oldest| now.saturating_sub(oldest.ts_ms) > LIVE_MS)
-    }
-
-    /// Losses that are still to be announced.
-    async fn gaps(&self) -> Result<Vec<Gap>, Closed> {
-        let is_new = |gap: &Gap| self.gap_told.is_none_or(|told| gap.id > told);
-        if !self.work.link.policy().allow.alarm
-            || !self.work.reader.account().borrow().gaps.iter().any(is_new)
-        {
-            return Ok(Vec::new());
-        }
-        let gaps = self.work.reader.gaps().await?;
-        Ok(gaps.into_iter().filter(is_new).collect())
     }
 
     /// Writes what there is and settles it, or waits a while; `false` when the sink is gone.

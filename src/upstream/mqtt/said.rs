@@ -134,15 +134,7 @@ impl Session<'_> {
 
     /// Every loss is announced until it is acknowledged.
     pub(super) async fn tell_gaps(&mut self) -> Result<(), Ended> {
-        let account = self.work.reader.account();
-        let is_new = |told: Option<u64>, id: u64| told.is_none_or(|told| id > told);
-        if !account.borrow().gaps.iter().any(|gap| is_new(self.gap_told, gap.id)) {
-            return Ok(());
-        }
-        for gap in self.work.reader.gaps().await? {
-            if !is_new(self.gap_told, gap.id) {
-                continue;
-            }
+        for gap in self.work.gaps_after(self.gap_told).await? {
             if !self.has_room() {
                 break;
             }

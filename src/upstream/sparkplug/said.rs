@@ -88,14 +88,10 @@ impl Session<'_> {
 
     /// Every loss is announced until the broker has read it.
     pub(super) async fn tell_gaps(&mut self) -> Result<(), Ended> {
-        let account = self.work.reader.account();
-        let is_new = |told: Option<u64>, id: u64| told.is_none_or(|told| id > told);
-        if !account.borrow().gaps.iter().any(|gap| is_new(self.gap_told, gap.id)) {
-            return Ok(());
-        }
-        for gap in self.work.reader.gaps().await? {
-            if !is_new(self.gap_told, gap.id) || self.pipe.room() <= SPARE {
-                continue;
+        for gap in self.work.gaps_after(self.gap_told).await? {
+            // The one behind it must not go first, for then this one would count as told.
+            if self.pipe.room() <= SPARE {
+                break;
             }
             let loss = json::Loss { from: gap.from, to: gap.to, count: gap.count, reason: &gap.reason };
             let now = self.work.clock.utc();
